@@ -1,0 +1,1 @@
+"""Scans to a verified slice store: reading, preparation, folds, and the phantom."""

@@ -1,0 +1,107 @@
+"""The nouns of bonehpo, frozen and without arrays.
+
+A *specimen* is one piece of bone; a *load state* is numbered from 1 (pristine) up, the last is failed; a *set* is what is
+dealt to training, validation and test as a whole; a *fold* is an ordered holdout pair (test, validation) and a *fit* is one
+training on the sets outside an unordered holdout pair.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+PRISTINE, FAILED = 0, 1
+"""Class indices of the two-class problem: softmax column 1 is the probability of *failed*."""
+
+CLASS_NAMES = ("pristine", "failed")
+
+
+class Group(NamedTuple):
+    """All slices of one specimen cut in one plane; the smallest thing that is ever dealt."""
+
+    specimen: str
+    plane: str
+
+
+class HoldoutPair(NamedTuple):
+    """Two sets that one fit never trains on, in alphabetical order: (a, b) and (b, a) are the same pair."""
+
+    first: str
+    second: str
+
+    @property
+    def label(self) -> str:
+        """Both names, as they stand in tables and keys."""
+        return f"{self.first}|{self.second}"
+
+
+class Fold(NamedTuple):
+    """An ordered holdout pair. Test is the outer, validation the inner set; they are never swapped."""
+
+    test: str
+    validation: str
+    train: tuple[str, ...]
+
+    @property
+    def pair(self) -> HoldoutPair:
+        """The unordered pair whose one fit yields this fold and its mirror image."""
+        first, second = sorted((self.test, self.validation))
+        return HoldoutPair(first, second)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hyperparameters:
+    """One choice of the paper's four parameters.
+
+    Attributes:
+        layers: Number of convolution + max-pool blocks.
+        learning_rate: Step size of Adam.
+        kernel: Side of the first convolution's kernel in pixels; the others are 3 × 3.
+        batch: Images in one training step.
+    """
+
+    layers: int
+    learning_rate: float
+    kernel: int
+    batch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoldScores:
+    """What one fold says of one choice of hyperparameters. Accuracies are fractions of slices, 0 to 1.
+
+    Attributes:
+        test: Name of the test set.
+        validation: Name of the validation set.
+        test_accuracy: Accuracy on all slices of the test set.
+        validation_accuracy: Accuracy on all slices of the validation set.
+        accuracy_pristine: Accuracy on the pristine slices of the test set.
+        accuracy_failed: Accuracy on its failed slices.
+        softmax_pristine: Mean softmax output for *pristine* over the pristine test slices.
+        softmax_failed: Mean softmax output for *failed* over the failed test slices.
+        accuracy_by_plane: Test accuracy for each plane name.
+    """
+
+    test: str
+    validation: str
+    test_accuracy: float
+    validation_accuracy: float
+    accuracy_pristine: float
+    accuracy_failed: float
+    softmax_pristine: float
+    softmax_failed: float
+    accuracy_by_plane: Mapping[str, float]
+
+
+class Progress(NamedTuple):
+    """How far a long task has come: `done` of `total` steps, and what the current step is."""
+
+    done: int
+    total: int
+    what: str
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def ignore_progress(progress: Progress) -> None:
+    """Take no notice; the null object for `ProgressCallback`."""

@@ -1,0 +1,1 @@
+"""Networks, their training, and what they are scored by. The only importer of keras."""

@@ -1,0 +1,1 @@
+"""Figures and pages. The only importer of matplotlib and jinja2."""
