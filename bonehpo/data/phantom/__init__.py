@@ -1,0 +1,10 @@
+"""Synthetic specimens under load whose damage is known voxel by voxel.
+
+A phantom is a known answer for the rest of the product: micro-CT-like scans of cortical (CB) or trabecular (TB) bone at
+rising compression, with a truth mask for each scan. It tests methods; it says nothing about bone.
+"""
+
+from bonehpo.data.phantom.spec import PhantomSpec
+from bonehpo.data.phantom.writing import SCANS_CSV, SPEC_JSON, TRUTH_FOLDER, write_phantom
+
+__all__ = ["SCANS_CSV", "SPEC_JSON", "TRUTH_FOLDER", "PhantomSpec", "write_phantom"]

@@ -1,0 +1,144 @@
+"""How specimens fail: trabecular bone in an oblique band that buckles, cortical bone along a longitudinal crack."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bonehpo.data.phantom.fields import Field, Wavelength, centred_axis, gaussian_field
+from bonehpo.data.phantom.spec import PhantomSpec
+
+NEVER = np.float32(9.0)
+"""A damage onset that no load reaches."""
+
+
+class Damage(NamedTuple):
+    """What happens to one specimen as its damage goes from 0 to 1.
+
+    Attributes:
+        distance: Distance of each voxel of the reference grid to the nearest crack surface, in voxels.
+        onset: Damage at which the crack opens there; at damage d its opening is (d - onset) / (1 - onset) of `aperture`.
+        aperture: Widest opening of a crack in voxels.
+        shortening: Apparent strain that the damage takes over at 1, while the bone around it unloads.
+        shift: (3, side, side, side) voxels at damage 1, from each voxel of the volume to where its material lay.
+    """
+
+    distance: Field
+    onset: Field
+    aperture: float
+    shortening: float
+    shift: Field
+
+
+def trabecular_damage(spec: PhantomSpec, strain_at_failure: float, rng: np.random.Generator) -> Damage:
+    """Draw an oblique band in which struts bow sideways, are crushed, and break across.
+
+    The band takes over strain while the bone outside unloads: failure localises in trabecular bone [1]_.
+
+    References:
+        .. [1] Nazarian and Müller, J. Biomech. 37 (2004) 55, doi:10.1016/S0021-9290(03)00254-9.
+    """
+    side = spec.side + 2 * spec.margin
+    azimuth, inclination = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(38, 52))
+    normal = np.array(
+        [np.cos(inclination), np.sin(inclination) * np.sin(azimuth), np.sin(inclination) * np.cos(azimuth)]
+    )
+    wobble = 0.04 * spec.side * gaussian_field(side, Wavelength(*(0.5 * spec.side,) * 3), rng)
+    height = plane_distance(side, normal, 0.05 * spec.side * rng.standard_normal()) + wobble
+    half_width = 0.20 * spec.side
+    patch = gaussian_field(side, Wavelength(*(0.22 * spec.side,) * 3), rng)
+    onset = (np.abs(height) / half_width) ** 2 * 0.9 + 0.22 * (patch + 0.6)
+    sheets = gaussian_field(side, Wavelength(0.16 * spec.side, 0.34 * spec.side, 0.34 * spec.side), rng, bandwidth=0.3)
+    shown = slice(spec.margin, -spec.margin)
+    shortening = 0.75 * strain_at_failure
+    shift = band_shift(spec, height[shown, shown, shown], normal, shortening, rng)
+    return Damage(level_distance(sheets), np.clip(onset, 0, NEVER), 0.032 * spec.side, shortening, shift)
+
+
+def band_shift(
+    spec: PhantomSpec, height: Field, normal: np.ndarray, shortening: float, rng: np.random.Generator
+) -> Field:
+    """Close, shear and bow the material of a band.
+
+    Args:
+        spec: The phantom.
+        height: Signed distance to the middle of the band, in voxels, on the grid of the volume.
+        normal: Unit normal (z, y, x) of the band, z positive.
+        shortening: Strain of the volume that the band takes up.
+        rng: Source of the bowing directions.
+
+    Returns:
+        (3, side, side, side) voxels.
+    """
+    width = 0.10 * spec.side
+    slip = np.array([0.0, normal[1], normal[2]]) / np.hypot(normal[1], normal[2])
+    across = 0.5 * np.tanh(height / width)
+    bump = np.exp(-((height / (1.3 * width)) ** 2))
+    shift = np.empty((3, *height.shape), np.float32)
+    for axis in range(3):
+        bow = gaussian_field(spec.side, Wavelength(*(0.45 * spec.side,) * 3), rng)
+        bow *= (0.008 if axis == 0 else 0.022) * spec.side
+        shift[axis] = bump * bow - 0.03 * spec.side * slip[axis] * across
+    shift[0] += shortening * spec.side * across
+    return shift
+
+
+def cortical_damage(spec: PhantomSpec, rng: np.random.Generator) -> Damage:
+    """Draw one rough crack along z that grows upwards until it pierces the volume, and a few thinner branches."""
+    side = spec.side + 2 * spec.margin
+    azimuth = np.radians(rng.uniform(28, 62)) + np.pi / 2 * rng.integers(4)
+    offset = 0.08 * spec.side * rng.standard_normal()
+    distance, onset = crack(spec, azimuth, offset, rng)
+    for branch in range(3):
+        turn = azimuth + np.radians(rng.uniform(25, 60)) * (-1) ** branch
+        branch_distance, branch_onset = crack(spec, turn, 0.25 * spec.side * rng.standard_normal(), rng)
+        reach = gaussian_field(side, Wavelength(*(0.5 * spec.side,) * 3), rng)
+        branch_onset += np.float32(0.35) + np.clip(0.4 - reach, 0, None)
+        branch_distance *= 1.8
+        closer = (branch_distance < distance) & (branch_onset < 1)
+        distance = np.where(closer, branch_distance, distance)
+        onset = np.where(closer, branch_onset, onset)
+    shift = np.zeros((3, spec.side, spec.side, spec.side), np.float32)
+    return Damage(distance, onset, 0.036 * spec.side, 0.0, shift)
+
+
+class Crack(NamedTuple):
+    """Distance to a crack surface in voxels, and the damage at which it opens."""
+
+    distance: Field
+    onset: Field
+
+
+def crack(spec: PhantomSpec, azimuth: float, offset: float, rng: np.random.Generator) -> Crack:
+    """Draw one rough surface that contains the z direction.
+
+    Args:
+        spec: The phantom.
+        azimuth: Direction of its normal in the xy plane, in radians.
+        offset: Its distance from the middle of the volume, in voxels.
+        rng: Source of the roughness.
+    """
+    side = spec.side + 2 * spec.margin
+    normal = np.array([rng.normal(0, 0.06), np.sin(azimuth), np.cos(azimuth)])
+    height = plane_distance(side, normal, offset)
+    height += 0.035 * spec.side * gaussian_field(side, Wavelength(*(0.6 * spec.side,) * 3), rng)
+    height += 0.009 * spec.side * gaussian_field(side, Wavelength(*(0.14 * spec.side,) * 3), rng)
+    front = (centred_axis(side) / spec.side + 0.5)[:, None, None] * np.float32(0.55)
+    tip = 0.05 * gaussian_field(side, Wavelength(*(0.3 * spec.side,) * 3), rng)
+    return Crack(np.abs(height), np.clip(front + tip, 0, None))
+
+
+def plane_distance(side: int, normal: np.ndarray, offset: float) -> Field:
+    """Signed distance to a plane, in voxels, on a grid of `side` voxels."""
+    axis = centred_axis(side)
+    z, y, x = normal.astype(np.float32)
+    distance: Field = (axis * z)[:, None, None] + (axis * y)[:, None] + axis * x - np.float32(offset)
+    return distance
+
+
+def level_distance(field: Field) -> Field:
+    """Distance to the zero level of a smooth field, in voxels, to first order: its value over its slope."""
+    slope = np.zeros_like(field)
+    for axis in range(3):
+        slope += np.gradient(field, axis=axis) ** 2
+    np.sqrt(slope, out=slope)
+    return np.asarray(np.abs(field) / np.maximum(slope, 1e-4), np.float32)
