@@ -1,0 +1,235 @@
+"""What a search tells of itself, and the protocol of whoever writes it down.
+
+The search is handed a `Recorder` and never knows whether MLflow stands behind it. All facts are values that the study's
+own storage and its fits hold, so a record can be made again from them: `bonehpo sync` is the same calls once more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.learning.fits import Predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFacts:
+    """What holds for a whole study.
+
+    Attributes:
+        study_id: Made once with the study and kept in its storage: a study begun anew under an old name has another.
+        name: Name of the study, and of its folder.
+        bone: Bone type.
+        store_id: Hash of the slice store's manifest.
+        ran_on: Whether the store was made from phantoms or from scans.
+        split: How sets are dealt, `specimen` or `mixed`.
+        sampler: Who proposes trials.
+        protocol: `adaptive`, or `strict` when all candidates were fixed before any score.
+        seed: Seed of the study.
+        config_toml: study.toml, whole.
+        space: Values of each hyperparameter, as text.
+        n_sets: Number of sets that are dealt.
+        n_images: Number of slices in each set.
+        versions: Version of each package that the result depends on.
+        git_commit: Commit of the code, or "unknown".
+        started: When the study was made.
+    """
+
+    study_id: str
+    name: str
+    bone: str
+    store_id: str
+    ran_on: Literal["phantom", "scans"]
+    split: str
+    sampler: str
+    protocol: str
+    seed: int
+    config_toml: str
+    space: Mapping[str, str]
+    n_sets: int
+    n_images: Mapping[str, int]
+    versions: Mapping[str, str]
+    git_commit: str
+    started: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFacts:
+    """A trial at its start.
+
+    Attributes:
+        number: Number of the trial within its study, from 0.
+        hyperparameters: What it tries.
+        n_parameters: Trainable parameters of its network.
+        started: When it started first.
+    """
+
+    number: int
+    hyperparameters: Hyperparameters
+    n_parameters: int
+    started: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldFacts:
+    """One finished fold.
+
+    Attributes:
+        scores: Its accuracies and mean softmax outputs.
+        key: Content address of the fit that yielded it.
+        seed: Seed of that fit.
+        precision: `float32` or `bfloat16`.
+        cpu_seconds: CPU time of that fit.
+        n_epochs: Passes over the training images.
+        curves: Loss and accuracy on training, validation and test images, shape (n_epochs,) each, by name.
+        predictions: What it said of the test set.
+        started: When the fit started.
+        finished: When the fit ended.
+    """
+
+    scores: FoldScores
+    key: str
+    seed: int
+    precision: str
+    cpu_seconds: float
+    n_epochs: int
+    curves: Mapping[str, npt.NDArray[np.float32]]
+    predictions: Predictions
+    started: datetime
+    finished: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSummary:
+    """A trial at its end.
+
+    Attributes:
+        mean: Mean test accuracy over its folds; NaN when it has none.
+        sd: Standard deviation of the same.
+        accuracies_by_set: Mean test accuracy of each test set.
+        state: `complete`, `failed`, or `stopped` by racing.
+        reason: Why it failed or was stopped; None for a complete trial.
+        finished: When it ended.
+    """
+
+    mean: float
+    sd: float
+    accuracies_by_set: Mapping[str, float]
+    state: Literal["complete", "failed", "stopped"]
+    reason: str | None
+    finished: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimumFacts:
+    """The optimum of a study, and how good it is.
+
+    Attributes:
+        number: The trial chosen.
+        hyperparameters: What it is.
+        rule: How it was chosen.
+        n_trials: Complete trials among which it was chosen.
+        paper_accuracy: Mean test accuracy of that trial over its folds; optimistic.
+        sd: Standard deviation over the same folds.
+        nested_accuracy: The unbiased estimate, design decision 2.
+        gap: Paper accuracy minus nested accuracy: the optimism.
+        chosen_by_set: The trial that each test set's validation accuracies alone would choose.
+        refit_accuracy: Mean test accuracy of the networks fitted again with fresh seeds.
+        refit_sd: Standard deviation of the same.
+        chosen: When it was chosen.
+    """
+
+    number: int
+    hyperparameters: Hyperparameters
+    rule: str
+    n_trials: int
+    paper_accuracy: float
+    sd: float
+    nested_accuracy: float
+    gap: float
+    chosen_by_set: Mapping[str, int]
+    refit_accuracy: float
+    refit_sd: float
+    chosen: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultFacts:
+    """A comparison or an explanation of a finished study.
+
+    Attributes:
+        level: Which of the two it is.
+        name: What was compared or explained, unique within its level.
+        parameters: What it was made with.
+        metrics: What came out.
+        files: Figures, tables and pages to keep with it.
+        finished: When it was done.
+    """
+
+    level: Literal["comparison", "explanation"]
+    name: str
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
+    files: Sequence[Path] = field(default=())
+    finished: datetime
+
+
+class Recorder(Protocol):
+    """Writes facts down. Every call may be made twice with the same facts, and none raises when its backend is out."""
+
+    def study(self, facts: StudyFacts) -> None:
+        """Open the record of a study; the first call, before any other."""
+
+    def trial_started(self, trial: TrialFacts) -> None:
+        """A trial starts, or goes on after an interruption."""
+
+    def fold(self, trial_number: int, fold: FoldFacts) -> None:
+        """A fold of a started trial is finished."""
+
+    def trial_finished(self, trial_number: int, summary: TrialSummary) -> None:
+        """A started trial has ended."""
+
+    def optimum(self, facts: OptimumFacts, refit: Sequence[FoldFacts]) -> None:
+        """An optimum was chosen among recorded trials, and fitted again: `refit` are the folds of that."""
+
+    def result(self, facts: ResultFacts) -> None:
+        """A comparison or an explanation is done."""
+
+    def interrupted(self) -> None:
+        """The search was stopped from outside: what is open is not finished."""
+
+    def close(self) -> None:
+        """The search has ended."""
+
+
+class NullRecorder:
+    """Writes nothing down."""
+
+    def study(self, facts: StudyFacts) -> None:
+        """Do nothing."""
+
+    def trial_started(self, trial: TrialFacts) -> None:
+        """Do nothing."""
+
+    def fold(self, trial_number: int, fold: FoldFacts) -> None:
+        """Do nothing."""
+
+    def trial_finished(self, trial_number: int, summary: TrialSummary) -> None:
+        """Do nothing."""
+
+    def optimum(self, facts: OptimumFacts, refit: Sequence[FoldFacts]) -> None:
+        """Do nothing."""
+
+    def result(self, facts: ResultFacts) -> None:
+        """Do nothing."""
+
+    def interrupted(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""

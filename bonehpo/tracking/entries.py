@@ -1,0 +1,122 @@
+"""Facts as MLflow keeps them: names, parameters, tags, metrics and files.
+
+A slash in a name makes a group of charts in the user interface. Times of metrics depend on the facts alone, so that a
+metric logged twice is one metric.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+
+from mlflow.entities import Metric
+
+from bonehpo.domain import Hyperparameters
+from bonehpo.learning.fits import Predictions
+from bonehpo.search.recorder import FoldFacts, OptimumFacts, StudyFacts, TrialSummary
+
+_SCORES = (
+    "test_accuracy",
+    "validation_accuracy",
+    "accuracy_pristine",
+    "accuracy_failed",
+    "softmax_pristine",
+    "softmax_failed",
+)
+_OPTIMUM = ("paper_accuracy", "sd", "nested_accuracy", "gap", "refit_accuracy", "refit_sd")
+
+
+def milliseconds(at: datetime) -> int:
+    """Milliseconds since 1970, as MLflow counts time; a time without a zone is local."""
+    return round(at.timestamp() * 1000)
+
+
+def study_params(facts: StudyFacts) -> dict[str, object]:
+    """What never changes within a study: parameters cannot be overwritten in MLflow."""
+    return {
+        "bone": facts.bone,
+        "split": facts.split,
+        "sampler": facts.sampler,
+        "protocol": facts.protocol,
+        "seed": facts.seed,
+        "n_sets": facts.n_sets,
+        **{f"n_images/{_clean(name)}": n for name, n in facts.n_images.items()},
+        **{f"space/{_clean(name)}": values for name, values in facts.space.items()},
+    }
+
+
+def study_tags(facts: StudyFacts) -> dict[str, str]:
+    """What may change when a study goes on: versions and commit, and the description that the user interface shows."""
+    warning = "\n\n**Ran on phantoms: says nothing about bone.**" if facts.ran_on == "phantom" else ""
+    return {
+        **{f"bonehpo.version.{name}": version for name, version in facts.versions.items()},
+        "mlflow.source.git.commit": facts.git_commit,
+        "mlflow.note.content": f"Bone {facts.bone}, {facts.split} split, {facts.protocol} protocol, "
+        f"slice store `{facts.store_id}`.{warning}",
+    }
+
+
+def trial_metrics(summary: TrialSummary) -> list[Metric]:
+    """Mean, standard deviation, and mean test accuracy of each set."""
+    by_set = {f"set/{name}": value for name, value in summary.accuracies_by_set.items()}
+    return metrics({"mean_accuracy": summary.mean, "sd_accuracy": summary.sd, **by_set}, summary.finished)
+
+
+def optimum_params(facts: OptimumFacts) -> dict[str, object]:
+    """Which trial was chosen, how, and what it is."""
+    return {"trial": facts.number, "rule": facts.rule, "n_trials": facts.n_trials, **asdict(facts.hyperparameters)}
+
+
+def optimum_metrics(facts: OptimumFacts) -> list[Metric]:
+    """Every accuracy of the optimum."""
+    return metrics({name: getattr(facts, name) for name in _OPTIMUM}, facts.chosen)
+
+
+def fold_params(fold: FoldFacts, hyperparameters: Hyperparameters) -> dict[str, object]:
+    """Hyperparameters and how the fit was made."""
+    return {**asdict(hyperparameters), "seed": fold.seed, "precision": fold.precision, "n_epochs": fold.n_epochs}
+
+
+def fold_metrics(fold: FoldFacts) -> list[Metric]:
+    """Scores, accuracy by plane, CPU time, and the curves with the epoch, from 1, as step."""
+    values = {name: getattr(fold.scores, name) for name in _SCORES}
+    values |= {f"plane/{plane}": accuracy for plane, accuracy in fold.scores.accuracy_by_plane.items()}
+    values["cpu_seconds"] = fold.cpu_seconds
+    start_ms, end_ms = milliseconds(fold.started), milliseconds(fold.finished)
+    epochs = [
+        _metric(f"epoch/{name}", value, start_ms + (end_ms - start_ms) * epoch // len(curve), epoch)
+        for name, curve in fold.curves.items()
+        for epoch, value in enumerate(curve.tolist(), start=1)
+    ]
+    return metrics(values, fold.finished) + epochs
+
+
+def metrics(values: Mapping[str, float], at: datetime) -> list[Metric]:
+    """Named numbers of one moment."""
+    return [_metric(name, value, milliseconds(at), 0) for name, value in values.items()]
+
+
+def predictions_csv(predictions: Predictions) -> str:
+    """One line for each slice of the test set, under a line of names."""
+    rows = zip(
+        predictions.specimen.tolist(),
+        predictions.plane.tolist(),
+        predictions.position.tolist(),
+        predictions.label.tolist(),
+        predictions.p_failed.tolist(),
+        strict=True,
+    )
+    lines = [f"{specimen},{plane},{position},{label},{p:.7g}" for specimen, plane, position, label, p in rows]
+    return "\n".join(["specimen,plane,position,label,p_failed", *lines, ""])
+
+
+def _clean(name: str) -> str:
+    """A name with only those characters that MLflow allows."""
+    return re.sub(r"[^\w\-. /]", "_", name)
+
+
+def _metric(name: str, value: float, at_ms: int, step: int) -> Metric:
+    """A metric; infinity becomes NaN, because MLflow would keep it as 1.8e308 and draw that."""
+    value = float(value)
+    return Metric(_clean(name), math.nan if math.isinf(value) else value, at_ms, step)

@@ -1,0 +1,194 @@
+"""A study as MLflow shows it: one experiment, runs nested study > trial > fold, each tagged `bonehpo.level`.
+
+Beside the levels `study`, `trial`, `fold`, `comparison` and `explanation` there are `optimum`, one run for each optimum
+that was chosen, nested in the study, and `refit`, the folds of its networks fitted again. No failure here stops a
+search: the first is told once, with its remedy, and the rest of the search goes unrecorded.
+"""
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Concatenate, ParamSpec
+
+from bonehpo.domain import Hyperparameters
+from bonehpo.errors import TrackingError
+from bonehpo.search.recorder import (
+    FoldFacts,
+    NullRecorder,
+    OptimumFacts,
+    Recorder,
+    ResultFacts,
+    StudyFacts,
+    TrialFacts,
+    TrialSummary,
+)
+from bonehpo.tracking import entries
+from bonehpo.tracking.database import Tracking, first_line, open_tracking
+from bonehpo.tracking.ledger import NewRun, RunLedger
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+
+_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+_REMEDY = "the search goes on without it, run `bonehpo sync` when MLflow is back"
+
+
+def recorder_for(root: Path) -> Recorder:
+    """A recorder for the MLflow backend of a project; when that does not open, a warning and one that writes nothing.
+
+    Args:
+        root: Folder of the project, which holds `mlruns/`.
+    """
+    try:
+        return MlflowRecorder(open_tracking(root))
+    except TrackingError as error:
+        logger.warning("Nothing is recorded in MLflow: %s (%s)", error, _REMEDY)
+        return NullRecorder()
+
+
+def _never_stops_a_search(
+    method: Callable[Concatenate["MlflowRecorder", P], None],
+) -> Callable[Concatenate["MlflowRecorder", P], None]:
+    """Record as long as MLflow answers; at its first failure warn, and from then on do nothing."""
+
+    @functools.wraps(method)
+    def attempt(self: "MlflowRecorder", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self.is_off:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # whatever it is, it must not cost a search of days
+            self.is_off = True
+            logger.warning("MLflow failed at `%s` (%s); %s", method.__name__, first_line(error), _REMEDY)
+            logger.debug("Its cause:", exc_info=True)
+
+    return attempt
+
+
+class MlflowRecorder:
+    """The `Recorder` that writes into MLflow.
+
+    Every call may come twice, from a resumed search or from `bonehpo sync`: a finished run is left as it is, an
+    unfinished one is taken up again.
+
+    Attributes:
+        is_off: Whether MLflow failed, and nothing is recorded any more.
+    """
+
+    def __init__(self, tracking: Tracking) -> None:
+        self.is_off = False
+        self._ledger = RunLedger(tracking)
+        self._facts: StudyFacts
+        self._study_key = ""
+        self._trials: dict[int, Hyperparameters] = {}
+
+    @_never_stops_a_search
+    def study(self, facts: StudyFacts) -> None:
+        """Open the study's run and sweep what a killed search left RUNNING."""
+        self._facts = facts
+        self._study_key = facts.study_id
+        new = self._new_run("study", self._study_key, facts.name, None, facts.started)
+        if self._ledger.open_study(facts.name, facts.study_id, new):
+            self._describe_study()
+
+    @_never_stops_a_search
+    def trial_started(self, trial: TrialFacts) -> None:
+        """Open a trial's run, or set it RUNNING again."""
+        self._trials[trial.number] = trial.hyperparameters
+        key = self._trial_key(trial.number)
+        new = self._new_run("trial", key, f"trial {trial.number}", self._study_key, trial.started, trial=trial.number)
+        if self._open(new):
+            self._ledger.log(key, params={**asdict(trial.hyperparameters), "n_parameters": trial.n_parameters})
+
+    @_never_stops_a_search
+    def fold(self, trial_number: int, fold: FoldFacts) -> None:
+        """Record a fold whole: its run begins and ends here."""
+        self._fold("fold", self._trial_key(trial_number), trial_number, self._trials[trial_number], fold)
+
+    @_never_stops_a_search
+    def trial_finished(self, trial_number: int, summary: TrialSummary) -> None:
+        """Record a trial's mean, standard deviation and accuracies by set, and end its run."""
+        key = self._trial_key(trial_number)
+        if not self._ledger.is_open(key):
+            return
+        tags = {"bonehpo.state": summary.state} | ({"bonehpo.reason": summary.reason} if summary.reason else {})
+        self._ledger.log(key, metrics=entries.trial_metrics(summary), tags=tags)
+        self._ledger.end(key, _STATUS[summary.state], summary.finished)
+
+    @_never_stops_a_search
+    def optimum(self, facts: OptimumFacts, refit: Sequence[FoldFacts]) -> None:
+        """Record an optimum as a run of its own, and move the tag `bonehpo.optimum` to it and to its trial."""
+        trial_key = self._trial_key(facts.number)
+        if trial_key not in self._ledger:
+            self._ledger.refresh()  # another driver recorded that trial
+        key = f"{self._study_key}/optimum/{facts.number}/{facts.rule}/{facts.n_trials}"
+        name = f"optimum: trial {facts.number}"
+        if self._open(self._new_run("optimum", key, name, self._study_key, facts.chosen, trial=facts.number)):
+            self._ledger.log(key, metrics=entries.optimum_metrics(facts), params=entries.optimum_params(facts))
+            self._ledger.write(key, json.dumps(dict(facts.chosen_by_set), indent=2), "chosen_by_set.json")
+            for fold in refit:
+                self._fold("refit", key, facts.number, facts.hyperparameters, fold)
+            self._ledger.end(key, "FINISHED", facts.chosen)
+        self._ledger.mark_optimum([key, trial_key])
+
+    @_never_stops_a_search
+    def result(self, facts: ResultFacts) -> None:
+        """Record a comparison or an explanation with its files; one that is made anew is a new run."""
+        key = f"{self._study_key}/{facts.level}/{facts.name}/{entries.milliseconds(facts.finished)}"
+        new = self._new_run(facts.level, key, f"{facts.level}: {facts.name}", self._study_key, facts.finished)
+        if self._open(new):
+            metrics = entries.metrics(facts.metrics, facts.finished)
+            self._ledger.log(key, metrics=metrics, params=facts.parameters)
+            for file in facts.files:
+                self._ledger.keep(key, str(file))
+            self._ledger.end(key, "FINISHED", facts.finished)
+
+    @_never_stops_a_search
+    def interrupted(self) -> None:
+        """Set every run that is still open to KILLED."""
+        self._ledger.end_all("KILLED")
+
+    @_never_stops_a_search
+    def close(self) -> None:
+        """End the study's run; a trial that is still open never finished, so it becomes KILLED."""
+        if self._ledger.is_open(self._study_key):
+            self._ledger.end(self._study_key, "FINISHED", datetime.now())
+        self._ledger.end_all("KILLED")
+
+    def _trial_key(self, number: int) -> str:
+        return f"{self._study_key}/trial/{number}"
+
+    def _new_run(
+        self, level: str, key: str, name: str, parent: str | None, started: datetime, **tags: str | int
+    ) -> NewRun:
+        common = {"level": level, "store_id": self._facts.store_id, "ran_on": self._facts.ran_on}
+        all_tags = {f"bonehpo.{tag}": str(value) for tag, value in (common | tags).items()}
+        return NewRun(key=key, name=name, parent=parent, tags=all_tags, started=started)
+
+    def _open(self, new: NewRun) -> bool:
+        """Open a run below the study; a study that was finished goes on."""
+        if not self._ledger.open(new):
+            return False
+        if not self._ledger.is_open(self._study_key) and self._ledger.take_up(self._study_key):
+            self._describe_study()
+        return True
+
+    def _describe_study(self) -> None:
+        params, tags = entries.study_params(self._facts), entries.study_tags(self._facts)
+        self._ledger.log(self._study_key, params=params, tags=tags)
+        self._ledger.write(self._study_key, self._facts.config_toml, "study.toml")
+
+    def _fold(self, level: str, parent: str, trial_number: int, choice: Hyperparameters, fold: FoldFacts) -> None:
+        test, validation = fold.scores.test, fold.scores.validation
+        tags: dict[str, str | int] = {"trial": trial_number, "test": test, "validation": validation, "fit": fold.key}
+        key, name = f"{parent}/{test}/{validation}", f"test {test} | validation {validation}"
+        if self._open(self._new_run(level, key, name, parent, fold.started, **tags)):
+            params = entries.fold_params(fold, choice)
+            self._ledger.log(key, metrics=entries.fold_metrics(fold), params=params)
+            self._ledger.write(key, entries.predictions_csv(fold.predictions), "predictions.csv")
+            self._ledger.end(key, "FINISHED", fold.finished)
