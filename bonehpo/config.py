@@ -1,0 +1,240 @@
+"""study.toml: what a study searches, as frozen dataclasses that are checked once.
+
+Flags of the command line say *how* to run; *what* is searched stands here alone. Unknown keys are refused, with the nearest
+known one. A missing key takes the value of the paper (Shen et al. 2021, §2.2 and §3.2).
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import tomlkit
+
+from bonehpo.domain import Hyperparameters
+from bonehpo.errors import ConfigError
+
+
+class StudyFolder(NamedTuple):
+    """The folder of a study, `studies/<name>`, and what lies in it."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """What is searched; committed."""
+        return self.path / "study.toml"
+
+    @property
+    def store(self) -> Path:
+        """The slice store."""
+        return self.path / "slices.zarr"
+
+    @property
+    def fits(self) -> Path:
+        """Results of fits, one file each."""
+        return self.path / "fits"
+
+    @property
+    def optimum(self) -> Path:
+        """Networks of the optimum, fitted again."""
+        return self.path / "optimum"
+
+    @property
+    def drivers(self) -> Path:
+        """Locks by which drivers of the study know of each other."""
+        return self.path / "drivers"
+
+
+SamplerName = Literal["tpe", "random", "quasi-random", "grid", "sweep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """A logarithmic range of learning rates, both ends included."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Values of each hyperparameter that the search may choose."""
+
+    layers: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    learning_rate: tuple[float, ...] | Range = (1e-5, 1e-4, 1e-3, 1e-2)
+    kernel: tuple[int, ...] = (3, 5, 7, 9, 11)
+    batch: tuple[int, ...] = (5, 10, 20, 30, 40, 50)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """What a set is.
+
+    Attributes:
+        kind: "specimen": a set is a specimen. "mixed": three (specimen, plane) groups are dealt together.
+        dealing: For "mixed": "seeded" deals at random, "published" as Table 1 of the paper.
+        seed: Of the seeded dealing.
+    """
+
+    kind: Literal["specimen", "mixed"] = "specimen"
+    dealing: Literal["seeded", "published"] = "seeded"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How every network of the study is trained.
+
+    Attributes:
+        epochs: Passes over the training images.
+        flip: Mirror each image left to right with probability 1/2.
+        shear_deg: Largest angle of the random shear along x, in degrees. 0 turns it off.
+        checkpoint: "last": the network after the last epoch. "best": after the epoch that was best on the validation set.
+        precision: "auto" takes bfloat16 where the hardware is faster with it.
+    """
+
+    epochs: int = 20
+    flip: bool = True
+    shear_deg: float = 10.0
+    checkpoint: Literal["last", "best"] = "last"
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How candidates are proposed and the optimum is chosen.
+
+    Attributes:
+        sampler: "tpe" and "random" propose one trial after another; "quasi-random" (Sobol), "grid" and "sweep" (the
+            paper's one-at-a-time variation) have a list that is fixed before any score.
+        seed: Of the sampler and of every training.
+        optimum: "best": the highest mean accuracy. "one-se": the smallest network within one standard error of it.
+    """
+
+    sampler: SamplerName = "tpe"
+    seed: int = 0
+    optimum: Literal["best", "one-se"] = "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """The whole of study.toml. `bone` names the registered model `bonehpo-<bone>`."""
+
+    bone: str
+    split: Split = Split()
+    space: Space = Space()
+    baseline: Hyperparameters = field(
+        default_factory=lambda: Hyperparameters(layers=3, learning_rate=1e-4, kernel=5, batch=20)
+    )
+    training: Training = Training()
+    search: Search = Search()
+
+    @property
+    def protocol(self) -> str:
+        """How candidates come about: "strict" when all are fixed before any score, else "adaptive"."""
+        return "adaptive" if self.search.sampler in ("tpe", "random") else "strict"
+
+
+def load_config(path: Path, bone: str) -> StudyConfig:
+    """Read a study.toml.
+
+    Args:
+        path: The file. One that does not exist means the paper's settings.
+        bone: Taken where the file does not name the bone.
+
+    Raises:
+        ConfigError: Not TOML, an unknown key, a value of the wrong kind, or one that cannot be meant.
+    """
+    if not path.exists():
+        return StudyConfig(bone=bone)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    return parse_config({"bone": bone, **table}, str(path))
+
+
+def parse_config(table: dict[str, Any], where: str) -> StudyConfig:
+    """Turn nested tables into a checked `StudyConfig`; `where` stands in front of every complaint.
+
+    Raises:
+        ConfigError: As `load_config`.
+    """
+    _refuse_unknown(table, StudyConfig, where, "")
+    try:
+        config = msgspec.convert(table, StudyConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {str(error).replace('`', '')}") from error
+    _check_values(config, where)
+    return config
+
+
+def _refuse_unknown(table: dict[str, Any], kind: Any, where: str, prefix: str) -> None:
+    known = {f.name: f.type for f in dataclasses.fields(kind)}
+    for key, value in table.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f'did you mean "{close[0]}"?' if close else f"known are {', '.join(known)}"
+            raise ConfigError(f'{where}: unknown key "{prefix}{key}": {hint}')
+        if dataclasses.is_dataclass(known[key]) and isinstance(value, dict):
+            _refuse_unknown(value, known[key], where, f"{prefix}{key}.")
+
+
+def _check_values(config: StudyConfig, where: str) -> None:
+    space, training = config.space, config.training
+    for name in ("layers", "kernel", "batch"):
+        _check_choices(f"space.{name}", getattr(space, name), where)
+    if isinstance(space.learning_rate, Range):
+        if not 0 < space.learning_rate.low < space.learning_rate.high:
+            raise ConfigError(f"{where}: space.learning_rate needs 0 < low < high, but got {space.learning_rate}")
+    else:
+        _check_choices("space.learning_rate", space.learning_rate, where)
+    for name, value in dataclasses.asdict(config.baseline).items():
+        _check_choices(f"baseline.{name}", (value,), where)
+    if training.epochs < 1:
+        raise ConfigError(f"{where}: training.epochs must be at least 1, but got {training.epochs}")
+    if not 0 <= training.shear_deg < 60:
+        raise ConfigError(f"{where}: training.shear_deg must be from 0 to below 60, but got {training.shear_deg}")
+    if isinstance(space.learning_rate, Range) and config.search.sampler in ("grid", "sweep"):
+        raise ConfigError(
+            f"{where}: sampler {config.search.sampler} needs a list of learning rates, not a range: "
+            "write learning_rate = [1e-5, 1e-4, …]"
+        )
+
+
+def _check_choices(name: str, values: tuple[Any, ...], where: str) -> None:
+    if not values:
+        raise ConfigError(f"{where}: {name} is empty: give at least one value")
+    if len(set(values)) < len(values):
+        raise ConfigError(f"{where}: {name} holds a value twice: {list(values)}")
+    for value in values:
+        if not 0 < value < float("inf"):
+            raise ConfigError(f"{where}: {name} must be positive, but got {value}")
+
+
+def config_to_toml(config: StudyConfig) -> str:
+    """The whole configuration, defaults included, as TOML that `parse_config` reads back to the same value.
+
+    Examples:
+        >>> config = StudyConfig(bone="TB")
+        >>> parse_config(tomllib.loads(config_to_toml(config)), "here") == config
+        True
+    """
+    return tomlkit.dumps(plain(config))
+
+
+def plain(config: StudyConfig) -> dict[str, Any]:
+    """The whole configuration as nested tables of plain values."""
+    tables: dict[str, Any] = msgspec.to_builtins(config)
+    return tables

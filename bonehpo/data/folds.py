@@ -1,0 +1,134 @@
+"""Sets, and their dealing into training, validation and test.
+
+A set is what is dealt as a whole. Sets are split, never slices: neighbouring slices of one bone look alike, and a network
+that has seen one recognises the other [1]_.
+
+References:
+    .. [1] Roberts et al., Ecography 40 (2017) 913, doi:10.1111/ecog.02881.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from bonehpo.domain import Fold, Group, HoldoutPair
+from bonehpo.errors import FoldError
+
+Sets = Mapping[str, tuple[Group, ...]]
+"""Set name to the groups in it."""
+
+PUBLISHED_DEALINGS: Mapping[str, tuple[str, ...]] = {
+    "CB": ("8 YZ 12 XZ 22 YZ", "5 XY 6 XZ 8 XZ", "6 YZ 8 XY 12 YZ", "5 XZ 5 YZ 22 XZ", "6 XY 12 XY 22 XY"),
+    "TB": ("5 XZ 6 XY 9 XY", "5 XY 6 YZ 12 YZ", "6 XZ 11 XZ 12 XY", "9 XZ 11 XY 11 YZ", "5 YZ 9 YZ 12 XZ"),
+}
+"""Table 1 (c) and (d) of Shen et al. 2021: for each set its groups, as specimen number and plane."""
+
+
+def specimen_sets(specimens: Sequence[str], planes: Sequence[str]) -> Sets:
+    """One set a specimen, with all its planes."""
+    return {specimen: tuple(Group(specimen, plane) for plane in planes) for specimen in specimens}
+
+
+def mixed_sets(specimens: Sequence[str], planes: Sequence[str], seed: int) -> Sets:
+    """Deal (specimen, plane) groups at random into as many sets as there are specimens (§2.5 of the paper).
+
+    Slices of one specimen, cut in different planes, may then stand in training and in test: this split answers another
+    question than the split by specimen, and an easier one.
+
+    Args:
+        specimens: Specimen names.
+        planes: Plane names.
+        seed: The same seed deals the same sets.
+
+    Returns:
+        Sets named "mixed-1", "mixed-2", …, each of `len(planes)` groups.
+    """
+    groups = [Group(specimen, plane) for specimen in specimens for plane in planes]
+    order = np.random.default_rng(seed).permutation(len(groups))
+    size = len(planes)
+    return {
+        f"mixed-{i + 1}": tuple(sorted(groups[k] for k in order[i * size : (i + 1) * size]))
+        for i in range(len(specimens))
+    }
+
+
+def published_sets(bone: str, specimens: Sequence[str], planes: Sequence[str]) -> Sets:
+    """The dealing of Table 1 of the paper, for the specimens of the paper.
+
+    Args:
+        bone: "CB" or "TB".
+        specimens: Specimen names of the store, "TB5" or "5" alike.
+        planes: Plane names of the store.
+
+    Raises:
+        FoldError: No dealing was published for `bone`, or the store lacks one of its groups.
+    """
+    if bone not in PUBLISHED_DEALINGS:
+        raise FoldError(f'no dealing was published for bone "{bone}", only for CB and TB: set dealing = "seeded"')
+    by_number = {re.sub(r"\D", "", name): name for name in specimens}
+    sets: dict[str, tuple[Group, ...]] = {}
+    for i, text in enumerate(PUBLISHED_DEALINGS[bone]):
+        words = text.split()
+        pairs = list(zip(words[::2], words[1::2], strict=True))
+        missing = [f"{number} {plane}" for number, plane in pairs if number not in by_number or plane not in planes]
+        if missing:
+            raise FoldError(
+                f"the published dealing of {bone} needs specimen and plane {missing[0]}, but the store holds "
+                f'{", ".join(specimens)} in {", ".join(planes)}: set dealing = "seeded"'
+            )
+        sets[f"mixed-{i + 1}"] = tuple(Group(by_number[number], plane) for number, plane in pairs)
+    return sets
+
+
+def nested_folds(sets: Sequence[str]) -> tuple[Fold, ...]:
+    """Order every pair of sets into (test, validation) folds.
+
+    Args:
+        sets: Set names, each once, in any order. At least 3, so that one is left to train on.
+
+    Returns:
+        n (n - 1) folds for n sets, in Latin order: each block of n folds tests every set once and validates on every set
+        once.
+
+    Raises:
+        FoldError: Fewer than 3 sets, or a name twice.
+
+    Examples:
+        >>> [f"{fold.test}{fold.validation}" for fold in nested_folds("abc")]
+        ['ab', 'bc', 'ca', 'ac', 'ba', 'cb']
+    """
+    _check_names(sets)
+    n = len(sets)
+    ordered = ((sets[i], sets[(i + shift) % n]) for shift in range(1, n) for i in range(n))
+    return tuple(
+        Fold(test, validation, tuple(s for s in sets if s not in (test, validation))) for test, validation in ordered
+    )
+
+
+def holdout_pairs(sets: Sequence[str]) -> tuple[HoldoutPair, ...]:
+    """The unordered holdout pairs, in the order in which `nested_folds` first meets them: n (n - 1) / 2 for n sets.
+
+    Raises:
+        FoldError: Fewer than 3 sets, or a name twice.
+    """
+    return tuple(dict.fromkeys(fold.pair for fold in nested_folds(sets)))
+
+
+def _check_names(sets: Sequence[str]) -> None:
+    if len(sets) < 3:
+        raise FoldError(
+            f"nested cross-validation needs at least 3 sets (test, validation, training), but got {len(sets)}: "
+            f"{', '.join(sets)}: add specimens"
+        )
+    name, count = Counter(sets).most_common(1)[0]
+    if count > 1:
+        raise FoldError(f"each set is dealt once, but {name} stands {count} times in {', '.join(sets)}")
+
+
+def shared_groups(sets: Sets) -> tuple[Group, ...]:
+    """Groups that stand in more than one set: none, in any dealing that can be believed."""
+    found = [set(a) & set(b) for a, b in combinations(sets.values(), 2)]
+    return tuple(sorted(set().union(*found))) if found else ()

@@ -1,0 +1,213 @@
+"""Results of fits, addressed by their content: one small file for each training ever finished.
+
+The address is a hash of everything that determines the result: store, sets, holdout pair, hyperparameters, training settings
+and seed. A repeated configuration, a resumed trial and a comparison find what is there; nothing is trained twice. A file
+holds scores, curves and predictions, so that the MLflow view can be rebuilt whole from Optuna's storage and these files.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bonehpo.config import Training
+from bonehpo.data.folds import Sets
+from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
+from bonehpo.learning.metrics import evaluate
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSpec:
+    """All that determines the outcome of one fit.
+
+    Attributes:
+        store_id: Of the slice store.
+        sets: Set name to groups; what is in neither set of `pair` is trained on.
+        pair: The two sets held out.
+        hyperparameters: Of the network and its optimiser.
+        training: Epochs, augmentation, checkpoint rule, precision asked for.
+        seed: Of weights, order and augmentation.
+    """
+
+    store_id: str
+    sets: Sets
+    pair: HoldoutPair
+    hyperparameters: Hyperparameters
+    training: Training
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The content address, 32 hexadecimal digits."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True, default=dict)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def pair_seed(study_seed: int, pair: HoldoutPair, repeat: int = 0) -> int:
+    """The seed of a fit: from the *unordered* pair, so that both of its folds come from the same network.
+
+    Args:
+        study_seed: `search.seed` of study.toml.
+        pair: The sets held out.
+        repeat: 0 in the search; 1 and up for fresh seeds.
+    """
+    text = f"{study_seed}/{pair.label}/{repeat}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+class Curves(NamedTuple):
+    """Loss (nats) and accuracy after each epoch. Training curves are running means over the epoch's augmented images.
+
+    Shapes: `train_*` (epoch,); `held_out_*` (set, epoch), sets in the order of the pair.
+    """
+
+    train_loss: npt.NDArray[np.float32]
+    train_accuracy: npt.NDArray[np.float32]
+    held_out_loss: npt.NDArray[np.float32]
+    held_out_accuracy: npt.NDArray[np.float32]
+
+
+class Predictions(NamedTuple):
+    """What one network said of the images of one set, columns of equal length (image,)."""
+
+    specimen: npt.NDArray[np.str_]
+    plane: npt.NDArray[np.str_]
+    position: npt.NDArray[np.int64]
+    label: npt.NDArray[np.uint8]
+    p_failed: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FitResult:
+    """What one fit yields.
+
+    Attributes:
+        key: Content address of its specification.
+        pair: The sets held out.
+        seed: Of the fit.
+        precision: "float32" or "bfloat16", as it was trained.
+        cpu_seconds: Processor time of the training process.
+        started_s: When the training began, in seconds since 1970.
+        finished_s: When it ended.
+        epochs: For each set of the pair, the epoch (from 0) of the network by which it is tested.
+        curves: Loss and accuracy by epoch.
+        predictions: For each set of the pair, what that network said of its images.
+    """
+
+    key: str
+    pair: HoldoutPair
+    seed: int
+    precision: str
+    cpu_seconds: float
+    started_s: float
+    finished_s: float
+    epochs: tuple[int, int]
+    curves: Curves
+    predictions: tuple[Predictions, Predictions]
+
+    def fold_scores(self) -> tuple[FoldScores, FoldScores]:
+        """The two folds of the fit: (test first, validation second) and its mirror image."""
+        return self._fold(0), self._fold(1)
+
+    def _fold(self, i: int) -> FoldScores:
+        tested = self.predictions[i]
+        found = evaluate(tested.p_failed, tested.label, tested.plane)
+        return FoldScores(
+            test=self.pair[i],
+            validation=self.pair[1 - i],
+            test_accuracy=found.accuracy,
+            validation_accuracy=float(self.curves.held_out_accuracy[1 - i, self.epochs[i]]),
+            accuracy_pristine=found.accuracy_pristine,
+            accuracy_failed=found.accuracy_failed,
+            softmax_pristine=found.softmax_pristine,
+            softmax_failed=found.softmax_failed,
+            accuracy_by_plane=found.accuracy_by_plane,
+        )
+
+
+def fit_path(folder: Path, key: str) -> Path:
+    """Where the result with this address lies."""
+    return folder / f"{key}.npz"
+
+
+def save_fit(result: FitResult, folder: Path) -> None:
+    """Write a result durably: whole and on the disk, or not at all.
+
+    Raises:
+        OSError: The folder cannot be written, or the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    head = {
+        "key": result.key,
+        "pair": list(result.pair),
+        "seed": result.seed,
+        "precision": result.precision,
+        "cpu_seconds": result.cpu_seconds,
+        "started_s": result.started_s,
+        "finished_s": result.finished_s,
+        "epochs": list(result.epochs),
+    }
+    columns = {f"{name}_{i}": c for i, p in enumerate(result.predictions) for name, c in p._asdict().items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, head=np.array(json.dumps(head)), **result.curves._asdict(), **columns)
+    write_durably(fit_path(folder, result.key), buffer.getvalue())
+
+
+def load_fit(folder: Path, key: str) -> FitResult | None:
+    """The result with this address, or None where there is none that can be read."""
+    path = fit_path(folder, key)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: Mapping[str, npt.NDArray[np.generic]] = dict(file)
+        head = json.loads(str(arrays["head"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logger.warning("%s is damaged (%s) and will be trained again", path, error)
+        return None
+    return FitResult(
+        key=key,
+        pair=HoldoutPair(*head["pair"]),
+        seed=head["seed"],
+        precision=head["precision"],
+        cpu_seconds=head["cpu_seconds"],
+        started_s=head["started_s"],
+        finished_s=head["finished_s"],
+        epochs=(head["epochs"][0], head["epochs"][1]),
+        curves=Curves(**{name: arrays[name] for name in Curves._fields}),  # type: ignore[arg-type]
+        predictions=(_predictions(arrays, 0), _predictions(arrays, 1)),
+    )
+
+
+def _predictions(arrays: Mapping[str, npt.NDArray[np.generic]], i: int) -> Predictions:
+    return Predictions(**{name: arrays[f"{name}_{i}"] for name in Predictions._fields})  # type: ignore[arg-type]
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash or power cut it is there whole, or not there."""
+    partial = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,156 @@
+"""The paper's family of networks, and how one of them is built, described, saved and loaded.
+
+A network takes grey slices as they lie in the store, uint8 (batch, side, side, 1), and answers softmax probabilities,
+float32 (batch, 2), of (pristine, failed). Scaling to 0..1 and the three equal channels of the published networks are
+layers of the graph, so that nothing has to be done to an image before any network of bonehpo sees it.
+
+References:
+    Shen, Peña Fernández, Tozzi, Buehler, J. Mech. Behav. Biomed. Mater. 123 (2021) 104761, §2.2 and §3.5.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from bonehpo.errors import NetworkError
+
+CHANNELS = 3
+FIRST_FILTERS = 32
+
+
+class LayerRow(NamedTuple):
+    """One line of the layer table: name, kind, output shape without the batch, number of trainable parameters."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    n_parameters: int
+
+
+def check_architecture(layers: int, kernel: int, side: int) -> None:
+    """Refuse what cannot be built, before anything is trained.
+
+    Args:
+        layers: Convolution blocks, each of which halves the image.
+        kernel: Side of the first kernel in pixels.
+        side: Side of the images in pixels.
+
+    Raises:
+        NetworkError: No layer, no kernel, or so many layers that nothing is left of the image.
+    """
+    if layers < 1:
+        raise NetworkError(f"layers must be at least 1, but got {layers}")
+    if kernel < 1:
+        raise NetworkError(f"kernel must be at least 1 pixel, but got {kernel}")
+    if side >> layers < 1:
+        most = max(side.bit_length() - 1, 0)
+        raise NetworkError(
+            f"layers={layers} pools images of {side} × {side} pixels to nothing: use at most {most} layers, or larger slices"
+        )
+
+
+def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32") -> keras.Model:
+    """Build one network of the family, with weights drawn at random.
+
+    Each block is a `same` convolution with ReLU and a 2 × 2 max-pool; block i has 32·2^i filters; the kernel size applies
+    to the first convolution, the others are 3 × 3. The first dense layer has twice the last number of filters. At
+    200 × 200 pixels, (layers=4, kernel=5) and (layers=5, kernel=3) have the published 19,265,858 and 20,446,018 parameters.
+
+    Args:
+        layers: Number of blocks.
+        kernel: Side of the first kernel in pixels.
+        side: Side of the images in pixels.
+        dtype: Keras dtype policy, "float32" or "mixed_bfloat16". Weights and softmax are float32 in both.
+
+    Raises:
+        NetworkError: See `check_architecture`.
+    """
+    check_architecture(layers, kernel, side)
+    policy = keras.DTypePolicy(dtype)
+    slices = keras.Input((side, side, 1), dtype="uint8", name="slices")
+    x = keras.layers.Rescaling(1 / 255, dtype=policy, name="scale")(slices)
+    x = keras.layers.Concatenate(dtype=policy, name="channels")([x] * CHANNELS)
+    filters = FIRST_FILTERS
+    for i in range(layers):
+        filters = FIRST_FILTERS * 2**i
+        x = keras.layers.Conv2D(
+            filters,
+            kernel if i == 0 else 3,
+            padding="same",
+            activation="relu",
+            dtype=policy,
+            name=f"convolution_{i + 1}",
+        )(x)
+        x = keras.layers.MaxPooling2D(2, dtype=policy, name=f"pool_{i + 1}")(x)
+    x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
+    x = keras.layers.Dense(2 * filters, activation="relu", dtype=policy, name="dense")(x)
+    softmax = keras.layers.Dense(2, activation="softmax", dtype="float32", name="softmax")(x)
+    return keras.Model(slices, softmax, name=f"cnn_{layers}x{kernel}")
+
+
+def count_parameters(layers: int, kernel: int, side: int) -> int:
+    """Trainable parameters of a network of the family, by arithmetic alone.
+
+    Raises:
+        NetworkError: See `check_architecture`.
+    """
+    check_architecture(layers, kernel, side)
+    total, channels, size = 0, CHANNELS, kernel
+    for i in range(layers):
+        filters = FIRST_FILTERS * 2**i
+        total += (size * size * channels + 1) * filters
+        channels, size = filters, 3
+    dense = 2 * channels
+    return total + ((side >> layers) ** 2 * channels + 1) * dense + (dense + 1) * 2
+
+
+def layer_table(network: keras.Model) -> tuple[LayerRow, ...]:
+    """The layers of a network from input to output."""
+    return tuple(
+        LayerRow(
+            layer.name, type(layer).__name__, _shape(layer), sum(v.size for v in map(_Sized, layer.trainable_weights))
+        )
+        for layer in network.layers
+    )
+
+
+def reset_weights(network: keras.Model, seed: int) -> None:
+    """Draw all weights anew: kernels Glorot-uniform, biases zero, as Keras does for a new network.
+
+    Args:
+        network: A network of the family.
+        seed: The same seed gives the same weights, in every process.
+    """
+    for i, variable in enumerate(network.trainable_variables):
+        if len(variable.shape) > 1:
+            variable.assign(keras.initializers.GlorotUniform(seed=(seed + 7919 * i) % 2**31)(variable.shape))
+        else:
+            variable.assign(keras.ops.zeros(variable.shape))
+
+
+def save_network(network: keras.Model, path: Path) -> None:
+    """Write architecture and weights to a `.keras` file, without optimiser state, whole or not at all."""
+    bare = keras.Model.from_config(network.get_config())
+    bare.set_weights(network.get_weights())
+    partial = path.with_name(f".{os.getpid()}-{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bare.save(partial)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_network(path: Path) -> keras.Model:
+    """Read a network that `save_network` wrote.
+
+    Raises:
+        NetworkError: There is none, or it cannot be read.
+    """
+    if not path.exists():
+        raise NetworkError(f"no network at {path}: run `bonehpo search` to fit the optimum again")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError) as error:
+        raise NetworkError(f"{path} is not a network that Keras can read: {error}") from error

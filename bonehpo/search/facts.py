@@ -1,0 +1,180 @@
+"""What a study's storage and fits hold, as the facts that a `Recorder` writes down.
+
+The search tells facts as they arise; `replay` tells all of them again, so that a lost record is rebuilt whole.
+"""
+
+import logging
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from bonehpo.analysis.estimates import nested_accuracy, trial_estimates
+from bonehpo.config import config_to_toml, plain
+from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.learning.fits import load_fit
+from bonehpo.learning.networks import count_parameters
+from bonehpo.search.objective import SearchPlan, fold_facts
+from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
+from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
+from bonehpo.search.storage import REASON, STUDY_ID, RecordedTrial
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("bonehpo", "tensorflow", "keras", "optuna", "mlflow", "numpy", "scikit-image", "zarr")
+
+
+def study_facts(plan: SearchPlan, study: optuna.Study) -> StudyFacts:
+    """What holds for the whole study."""
+    trials = study.get_trials(deepcopy=False)
+    started = min((t.datetime_start for t in trials if t.datetime_start), default=None)
+    return StudyFacts(
+        study_id=study.user_attrs[STUDY_ID],
+        name=plan.folder.name,
+        bone=plan.config.bone,
+        store_id=plan.store_id,
+        ran_on=plan.ran_on,
+        split=plan.config.split.kind,
+        sampler=plan.config.search.sampler,
+        protocol=plan.config.protocol,
+        seed=plan.config.search.seed,
+        config_toml=config_to_toml(plan.config),
+        space={name: str(values) for name, values in plain(plan.config)["space"].items()},
+        n_sets=len(plan.sets),
+        n_images=plan.n_images,
+        versions={package: version(package) for package in PACKAGES},
+        git_commit=git_commit(),
+        started=_moment(started),
+    )
+
+
+def trial_facts(trial: FrozenTrial, choice: Hyperparameters, side: int) -> TrialFacts:
+    """A trial at its start."""
+    return TrialFacts(
+        number=trial.number,
+        hyperparameters=choice,
+        n_parameters=count_parameters(choice.layers, choice.kernel, side),
+        started=_moment(trial.datetime_start),
+    )
+
+
+def trial_summary(trial: FrozenTrial, folds: Sequence[FoldScores]) -> TrialSummary:
+    """A trial at its end."""
+    states: dict[TrialState, Literal["complete", "failed", "stopped"]] = {
+        TrialState.COMPLETE: "complete",
+        TrialState.FAIL: "failed",
+        TrialState.PRUNED: "stopped",
+    }
+    mean, sd = _mean_and_sd([fold.test_accuracy for fold in folds])
+    return TrialSummary(
+        mean=mean,
+        sd=sd,
+        accuracies_by_set={
+            name: _mean_and_sd([f.test_accuracy for f in folds if f.test == name])[0]
+            for name in dict.fromkeys(fold.test for fold in folds)
+        },
+        state=states[trial.state],
+        reason=trial.user_attrs.get(REASON),
+        finished=_moment(trial.datetime_complete),
+    )
+
+
+def optimum_facts(optimum: Optimum, folds: pd.DataFrame, refit: Sequence[FoldFacts]) -> OptimumFacts:
+    """The optimum and its estimates, computed from the folds that it was chosen from."""
+    estimate = next(e for e in trial_estimates(folds) if e.trial == optimum.trial)
+    nested = nested_accuracy(folds)
+    mean, sd = _mean_and_sd([fold.scores.test_accuracy for fold in refit])
+    return OptimumFacts(
+        number=optimum.trial,
+        rule=optimum.rule,
+        n_trials=optimum.n_trials,
+        paper_accuracy=estimate.mean,
+        sd=estimate.sd,
+        nested_accuracy=nested.mean,
+        gap=estimate.mean - nested.mean,
+        chosen_by_set=nested.chosen,
+        refit_accuracy=mean,
+        refit_sd=sd,
+        chosen=datetime.fromisoformat(optimum.chosen),
+    )
+
+
+def _mean_and_sd(accuracies: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1); NaN where there are too few."""
+    mean = float(np.mean(accuracies)) if accuracies else float("nan")
+    return mean, float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else float("nan")
+
+
+def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
+    """Tell a recorder everything that a study holds.
+
+    Args:
+        plan: Of the study.
+        study: Optuna's record of it, the truth.
+        recorder: Who writes it down; what it has already it leaves as it is.
+
+    Returns:
+        Number of fits whose result file is gone: their scores are in Optuna's storage, curves and predictions are lost.
+    """
+    recorder.study(study_facts(plan, study))
+    n_lost = 0
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state == TrialState.WAITING or not trial.params:
+            continue
+        recorder.trial_started(trial_facts(trial, hyperparameters(trial.params), plan.side))
+        pairs = RecordedTrial.of(trial).pairs.values()
+        found = read_folds(plan, [pair.key for pair in pairs])
+        n_lost += len(pairs) - len(found) // 2
+        for fold in found:
+            recorder.fold(trial.number, fold)
+        if trial.state.is_finished():
+            recorder.trial_finished(trial.number, trial_summary(trial, [f for pair in pairs for f in pair.folds]))
+    optimum = read_optimum(study)
+    if optimum is not None:
+        refit = read_folds(plan, list(optimum.keys.values()))
+        n_lost += len(optimum.keys) - len(refit) // 2
+        recorder.optimum(optimum_facts(optimum, folds_of_optimum(study, optimum), refit), refit)
+    recorder.interrupted()
+    return n_lost
+
+
+def folds_of_optimum(study: optuna.Study, optimum: Optimum) -> pd.DataFrame:
+    """The folds that there were when the optimum was chosen: those of the first `n_trials` complete trials."""
+    folds = folds_table(study)
+    numbers = sorted(folds["trial"].unique())[: optimum.n_trials]
+    return folds[folds["trial"].isin(numbers)]
+
+
+def read_folds(plan: SearchPlan, keys: Sequence[str]) -> list[FoldFacts]:
+    """Both folds of each fit that is still among the results."""
+    results = [load_fit(plan.folder.fits, key) for key in keys]
+    return [fold for result in results if result is not None for fold in fold_facts(result)]
+
+
+@lru_cache(maxsize=1)
+def git_commit() -> str:
+    """Commit of the code that runs, "-dirty" where files differ from it; "unknown" outside a checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def _moment(moment: datetime | None) -> datetime:
+    """Optuna's times are local and know no zone."""
+    return datetime.now(UTC) if moment is None else moment.astimezone()

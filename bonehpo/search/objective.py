@@ -1,0 +1,136 @@
+"""The objective of one trial: the full nested cross-validation, as fits of which each yields two folds."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bonehpo.config import StudyConfig, StudyFolder
+from bonehpo.data.folds import Sets, holdout_pairs
+from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
+from bonehpo.learning.fits import FitResult, FitSpec, pair_seed
+from bonehpo.learning.training import FitTask
+from bonehpo.search.recorder import FoldFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPlan:
+    """Everything that is settled before the first trial.
+
+    Attributes:
+        folder: Of the study.
+        config: What is searched.
+        store_id: Of the slice store.
+        side: Side of the slices in pixels.
+        sets: What is dealt.
+        n_images: Labelled images in each set.
+        ran_on: "phantom" or "scans".
+        storage: URL of Optuna's storage.
+    """
+
+    folder: StudyFolder
+    config: StudyConfig
+    store_id: str
+    side: int
+    sets: Sets
+    n_images: Mapping[str, int]
+    ran_on: str
+    storage: str
+
+    @property
+    def pairs(self) -> tuple[HoldoutPair, ...]:
+        """The holdout pairs, in the order in which they are fitted."""
+        return holdout_pairs(list(self.sets))
+
+    def task(
+        self, choice: Hyperparameters, pair: HoldoutPair, *, repeat: int = 0, network: Path | None = None
+    ) -> FitTask:
+        """The fit of one holdout pair.
+
+        Args:
+            choice: Hyperparameters of the network.
+            pair: Sets to hold out.
+            repeat: 0 in the search, 1 and up for fresh seeds.
+            network: Where to keep the network; None to drop it.
+        """
+        spec = FitSpec(
+            store_id=self.store_id,
+            sets=self.sets,
+            pair=pair,
+            hyperparameters=choice,
+            training=self.config.training,
+            seed=pair_seed(self.config.search.seed, pair, repeat),
+        )
+        # Workers elsewhere know no working directory of ours.
+        return FitTask(
+            spec=spec,
+            store=self.folder.store.absolute(),
+            fits=self.folder.fits.absolute(),
+            network=network.absolute() if network else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedPair:
+    """What Optuna's storage keeps of one fit: the address of its result, and its two folds."""
+
+    key: str
+    folds: tuple[FoldScores, FoldScores]
+
+    @classmethod
+    def of(cls, result: FitResult) -> "FinishedPair":
+        """What is to be kept of a result."""
+        return cls(key=result.key, folds=result.fold_scores())
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps({"key": self.key, "folds": [dataclasses.asdict(fold) for fold in self.folds]})
+
+    @classmethod
+    def from_json(cls, text: str) -> "FinishedPair":
+        """Read what `to_json` wrote."""
+        data: dict[str, Any] = json.loads(text)
+        first, second = (FoldScores(**fold) for fold in data["folds"])
+        return cls(key=data["key"], folds=(first, second))
+
+
+def objective(folds: Sequence[FoldScores]) -> float:
+    """What Optuna maximises: the mean validation accuracy of the folds.
+
+    With a fixed number of epochs it equals the mean test accuracy identically, so that it is no estimate of the optimum.
+    """
+    return float(np.mean([fold.validation_accuracy for fold in folds]))
+
+
+def fold_facts(result: FitResult) -> tuple[FoldFacts, FoldFacts]:
+    """Both folds of a fit as they are recorded."""
+    first, second = result.fold_scores()
+    return _facts(result, first, 0), _facts(result, second, 1)
+
+
+def _facts(result: FitResult, scores: FoldScores, i: int) -> FoldFacts:
+    curves = result.curves
+    return FoldFacts(
+        scores=scores,
+        key=result.key,
+        seed=result.seed,
+        precision=result.precision,
+        cpu_seconds=result.cpu_seconds,
+        n_epochs=len(curves.train_loss),
+        curves={
+            "train_loss": curves.train_loss,
+            "train_accuracy": curves.train_accuracy,
+            "test_loss": curves.held_out_loss[i],
+            "test_accuracy": curves.held_out_accuracy[i],
+            "validation_loss": curves.held_out_loss[1 - i],
+            "validation_accuracy": curves.held_out_accuracy[1 - i],
+        },
+        predictions=result.predictions[i],
+        started=datetime.fromtimestamp(result.started_s).astimezone(),
+        finished=datetime.fromtimestamp(result.finished_s).astimezone(),
+    )

@@ -1,0 +1,142 @@
+"""The search space: what may be chosen, who proposes it, and lists of candidates that are fixed beforehand."""
+
+import itertools
+from collections.abc import Sequence
+
+import optuna
+from scipy.stats import qmc
+
+from bonehpo.config import Range, Space, StudyConfig
+from bonehpo.domain import Hyperparameters
+from bonehpo.errors import StudyError
+from bonehpo.learning.networks import check_architecture
+
+Value = int | float
+
+
+def check_space(config: StudyConfig, side: int) -> None:
+    """Refuse a space of which some network cannot be built, before anything is trained.
+
+    Args:
+        config: The study.
+        side: Side of the slices in pixels.
+
+    Raises:
+        NetworkError: An architecture of the space, or the baseline, pools the image to nothing.
+    """
+    check_architecture(max(config.space.layers), min(config.space.kernel), side)
+    check_architecture(config.baseline.layers, config.baseline.kernel, side)
+
+
+def suggest(trial: optuna.Trial, space: Space) -> Hyperparameters:
+    """Ask the sampler for one choice. A trial that is taken up again answers what it answered before."""
+    rate = space.learning_rate
+    return Hyperparameters(
+        layers=int(_suggest(trial, "layers", space.layers)),
+        learning_rate=(
+            trial.suggest_float("learning_rate", rate.low, rate.high, log=True)
+            if isinstance(rate, Range)
+            else float(_suggest(trial, "learning_rate", rate))
+        ),
+        kernel=int(_suggest(trial, "kernel", space.kernel)),
+        batch=int(_suggest(trial, "batch", space.batch)),
+    )
+
+
+def _suggest(trial: optuna.Trial, name: str, values: Sequence[Value]) -> Value:
+    """An evenly spaced list of integers keeps its order for the sampler; any other list is a category."""
+    steps = {b - a for a, b in itertools.pairwise(values)}
+    if all(isinstance(v, int) for v in values) and len(steps) == 1 and min(steps) > 0:
+        return trial.suggest_int(name, int(values[0]), int(values[-1]), step=int(steps.pop()))
+    chosen: Value = trial.suggest_categorical(name, list(values))
+    return chosen
+
+
+def make_sampler(config: StudyConfig, n_trials_before: int) -> optuna.samplers.BaseSampler:
+    """The sampler that proposes where no candidate was fixed beforehand.
+
+    Args:
+        config: The study.
+        n_trials_before: Trials that the study holds already: a search that goes on must not propose its first trials again.
+    """
+    seed = config.search.seed + n_trials_before
+    if config.search.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=8)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def candidates(config: StudyConfig, n_trials: int) -> tuple[Hyperparameters, ...]:
+    """The choices that are fixed before any score. The first is always the baseline, where the space holds it.
+
+    Args:
+        config: The study.
+        n_trials: How many trials the study shall have.
+
+    Returns:
+        For "tpe" and "random" the baseline alone; for "quasi-random" `n_trials` points of a scrambled Sobol sequence; for
+        "grid" the whole grid and for "sweep" the paper's one-at-a-time variation, however many they are.
+    """
+    first = [config.baseline] if _holds(config.space, config.baseline) else []
+    proposals = {
+        "tpe": list,
+        "random": list,
+        "quasi-random": lambda: _sobol(config, n_trials),
+        "grid": lambda: _grid(config),
+        "sweep": lambda: _sweep(config),
+    }[config.search.sampler]()
+    return tuple(dict.fromkeys(first + proposals))
+
+
+def _holds(space: Space, choice: Hyperparameters) -> bool:
+    rate = space.learning_rate
+    known = rate.low <= choice.learning_rate <= rate.high if isinstance(rate, Range) else choice.learning_rate in rate
+    return known and choice.layers in space.layers and choice.kernel in space.kernel and choice.batch in space.batch
+
+
+def _rates(config: StudyConfig) -> tuple[float, ...]:
+    if isinstance(config.space.learning_rate, Range):
+        raise StudyError(f"sampler {config.search.sampler} needs a list of learning rates, not a range")
+    return config.space.learning_rate
+
+
+def _grid(config: StudyConfig) -> list[Hyperparameters]:
+    space = config.space
+    return [
+        Hyperparameters(layers=layers, learning_rate=rate, kernel=kernel, batch=batch)
+        for layers, rate, kernel, batch in itertools.product(space.layers, _rates(config), space.kernel, space.batch)
+    ]
+
+
+def _sweep(config: StudyConfig) -> list[Hyperparameters]:
+    """Each parameter alone through its values, the others at the baseline (§3.2 and Fig 3 of the paper)."""
+    base = config.baseline
+    values = {
+        "layers": config.space.layers,
+        "learning_rate": _rates(config),
+        "batch": config.space.batch,
+        "kernel": config.space.kernel,
+    }
+    start = {name: getattr(base, name) for name in values}
+    return [base] + [Hyperparameters(**{**start, name: value}) for name, list_ in values.items() for value in list_]
+
+
+def _sobol(config: StudyConfig, n: int) -> list[Hyperparameters]:
+    """The first n different points of the sequence (fewer, where the space holds fewer)."""
+    space, rate = config.space, config.space.learning_rate
+    points = qmc.Sobol(4, seed=config.search.seed).random_base2(max(n - 1, 1).bit_length() + 3)
+
+    def pick(values: Sequence[Value], u: float) -> Value:
+        return values[min(int(u * len(values)), len(values) - 1)]
+
+    found = {
+        Hyperparameters(
+            layers=int(pick(space.layers, a)),
+            learning_rate=(
+                float(rate.low * (rate.high / rate.low) ** b) if isinstance(rate, Range) else float(pick(rate, b))
+            ),
+            kernel=int(pick(space.kernel, c)),
+            batch=int(pick(space.batch, d)),
+        ): None
+        for a, b, c, d in points.tolist()
+    }
+    return list(found)[:n]
