@@ -1,0 +1,111 @@
+"""MANIFEST.json: what a slice store holds, how it was prepared, and the hash of every file in it."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bonehpo.data.recipe import Recipe
+from bonehpo.errors import StoreDamaged
+
+FORMAT = 1
+"""Version of the layout of a store; raised when a reader of the old layout would go wrong."""
+
+MANIFEST = "MANIFEST.json"
+SEAL = "MANIFEST.sha256"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanRecord:
+    """One scan of a store.
+
+    Attributes:
+        specimen: Name of the specimen.
+        state: Number of the load state.
+        source: Path relative to the CSV.
+        sha256: Hash of its voxels after the crop, or of its images, as they were read.
+        shape: Voxels of the whole volume along (z, y, x); empty for a 2-D slice table.
+        dtype: Grey-value type of the file.
+        bone_volume_fraction: Voxels above Otsu's threshold in the prepared volume, as a fraction.
+        strain: Apparent strain as a fraction, if known.
+        stress_mpa: Apparent stress in MPa, if known.
+    """
+
+    specimen: str
+    state: int
+    source: str
+    sha256: str
+    shape: tuple[int, ...]
+    dtype: str
+    bone_volume_fraction: float
+    strain: float | None
+    stress_mpa: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileRecord:
+    """One file of a store: its path inside the store, its bytes, and their SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a store holds. It carries no time and no absolute path: the same scans and recipe give the same store id.
+
+    Attributes:
+        format: Version of the layout.
+        bone: Name of the bone type.
+        specimens: Along the first axis of `slices`.
+        states: Along the second.
+        recipe: How the scans were prepared; its planes, slices and side are the other axes.
+        notes: What the reader of the store should know, one sentence each.
+        scans: One for each scan; a specimen may lack states between the first and the last.
+        files: Every file but the manifest and its seal.
+    """
+
+    format: int
+    bone: str
+    specimens: tuple[str, ...]
+    states: tuple[int, ...]
+    recipe: Recipe
+    notes: tuple[str, ...]
+    scans: tuple[ScanRecord, ...]
+    files: tuple[FileRecord, ...]
+
+    def to_bytes(self) -> bytes:
+        """JSON in UTF-8; the hash of these bytes is the store id."""
+        return msgspec.json.encode(self)
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """Read the manifest of a store against its seal.
+
+    Returns:
+        The manifest and its hash, the store id.
+
+    Raises:
+        StoreDamaged: The manifest is not what was written, or is of another version.
+    """
+    file = folder / MANIFEST
+    remedy = "prepare the store again, or restore it from a copy"
+    content = file.read_bytes()
+    store_id = hashlib.sha256(content).hexdigest()
+    seal = folder / SEAL
+    if not seal.is_file() or seal.read_text("ascii", "replace").split()[:1] != [store_id]:
+        raise StoreDamaged(f"{file}: differs from its seal {SEAL}; {remedy}")
+    try:
+        version = msgspec.json.decode(content, type=_Version).format
+        if version != FORMAT:
+            raise StoreDamaged(f"{file}: format {version}, this bonehpo reads {FORMAT}; prepare the store again")
+        return msgspec.json.decode(content, type=Manifest), store_id
+    except msgspec.DecodeError as error:
+        raise StoreDamaged(f"{file}: not a manifest ({error}); {remedy}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Version:
+    format: int

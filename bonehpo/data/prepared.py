@@ -1,0 +1,186 @@
+"""One scan, prepared by a recipe."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+from skimage.filters import threshold_otsu
+
+from bonehpo.data.histograms import LEVELS, GreyMap, histogram, matching
+from bonehpo.data.readers import Volume, open_volume, read_image
+from bonehpo.data.recipe import Recipe
+from bonehpo.data.scans import SliceImage
+from bonehpo.data.sections import NORMALS, centred_box, cut, even_positions, resized, square
+from bonehpo.errors import PreparationError, ScanError
+
+SLAB = 16
+"""Sections that the median filter takes at once."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedScan:
+    """The slices of one scan and what was learnt on the way.
+
+    Attributes:
+        slices: For each plane, grey levels (slice, y, x).
+        positions: For each plane, where its slices were cut: the index in the whole source volume, or the position that
+            a 2-D slice table gives.
+        bone_volume_fraction: Voxels above Otsu's threshold in the prepared volume, or pixels in the prepared slices.
+        source_sha256: Hash of the voxels after the crop, or of all images, as they were read.
+        contents: Hashes that no two scans may share: that of the volume, or of each image.
+        shape: Voxels of the whole source along (z, y, x); empty for 2-D slices.
+        dtype: Grey-value type of the source.
+    """
+
+    slices: Mapping[str, NDArray[np.uint8]]
+    positions: Mapping[str, NDArray[np.float64]]
+    bone_volume_fraction: float
+    source_sha256: str
+    contents: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
+    """Prepare one volume: crop, match, filter, cut, resize.
+
+    Memory peaks at the cropped volume in the type of its file plus a few sections.
+
+    Args:
+        source: What `readers.open_volume` takes.
+        recipe: Of the store, or of the model, that the scan is for.
+
+    Raises:
+        ScanError: The scan cannot be read, or its grey values cannot be used.
+        PreparationError: The volume is smaller than the crop.
+    """
+    volume = open_volume(source)
+    block = read_centre(volume, recipe.crop)
+    digest = content_hash(block)
+    grey_map = matching(histogram(block), recipe.histogram) if recipe.histogram else GreyMap.identity(block)
+    levels = grey_map.levels(recipe.window)
+    if recipe.median:
+        filter_median(block)
+    box = centred_box(volume.shape, recipe.crop)
+    cuts = {plane: even_positions(block.shape[NORMALS[plane]], recipe.n_slices) for plane in recipe.planes}
+    return PreparedScan(
+        slices={plane: _cut_all(block, plane, at, levels, recipe.side) for plane, at in cuts.items()},
+        positions={plane: np.add(at, box[NORMALS[plane]].start, dtype=np.float64) for plane, at in cuts.items()},
+        bone_volume_fraction=bone_fraction(block, levels),
+        source_sha256=digest,
+        contents=(digest,),
+        shape=volume.shape,
+        dtype=str(volume.dtype),
+    )
+
+
+def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: bool = False) -> PreparedScan:
+    """Prepare 2-D slices of one scan: those nearest to evenly spaced, cut to a centred square, resized.
+
+    Args:
+        images: Of one plane or several; each plane that occurs becomes an entry of the result.
+        recipe: Of the store, or of the model, that the slices are for.
+        all_images: Take every image, and not only the recipe's `n_slices` of each plane.
+
+    Raises:
+        ScanError: An image cannot be read, or is of one grey value.
+    """
+    slices, positions, contents, dtype = {}, {}, [], ""
+    for plane in dict.fromkeys(image.plane for image in images):
+        members = [image for image in images if image.plane == plane]
+        wanted = len(members) if all_images else recipe.n_slices
+        chosen = [members[i] for i in even_positions(len(members), wanted)]
+        stack = np.empty((len(chosen), recipe.side, recipe.side), np.uint8)
+        for level, image in zip(stack, chosen, strict=True):
+            pixels = read_image(image.path)
+            _check_greys(image.path, pixels)
+            contents.append(content_hash(pixels))
+            dtype = str(pixels.dtype)
+            levels = GreyMap.identity(pixels).levels(recipe.window)
+            level[...] = np.rint(resized(levels(square(pixels)), recipe.side))
+        slices[plane], positions[plane] = stack, np.array([image.position for image in chosen], np.float64)
+    everything = np.concatenate(list(slices.values()))
+    return PreparedScan(
+        slices=slices,
+        positions=positions,
+        bone_volume_fraction=otsu_fraction(np.bincount(everything.ravel(), minlength=LEVELS)),
+        source_sha256=hashlib.sha256("".join(contents).encode()).hexdigest(),
+        contents=tuple(contents),
+        shape=(),
+        dtype=dtype,
+    )
+
+
+def read_centre(volume: Volume, crop: int | None) -> NDArray[Any]:
+    """Read the centre cube of a volume, or all of it when `crop` is None, and check its grey values.
+
+    Raises:
+        PreparationError: The volume is smaller than the crop.
+        ScanError: It cannot be read, holds NaN or infinite values, or is of one grey value.
+    """
+    if crop is not None and min(volume.shape) < crop:
+        size = "×".join(str(extent) for extent in volume.shape)
+        raise PreparationError(
+            f"{volume.source}: {size} voxels are fewer than the crop of {crop}; give --crop {min(volume.shape)} or less"
+        )
+    block = volume.read(centred_box(volume.shape, crop))
+    _check_greys(volume.source, block)
+    return block
+
+
+def filter_median(volume: NDArray[Any]) -> None:
+    """Replace a volume by its 3×3×3 median, slab by slab, as `scipy.ndimage.median_filter(size=3)` does at once."""
+    before = volume[:0]
+    for start in range(0, len(volume), SLAB):
+        stop = min(start + SLAB, len(volume))
+        slab = np.concatenate((before, volume[start : stop + 1]))
+        skip, before = len(before), volume[stop - 1 : stop].copy()
+        volume[start:stop] = median_filter(slab, size=3)[skip : skip + stop - start]
+
+
+def bone_fraction(volume: NDArray[Any], levels: GreyMap) -> float:
+    """Bone volume fraction of a volume by Otsu's threshold on its 256 levels, 0 to 1.
+
+    References:
+        Otsu, IEEE Trans. Syst. Man Cybern. 9 (1979) 62, doi:10.1109/TSMC.1979.4310076.
+    """
+    counts = np.zeros(LEVELS, np.int64)
+    for section in volume:
+        counts += np.bincount(np.rint(levels(section)).astype(np.intp).ravel(), minlength=LEVELS)
+    return otsu_fraction(counts)
+
+
+def otsu_fraction(counts: NDArray[np.int64]) -> float:
+    """The fraction of voxels whose level is above Otsu's threshold; 0 when there is but one level."""
+    if np.count_nonzero(counts) < 2:
+        return 0.0
+    threshold = int(threshold_otsu(hist=(counts, np.arange(LEVELS))))
+    return float(counts[threshold + 1 :].sum() / counts.sum())
+
+
+def content_hash(voxels: NDArray[Any]) -> str:
+    """SHA-256 over type, shape and grey values: equal for the same scan in another file format."""
+    digest = hashlib.sha256(f"{voxels.dtype} {voxels.shape} ".encode())
+    digest.update(np.ascontiguousarray(voxels).data)
+    return digest.hexdigest()
+
+
+def _cut_all(
+    volume: NDArray[Any], plane: str, positions: NDArray[np.int64], levels: GreyMap, side: int
+) -> NDArray[np.uint8]:
+    slices = np.empty((len(positions), side, side), np.uint8)
+    for level, position in zip(slices, positions, strict=True):
+        level[...] = np.rint(resized(levels(cut(volume, plane, position)), side))
+    return slices
+
+
+def _check_greys(source: str, voxels: NDArray[Any]) -> None:
+    low, high = voxels.min(), voxels.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ScanError(f"{source}: holds NaN or infinite grey values; reconstruct it again, or crop them away")
+    if low == high:
+        raise ScanError(f"{source}: every grey value is {low}; replace the scan")
