@@ -5,7 +5,7 @@ import functools
 import shutil
 import tempfile
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from bonehpo.learning.fits import Predictions
 from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
 from bonehpo.tracking.database import open_tracking
 
-START = datetime(2026, 11, 2, 9, 0, tzinfo=timezone.utc)
+START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 SETS = ("TB5", "TB6", "TB9")
 
 STUDY = StudyFacts(

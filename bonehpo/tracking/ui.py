@@ -1,0 +1,107 @@
+"""MLflow's own user interface on the records of a project, for as long as somebody looks at it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import IO
+
+from bonehpo.errors import TrackingError
+from bonehpo.tracking.database import Tracking
+
+HOST = "127.0.0.1"
+"""The server asks nobody who they are: it is never bound to another address. From elsewhere, use an SSH tunnel."""
+
+START_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 10
+
+
+def serve_ui(tracking: Tracking, port: int, announce: Callable[[str], None] = lambda _: None) -> None:
+    """Serve the user interface until Ctrl-C or SIGTERM; no process stays behind.
+
+    One worker and no job execution: 2 processes instead of MLflow's 15, and faster answers.
+
+    Args:
+        tracking: What to show.
+        port: Port on this machine.
+        announce: Told the address as soon as it answers.
+
+    Raises:
+        TrackingError: The records are on a server with an interface of its own, the port is in use, or MLflow's server
+            does not start.
+    """
+    if tracking.is_server:
+        raise TrackingError(f"The records are on a server that has its own interface: open {tracking.uri} in a browser")
+    _refuse_used(port)
+    address = f"http://{HOST}:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.uri, "--workers", "1"]
+    command += ["--default-artifact-root", str(tracking.artifacts), "--host", HOST, "--port", str(port)]
+    command += ["--uvicorn-opts", "--log-level warning"]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with _stopped_by_signals(), tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            _wait_until_it_answers(process, address, log)
+            announce(address)
+            process.wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            _stop(process)
+
+
+def _refuse_used(port: int) -> None:
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+    except (OSError, OverflowError) as error:
+        raise TrackingError(
+            f"Port {port} of {HOST} cannot be used ({error}): choose another one with --port"
+        ) from error
+
+
+def _wait_until_it_answers(process: subprocess.Popen[bytes], address: str, log: IO[bytes]) -> None:
+    end = time.monotonic() + START_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.2)
+    log.seek(0)
+    last = (log.read().decode(errors="replace").splitlines() or ["it said nothing"])[-1]
+    raise TrackingError(f"MLflow's server at {address} did not start: {last}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server with its workers, which are in a process group of their own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(STOP_TIMEOUT_S)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt meanwhile, so that both end the server the same way."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
