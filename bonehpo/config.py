@@ -236,5 +236,5 @@ def config_to_toml(config: StudyConfig) -> str:
 
 def plain(config: StudyConfig) -> dict[str, Any]:
     """The whole configuration as nested tables of plain values."""
-    tables: dict[str, Any] = msgspec.to_builtins(config)
+    tables: dict[str, Any] = msgspec.to_builtins(dataclasses.asdict(config))
     return tables

@@ -10,10 +10,10 @@ References:
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 
+from bonehpo.config import Split
 from bonehpo.domain import Fold, Group, HoldoutPair
 from bonehpo.errors import FoldError
 
@@ -25,6 +25,28 @@ PUBLISHED_DEALINGS: Mapping[str, tuple[str, ...]] = {
     "TB": ("5 XZ 6 XY 9 XY", "5 XY 6 YZ 12 YZ", "6 XZ 11 XZ 12 XY", "9 XZ 11 XY 11 YZ", "5 YZ 9 YZ 12 XZ"),
 }
 """Table 1 (c) and (d) of Shen et al. 2021: for each set its groups, as specimen number and plane."""
+
+
+def deal(split: Split, bone: str, specimens: Sequence[str], planes: Sequence[str]) -> Sets:
+    """The sets of a study.
+
+    Args:
+        split: What a set is.
+        bone: For the published dealing.
+        specimens: Specimen names of the store.
+        planes: Plane names of the store.
+
+    Raises:
+        FoldError: Fewer than 3 sets, or the published dealing does not fit the store.
+    """
+    if split.kind == "specimen":
+        sets = specimen_sets(specimens, planes)
+    elif split.dealing == "published":
+        sets = published_sets(bone, specimens, planes)
+    else:
+        sets = mixed_sets(specimens, planes, split.seed)
+    _check_names(list(sets))
+    return sets
 
 
 def specimen_sets(specimens: Sequence[str], planes: Sequence[str]) -> Sets:
@@ -126,9 +148,3 @@ def _check_names(sets: Sequence[str]) -> None:
     name, count = Counter(sets).most_common(1)[0]
     if count > 1:
         raise FoldError(f"each set is dealt once, but {name} stands {count} times in {', '.join(sets)}")
-
-
-def shared_groups(sets: Sets) -> tuple[Group, ...]:
-    """Groups that stand in more than one set: none, in any dealing that can be believed."""
-    found = [set(a) & set(b) for a, b in combinations(sets.values(), 2)]
-    return tuple(sorted(set().union(*found))) if found else ()

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from bonehpo.config import Training
 from bonehpo.data.folds import Sets
 from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
+from bonehpo.errors import FitError
 from bonehpo.learning.metrics import evaluate
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,23 @@ class FitSpec:
         """The content address, 32 hexadecimal digits."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True, default=dict)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitTask:
+    """One fit, and where its images come from and its results go.
+
+    Attributes:
+        spec: What is to be fitted.
+        store: Folder of the slice store.
+        fits: Folder of the results.
+        network: File for the trained network; None to keep none.
+    """
+
+    spec: FitSpec
+    store: Path
+    fits: Path
+    network: Path | None = None
 
 
 def pair_seed(study_seed: int, pair: HoldoutPair, repeat: int = 0) -> int:
@@ -193,6 +211,38 @@ def load_fit(folder: Path, key: str) -> FitResult | None:
 
 def _predictions(arrays: Mapping[str, npt.NDArray[np.generic]], i: int) -> Predictions:
     return Predictions(**{name: arrays[f"{name}_{i}"] for name in Predictions._fields})  # type: ignore[arg-type]
+
+
+def run_fit(task: FitTask) -> FitResult:
+    """Do one fit, or find that it was done before. TensorFlow is imported only for the former.
+
+    Raises:
+        FitError: The loss became NaN or infinite, or memory ran out.
+        StoreError: The store is not the one that is meant, or is damaged.
+        OSError: The result cannot be written.
+    """
+    done = find_fit(task)
+    if done is not None:
+        return done
+    from bonehpo.learning.training import train
+
+    try:
+        result = train(task)
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError"):
+            raise FitError(
+                f"out of memory at {task.spec.hyperparameters}: use smaller batches or layers, or fewer --workers"
+            ) from error
+        raise
+    save_fit(result, task.fits)
+    return result
+
+
+def find_fit(task: FitTask) -> FitResult | None:
+    """The result of a task that was done before, its network included where one is to be kept."""
+    if task.network is not None and not task.network.exists():
+        return None
+    return load_fit(task.fits, task.spec.key)
 
 
 def write_durably(path: Path, data: bytes) -> None:

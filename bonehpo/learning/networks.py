@@ -8,16 +8,14 @@ References:
     Shen, Peña Fernández, Tozzi, Buehler, J. Mech. Behav. Biomed. Mater. 123 (2021) 104761, §2.2 and §3.5.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
-
 from bonehpo.errors import NetworkError
-
-CHANNELS = 3
-FIRST_FILTERS = 32
+from bonehpo.learning.architecture import CHANNELS, check_architecture, filters_of
+from bonehpo.learning.backend import keras
 
 
 class LayerRow(NamedTuple):
@@ -27,28 +25,6 @@ class LayerRow(NamedTuple):
     kind: str
     shape: tuple[int, ...]
     n_parameters: int
-
-
-def check_architecture(layers: int, kernel: int, side: int) -> None:
-    """Refuse what cannot be built, before anything is trained.
-
-    Args:
-        layers: Convolution blocks, each of which halves the image.
-        kernel: Side of the first kernel in pixels.
-        side: Side of the images in pixels.
-
-    Raises:
-        NetworkError: No layer, no kernel, or so many layers that nothing is left of the image.
-    """
-    if layers < 1:
-        raise NetworkError(f"layers must be at least 1, but got {layers}")
-    if kernel < 1:
-        raise NetworkError(f"kernel must be at least 1 pixel, but got {kernel}")
-    if side >> layers < 1:
-        most = max(side.bit_length() - 1, 0)
-        raise NetworkError(
-            f"layers={layers} pools images of {side} × {side} pixels to nothing: use at most {most} layers, or larger slices"
-        )
 
 
 def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32") -> keras.Model:
@@ -65,18 +41,16 @@ def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32"
         dtype: Keras dtype policy, "float32" or "mixed_bfloat16". Weights and softmax are float32 in both.
 
     Raises:
-        NetworkError: See `check_architecture`.
+        NetworkError: It cannot be built for such images.
     """
     check_architecture(layers, kernel, side)
     policy = keras.DTypePolicy(dtype)
     slices = keras.Input((side, side, 1), dtype="uint8", name="slices")
     x = keras.layers.Rescaling(1 / 255, dtype=policy, name="scale")(slices)
     x = keras.layers.Concatenate(dtype=policy, name="channels")([x] * CHANNELS)
-    filters = FIRST_FILTERS
     for i in range(layers):
-        filters = FIRST_FILTERS * 2**i
         x = keras.layers.Conv2D(
-            filters,
+            filters_of(i),
             kernel if i == 0 else 3,
             padding="same",
             activation="relu",
@@ -85,32 +59,19 @@ def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32"
         )(x)
         x = keras.layers.MaxPooling2D(2, dtype=policy, name=f"pool_{i + 1}")(x)
     x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
-    x = keras.layers.Dense(2 * filters, activation="relu", dtype=policy, name="dense")(x)
+    x = keras.layers.Dense(2 * filters_of(layers - 1), activation="relu", dtype=policy, name="dense")(x)
     softmax = keras.layers.Dense(2, activation="softmax", dtype="float32", name="softmax")(x)
     return keras.Model(slices, softmax, name=f"cnn_{layers}x{kernel}")
-
-
-def count_parameters(layers: int, kernel: int, side: int) -> int:
-    """Trainable parameters of a network of the family, by arithmetic alone.
-
-    Raises:
-        NetworkError: See `check_architecture`.
-    """
-    check_architecture(layers, kernel, side)
-    total, channels, size = 0, CHANNELS, kernel
-    for i in range(layers):
-        filters = FIRST_FILTERS * 2**i
-        total += (size * size * channels + 1) * filters
-        channels, size = filters, 3
-    dense = 2 * channels
-    return total + ((side >> layers) ** 2 * channels + 1) * dense + (dense + 1) * 2
 
 
 def layer_table(network: keras.Model) -> tuple[LayerRow, ...]:
     """The layers of a network from input to output."""
     return tuple(
         LayerRow(
-            layer.name, type(layer).__name__, _shape(layer), sum(v.size for v in map(_Sized, layer.trainable_weights))
+            name=layer.name,
+            kind=type(layer).__name__,
+            shape=tuple(int(n) for n in layer.output.shape[1:]),
+            n_parameters=sum(math.prod(variable.shape) for variable in layer.trainable_weights),
         )
         for layer in network.layers
     )

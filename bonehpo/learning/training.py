@@ -7,66 +7,24 @@ rate is constant, and with `checkpoint = "best"` the epoch that tests set i is t
 
 import logging
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from bonehpo.data.images import LabelledImages, load_images
 from bonehpo.errors import FitError
 from bonehpo.learning.augmentation import augment
-from bonehpo.learning.fits import Curves, FitResult, FitSpec, Predictions, load_fit, save_fit
+from bonehpo.learning.backend import compute_capability, keras
+from bonehpo.learning.fits import Curves, FitResult, FitSpec, FitTask, Predictions
 from bonehpo.learning.metrics import cross_entropy
 from bonehpo.learning.networks import build_network, reset_weights, save_network
 
 logger = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 128
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitTask:
-    """One fit, and where its images come from and its results go.
-
-    Attributes:
-        spec: What is to be fitted.
-        store: Folder of the slice store.
-        fits: Folder of the results.
-        network: File for the trained network; None to keep none.
-    """
-
-    spec: FitSpec
-    store: Path
-    fits: Path
-    network: Path | None = None
-
-
-def run_fit(task: FitTask) -> FitResult:
-    """Do one fit, or find that it was done before.
-
-    Raises:
-        FitError: The loss became NaN or infinite, or memory ran out.
-        StoreError: The store is not the one that is meant, or is damaged.
-        OSError: The result cannot be written.
-    """
-    done = load_fit(task.fits, task.spec.key)
-    if done is not None and (task.network is None or task.network.exists()):
-        return done
-    images = load_images(task.store, task.spec.store_id)
-    try:
-        result = _train(task, images)
-    except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError"):
-            raise FitError(
-                f"out of memory at {task.spec.hyperparameters}: use smaller batches or layers, or fewer --workers"
-            ) from error
-        raise
-    save_fit(result, task.fits)
-    return result
 
 
 def choose_precision(asked: str) -> str:
@@ -85,20 +43,16 @@ def choose_precision(asked: str) -> str:
 
 @lru_cache(maxsize=1)
 def _hardware_likes_bfloat16() -> bool:
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        gpus = tf.config.list_physical_devices("GPU")
-        if gpus:
-            capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-            return bool(capability >= (8, 0))
+    capability = compute_capability()
+    if capability is not None:
+        return capability >= (8, 0)
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 @lru_cache(maxsize=1)
-def _compiled_network(layers: int, kernel: int, side: int, precision: str) -> Any:
+def compiled_network(layers: int, kernel: int, side: int, precision: str) -> Any:
     """One network for all fits of an architecture: building and tracing costs as much as a thousand images."""
     dtype = "mixed_bfloat16" if precision == "bfloat16" else "float32"
     network = build_network(layers=layers, kernel=kernel, side=side, dtype=dtype)
@@ -113,7 +67,7 @@ def _compiled_network(layers: int, kernel: int, side: int, precision: str) -> An
 
 def _fresh_network(spec: FitSpec, side: int, precision: str) -> Any:
     choice = spec.hyperparameters
-    network = _compiled_network(choice.layers, choice.kernel, side, precision)
+    network = compiled_network(choice.layers, choice.kernel, side, precision)
     reset_weights(network, spec.seed)
     for variable in network.optimizer.variables:
         variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
@@ -121,7 +75,14 @@ def _fresh_network(spec: FitSpec, side: int, precision: str) -> Any:
     return network
 
 
-def _train(task: FitTask, images: LabelledImages) -> FitResult:
+def train(task: FitTask) -> FitResult:
+    """Train the network of a task, and test it on both sets of its pair.
+
+    Raises:
+        FitError: The loss became NaN or infinite.
+        StoreError: The store is not the one that is meant, or is damaged.
+    """
+    images = load_images(task.store, task.spec.store_id)
     spec, started_s, cpu_started = task.spec, time.time(), time.process_time()
     precision = choose_precision(spec.training.precision)
     network = _fresh_network(spec, images.pixels.shape[1], precision)

@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 from bonehpo.analysis.estimates import nested_accuracy, trial_estimates
 from bonehpo.config import config_to_toml, plain
 from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import load_fit
-from bonehpo.learning.networks import count_parameters
 from bonehpo.search.objective import SearchPlan, fold_facts
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
 from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
@@ -87,13 +87,16 @@ def trial_summary(trial: FrozenTrial, folds: Sequence[FoldScores]) -> TrialSumma
     )
 
 
-def optimum_facts(optimum: Optimum, folds: pd.DataFrame, refit: Sequence[FoldFacts]) -> OptimumFacts:
+def optimum_facts(
+    optimum: Optimum, choice: Hyperparameters, folds: pd.DataFrame, refit: Sequence[FoldFacts]
+) -> OptimumFacts:
     """The optimum and its estimates, computed from the folds that it was chosen from."""
     estimate = next(e for e in trial_estimates(folds) if e.trial == optimum.trial)
     nested = nested_accuracy(folds)
     mean, sd = _mean_and_sd([fold.scores.test_accuracy for fold in refit])
     return OptimumFacts(
         number=optimum.trial,
+        hyperparameters=choice,
         rule=optimum.rule,
         n_trials=optimum.n_trials,
         paper_accuracy=estimate.mean,
@@ -141,7 +144,8 @@ def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
     if optimum is not None:
         refit = read_folds(plan, list(optimum.keys.values()))
         n_lost += len(optimum.keys) - len(refit) // 2
-        recorder.optimum(optimum_facts(optimum, folds_of_optimum(study, optimum), refit), refit)
+        choice = hyperparameters(study.get_trials(deepcopy=False)[optimum.trial].params)
+        recorder.optimum(optimum_facts(optimum, choice, folds_of_optimum(study, optimum), refit), refit)
     recorder.interrupted()
     return n_lost
 

@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from bonehpo.config import StudyConfig, StudyFolder
 from bonehpo.data.folds import Sets, holdout_pairs
 from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
-from bonehpo.learning.fits import FitResult, FitSpec, pair_seed
-from bonehpo.learning.training import FitTask
+from bonehpo.learning.fits import FitResult, FitSpec, FitTask, pair_seed
 from bonehpo.search.recorder import FoldFacts
 
 
@@ -39,7 +38,7 @@ class SearchPlan:
     side: int
     sets: Sets
     n_images: Mapping[str, int]
-    ran_on: str
+    ran_on: Literal["phantom", "scans"]
     storage: str
 
     @property

@@ -9,7 +9,7 @@ from scipy.stats import qmc
 from bonehpo.config import Range, Space, StudyConfig
 from bonehpo.domain import Hyperparameters
 from bonehpo.errors import StudyError
-from bonehpo.learning.networks import check_architecture
+from bonehpo.learning.architecture import check_architecture
 
 Value = int | float
 

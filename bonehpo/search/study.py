@@ -22,9 +22,8 @@ from bonehpo.config import plain
 from bonehpo.domain import Hyperparameters
 from bonehpo.engine import DeadlinePassed, Engine
 from bonehpo.errors import EngineError, FitError, StudyError
-from bonehpo.learning.fits import FitResult, load_fit
-from bonehpo.learning.networks import count_parameters
-from bonehpo.learning.training import FitTask, run_fit
+from bonehpo.learning.architecture import count_parameters
+from bonehpo.learning.fits import FitResult, FitTask, find_fit, run_fit
 from bonehpo.search.facts import optimum_facts, study_facts, trial_facts, trial_summary
 from bonehpo.search.objective import FinishedPair, SearchPlan, fold_facts, objective
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, network_path, read_optimum
@@ -196,8 +195,8 @@ class _Search:
         """Take what is among the fits, train the rest; hand each result to `keep` as it comes."""
         missing = []
         for task in tasks:
-            found = load_fit(task.fits, task.spec.key)
-            if found is not None and (task.network is None or task.network.exists()):
+            found = find_fit(task)
+            if found is not None:
                 keep(task, found)
             else:
                 missing.append(task)
@@ -237,17 +236,19 @@ class _Search:
             keys={label: result.key for label, result in results.items()},
             chosen=datetime.now().astimezone().isoformat(timespec="seconds"),
         )
-        self._record_optimum(optimum, folds, results)
+        self._record_optimum(optimum, choices[number], folds, results)
         return True
 
-    def _record_optimum(self, optimum: Optimum, folds: pd.DataFrame, results: dict[str, FitResult]) -> None:
+    def _record_optimum(
+        self, optimum: Optimum, choice: Hyperparameters, folds: pd.DataFrame, results: dict[str, FitResult]
+    ) -> None:
         known = read_optimum(self.study)
         if known is not None and dataclasses.replace(known, chosen=optimum.chosen) == optimum:
             optimum = known
         else:
             self.study.set_user_attr(OPTIMUM, json.dumps(dataclasses.asdict(optimum)))
         refit: list[FoldFacts] = [f for pair in self.plan.pairs for f in fold_facts(results[pair.label])]
-        self.recorder.optimum(optimum_facts(optimum, folds, refit), refit)
+        self.recorder.optimum(optimum_facts(optimum, choice, folds, refit), refit)
 
     def _report(self, trial: int | None, choice: Hyperparameters, fit: int) -> None:
         n_fits = len(self.plan.pairs)

@@ -1,0 +1,92 @@
+"""Commands on models: promote, predict, ui."""
+
+from pathlib import Path
+
+import click
+
+from bonehpo.cli.console import print_json, print_table
+from bonehpo.cli.options import TRACKING, json_option, storage_option, study_option
+from bonehpo.cli.plan import make_plan
+from bonehpo.config import StudyFolder, load_config
+
+
+@click.command()
+@study_option
+@storage_option
+@json_option
+def promote(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
+    """Register the optimum's best network as bonehpo-<bone> and move the alias `champion` to it.
+
+    Refused when folds are missing or not numbers, or when the nested accuracy does not beat chance.
+    """
+    from bonehpo.cli.promotion import promote_optimum
+
+    version = promote_optimum(make_plan(folder, storage), TRACKING.absolute().parent)
+    if as_json:
+        print_json(version)
+        return
+    click.echo(f"{version.name} version {version.version} is the champion: {version.uri}")
+    click.echo(
+        f"Next: bonehpo predict --bone {folder.name} SCAN, or mlflow models serve -m {version.uri} --env-manager local"
+    )
+
+
+@click.command()
+@study_option
+@click.argument("scan", metavar="SCAN")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for CSV and picture.  [default: where you are]")
+@json_option
+def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> None:
+    """Run the champion on SCAN, prepared as its training scans were.
+
+    SCAN is a folder of TIFFs, a multipage TIFF, .npy, .zarr or FILE.h5::/dataset; for a store of 2-D slices an image or a
+    folder of images. Writes the probability of every slice as CSV, and a picture.
+    """
+    from bonehpo.analysis.prediction import summarise_scan
+    from bonehpo.data.preparation import prepare_scan
+    from bonehpo.data.recipe import Recipe
+    from bonehpo.report.figures import prediction_figure
+    from bonehpo.tracking.database import open_tracking
+    from bonehpo.tracking.registry import load_champion
+
+    bone = load_config(folder.config, folder.name).bone
+    champion = load_champion(open_tracking(TRACKING.absolute().parent), f"bonehpo-{bone}")
+    prepared = prepare_scan(scan, Recipe.from_json(champion.recipe_json))
+    found = summarise_scan(
+        {plane: champion.predict(images)[:, 1] for plane, images in prepared.slices.items()}, prepared.positions
+    )
+    target = out or Path.cwd()
+    target.mkdir(parents=True, exist_ok=True)
+    stem = Path(scan.split("::", maxsplit=1)[0]).stem
+    csv, picture = target / f"{stem}-prediction.csv", target / f"{stem}-prediction.png"
+    found.slices.to_csv(csv, index=False)
+    prediction_figure(found, prepared.slices, picture)
+    if as_json:
+        print_json(
+            {
+                "verdict": found.verdict,
+                "p_failed": found.mean,
+                "planes": found.planes,
+                "csv": str(csv),
+                "picture": str(picture),
+            }
+        )
+        return
+    print_table(
+        ["plane", "slices", "called failed", "mean p(failed)", "verdict"],
+        [[p.plane, str(p.n_slices), f"{p.share_failed:.2f}", f"{p.mean:.3f}", p.verdict] for p in found.planes],
+    )
+    click.echo(
+        f"Scan: {found.verdict} (mean p(failed) {found.mean:.3f}), by {champion.name} version {champion.version}"
+    )
+    click.echo(f"Slices: {csv}\nPicture: {picture}")
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to listen on.")
+def ui(port: int) -> None:
+    """Open the MLflow UI on the recorded runs, for this machine alone. Ctrl-C ends it."""
+    from bonehpo.tracking.database import open_tracking
+    from bonehpo.tracking.ui import serve_ui
+
+    serve_ui(open_tracking(TRACKING.absolute().parent), port, click.echo)

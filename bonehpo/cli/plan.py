@@ -1,0 +1,43 @@
+"""What commands on a study have in common: the plan of its search, from its folder."""
+
+from typing import TYPE_CHECKING
+
+from bonehpo.config import StudyFolder, load_config
+from bonehpo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bonehpo.search.objective import SearchPlan
+
+
+def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
+    """Read configuration and store of a study, and deal its sets.
+
+    Args:
+        folder: Of the study.
+        storage: URL of Optuna's storage; None for the file beside the study folders.
+
+    Raises:
+        StoreError: There is no store, or it cannot be used.
+        ConfigError: study.toml is wrong.
+        FoldError: The sets cannot be dealt.
+    """
+    from bonehpo.data.folds import deal
+    from bonehpo.data.store import SliceStore
+    from bonehpo.search.objective import SearchPlan
+    from bonehpo.search.storage import default_storage
+
+    if folder.path.exists() and not folder.path.is_dir():
+        raise ConfigError(f"{folder.path} is a file, not a study folder: give the folder")
+    config = load_config(folder.config, folder.name)
+    store = SliceStore.open(folder.store)
+    sets = deal(config.split, config.bone, store.specimens, store.planes)
+    return SearchPlan(
+        folder=folder,
+        config=config,
+        store_id=store.id,
+        side=store.side,
+        sets=sets,
+        n_images={name: 2 * store.n_slices * len(groups) for name, groups in sets.items()},
+        ran_on="phantom" if store.is_phantom else "scans",
+        storage=storage or default_storage(folder),
+    )

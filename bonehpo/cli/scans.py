@@ -1,0 +1,195 @@
+"""Commands on scans and stores: phantom, prepare, inspect, verify."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bonehpo.cli.console import print_json, print_table, progress_bar
+from bonehpo.cli.options import flag, json_option, study_option, workers_option
+from bonehpo.config import StudyFolder
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--bone", type=click.Choice(["CB", "TB"]), required=True, help="Cortical or trabecular bone.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder to make: scans.csv, TIFF stacks, truth masks.")
+@click.option("--side", type=int, default=96, show_default=True, help="Voxels along each edge of a volume.")
+@click.option("--states", type=int, default=0, help="Load states.  [default: the paper's 20 for CB, 15 for TB]")
+@click.option("--specimens", help="Names, comma-separated.  [default: the paper's five]")
+@click.option("--shortcut", is_flag=True, help="Give pristine scans a noise texture of their own: a trap.")
+@click.option("--structure", type=_FOLDER, help="A real scan whose sub-volumes become the pristine specimens.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Start of every random draw.")
+@workers_option
+def phantom(
+    bone: str,
+    out: Path,
+    side: int,
+    states: int,
+    specimens: str | None,
+    shortcut: bool,
+    structure: Path | None,
+    seed: int,
+    workers: int | None,
+) -> None:
+    """Make synthetic scans of bone under load whose damage is known voxel by voxel."""
+    from bonehpo.data.phantom import PhantomSpec, write_phantom
+    from bonehpo.engine import open_engine
+
+    spec = PhantomSpec(
+        bone="CB" if bone == "CB" else "TB",
+        side=side,
+        n_states=states,
+        specimens=tuple(name.strip() for name in specimens.split(",")) if specimens else (),
+        shortcut=shortcut,
+        structure=structure,
+        seed=seed,
+    )
+    with open_engine(workers) as engine, progress_bar("phantom") as progress:
+        csv = write_phantom(spec, out, engine, progress)
+    click.echo(f"{len(spec.specimens)} specimens in {spec.n_states} load states are in {out}.")
+    click.echo(f"Next: bonehpo prepare {csv} --bone {bone}")
+
+
+@click.command()
+@click.argument("scans", type=_FOLDER, metavar="SCANS.csv")
+@study_option
+@click.option("--size", type=int, help="Side of a slice in pixels.  [default: 200, or less where scans are smaller]")
+@click.option("--slices", type=int, help="Slices in each plane.  [default: 300, or as many as there are]")
+@click.option("--crop", type=int, help="Side of the centre cube in voxels.  [default: the largest that all scans hold]")
+@click.option("--no-crop", is_flag=True, help="Take whole volumes.")
+@click.option("--no-match", is_flag=True, help="Leave histograms as they are.")
+@click.option("--no-median", is_flag=True, help="Leave out the 3×3×3 median filter.")
+@click.option("--reference", metavar="SPECIMEN:STATE", help="Scan whose histogram the others are matched to.")
+@click.option("--overwrite", is_flag=True, help="Replace the study's store once the new one is whole.")
+@workers_option
+def prepare(
+    scans: Path,
+    folder: StudyFolder,
+    size: int | None,
+    slices: int | None,
+    crop: int | None,
+    no_crop: bool,
+    no_match: bool,
+    no_median: bool,
+    reference: str | None,
+    overwrite: bool,
+    workers: int | None,
+) -> None:
+    """Turn the scans of SCANS.csv into the verified slice store of a study.
+
+    SCANS.csv has one row per scan, specimen,state,path[,strain,stress_mpa,voxel_um], or one row per 2-D slice,
+    specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
+    """
+    from bonehpo.data.preparation import prepare as prepare_store
+    from bonehpo.data.recipe import Steps
+    from bonehpo.engine import open_engine
+
+    steps = Steps(
+        cropped=not no_crop,
+        crop=crop,
+        match=not no_match,
+        median=not no_median,
+        n_slices=slices,
+        side=size,
+        reference=reference,
+    )
+    with open_engine(workers) as engine, progress_bar("prepare") as progress:
+        store = prepare_store(scans, folder.store, steps, engine, progress, overwrite=overwrite)
+    for note in store.notes:
+        click.echo(f"Note: {note}")
+    n_images = len(store.planes) * store.n_slices
+    click.echo(
+        f"{len(store.manifest.scans)} scans of {len(store.specimens)} specimens: {n_images} slices of "
+        f"{store.side} × {store.side} each in {', '.join(store.planes)}. Store {store.id[:12]} is in {folder.store}."
+    )
+    click.echo(f"Next: bonehpo search {flag(folder)} --trials 50")
+
+
+@click.command()
+@study_option
+@click.option("--montage", type=_FOLDER, help="PNG to write.  [default: montage.png in the study folder]")
+@json_option
+def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
+    """Print what the store of a study holds, and write a montage: specimens × first and last state × planes."""
+    from bonehpo.data.store import SliceStore
+    from bonehpo.report.figures import montage as draw_montage
+
+    store = SliceStore.open(folder.store)
+    picture = montage or folder.path / "montage.png"
+    draw_montage(store, picture)
+    if as_json:
+        print_json(_contents(store, picture))
+        return
+    recipe = store.recipe
+    click.echo(f"Store {store.id[:12]} of {store.bone}, made from {'phantoms' if store.is_phantom else 'scans'}.")
+    click.echo(
+        f"{len(store.specimens)} specimens, load states {store.states[0]} to {store.states[-1]}, {store.n_slices} slices "
+        f"of {store.side} × {store.side} in each of {', '.join(store.planes)}."
+    )
+    click.echo(
+        f"Preparation: crop {recipe.crop or 'none'}, histogram {'matched to' if recipe.match else 'of'} "
+        f"{recipe.reference}{'' if recipe.match else ' not matched'}, median {'3×3×3' if recipe.median else 'none'}."
+    )
+    for note in store.notes:
+        click.echo(f"Note: {note}")
+    click.echo("Bone volume fraction (Otsu):")
+    print_table(
+        ["specimen", *(f"state {state}" for state in store.states)],
+        [
+            [
+                s,
+                *(f"{store.scan(s, t).bone_volume_fraction:.3f}" if store.has(s, t) else "-" for t in store.states),
+            ]
+            for s in store.specimens
+        ],
+    )
+    click.echo(f"Montage: {picture}")
+
+
+def _contents(store: Any, picture: Path) -> dict[str, object]:
+    return {
+        "store_id": store.id,
+        "bone": store.bone,
+        "phantom": store.is_phantom,
+        "specimens": store.specimens,
+        "states": store.states,
+        "planes": store.planes,
+        "n_slices": store.n_slices,
+        "side": store.side,
+        "notes": store.notes,
+        "scans": [
+            {
+                "specimen": scan.specimen,
+                "state": scan.state,
+                "strain": scan.strain,
+                "stress_mpa": scan.stress_mpa,
+                "bone_volume_fraction": scan.bone_volume_fraction,
+            }
+            for scan in store.manifest.scans
+        ],
+        "montage": str(picture),
+    }
+
+
+@click.command()
+@study_option
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, folder: StudyFolder, as_json: bool) -> None:
+    """Compare every byte of the store with its manifest."""
+    from bonehpo.data.store import SliceStore
+
+    store = SliceStore.open(folder.store)
+    with progress_bar("verify") as progress:
+        found = store.verify(progress)
+    if as_json:
+        print_json({"store_id": store.id, "whole": not found, "damage": found})
+    else:
+        for damage in found:
+            click.echo(f"Error: {damage.message}", err=True)
+        if not found:
+            click.echo(f"Store {store.id[:12]} is whole: {len(store.manifest.files)} files as they were written.")
+    if found:
+        ctx.exit(1)

@@ -1,0 +1,235 @@
+"""Commands on studies: network, search, show, sync, doctor."""
+
+import re
+from pathlib import Path
+
+import click
+
+from bonehpo.cli.console import describe, duration, print_json, print_table, search_bar
+from bonehpo.cli.options import TRACKING, flag, json_option, storage_option, study_option, workers_option
+from bonehpo.cli.plan import make_plan
+from bonehpo.config import StudyFolder
+
+_UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def _duration_s(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", value.strip())
+    if found is None or float(found[1]) == 0:
+        raise click.BadParameter(f"{value!r} is no time span: write 90s, 30m or 2h")
+    return float(found[1]) * _UNITS_S[found[2] or "s"]
+
+
+@click.command()
+@click.option("--layers", type=int, default=4, show_default=True, help="Convolution blocks.")
+@click.option("--kernel", type=int, default=5, show_default=True, help="Side of the first kernel in pixels.")
+@click.option("--side", type=int, default=200, show_default=True, help="Side of the slices in pixels.")
+@json_option
+def network(layers: int, kernel: int, side: int, as_json: bool) -> None:
+    """Print the layers of a network of the family, and its number of parameters."""
+    from bonehpo.learning.architecture import check_architecture
+
+    check_architecture(layers, kernel, side)
+    from bonehpo.learning.networks import build_network, layer_table
+
+    rows = layer_table(build_network(layers=layers, kernel=kernel, side=side))
+    total = sum(row.n_parameters for row in rows)
+    if as_json:
+        print_json({"layers": [row._asdict() for row in rows], "n_parameters": total})
+        return
+    print_table(
+        ["layer", "kind", "output", "parameters"],
+        [[row.name, row.kind, " × ".join(map(str, row.shape)), f"{row.n_parameters:,}"] for row in rows],
+    )
+    click.echo(f"{total:,} trainable parameters")
+
+
+@click.command()
+@study_option
+@click.option("--trials", type=click.IntRange(min=1), required=True, help="Trials that the study shall have in all.")
+@workers_option
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="A running Dask scheduler, tcp://HOST:8786, in place of --workers."
+)
+@storage_option
+@click.option("--timeout", "timeout_s", callback=_duration_s, metavar="TIME", help="Stop after 90s, 30m or 2h.")
+@click.option("--dry-run", is_flag=True, help="Say what the search would take, and do nothing.")
+@json_option
+def search(
+    folder: StudyFolder,
+    trials: int,
+    workers: int | None,
+    scheduler: str | None,
+    storage: str | None,
+    timeout_s: float | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Search the architecture under full nested cross-validation, from where the study stopped on.
+
+    Trial 0 is the paper's baseline. Each trial is scored on all folds (5 specimens: 20), from one fit per holdout pair.
+    At the end the optimum is fitted again with fresh seeds. Interrupt it at any time: the same command goes on.
+    """
+    plan = make_plan(folder, storage)
+    from bonehpo.search.space import check_space
+
+    check_space(plan.config, plan.side)
+    if dry_run:
+        _print_forecast(folder, trials, storage, workers, as_json)
+        return
+    from bonehpo.engine import open_engine
+    from bonehpo.search.study import run_search
+    from bonehpo.tracking.runs import recorder_for
+
+    recorder = recorder_for(TRACKING.absolute().parent)
+    try:
+        with open_engine(workers, scheduler) as engine, search_bar() as progress:
+            outcome = run_search(plan, engine, recorder, trials, timeout_s=timeout_s, progress=progress)
+    finally:
+        recorder.close()
+    if outcome.n_failed:
+        click.echo(f"{outcome.n_failed} trials failed; `bonehpo show {flag(folder)}` says why.", err=True)
+    if not outcome.has_optimum:
+        ended = "Every trial failed." if outcome.n_complete == 0 and timeout_s is None else "The time is over."
+        click.echo(f"{ended} {outcome.n_complete} of {outcome.n_trials} trials are complete; the same command goes on.")
+        if timeout_s is None:
+            raise SystemExit(1)
+        return
+    _print_study(folder, storage, as_json)
+
+
+def _print_forecast(folder: StudyFolder, trials: int, storage: str | None, workers: int | None, as_json: bool) -> None:
+    import os
+
+    from bonehpo.learning.speed import OVERHEAD, measure_speed
+    from bonehpo.search.forecast import forecast, space_in_words
+
+    plan = make_plan(folder, storage)
+    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")  # as in a worker
+    speed = measure_speed(plan.config.baseline, plan.side, plan.config.training)
+    n_workers = workers or len(os.sched_getaffinity(0))
+    found = forecast(plan, trials, speed.operations_per_s, n_workers, OVERHEAD)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"Space      {space_in_words(plan)}")
+    click.echo(f"Folds      {found.n_folds} a trial, over {len(plan.sets)} sets: {', '.join(plan.sets)}")
+    click.echo(f"Images     {_span(found.n_train)} to train, {_span(found.n_held_out)} to validate, as many to test")
+    click.echo(f"Fits       {found.n_fits}: {len(plan.pairs)} for each of {trials} trials and for the optimum")
+    click.echo(f"Parameters {_span(found.parameters)}")
+    click.echo(
+        f"Time       about {duration(found.hours * 3600)} with {n_workers} workers "
+        f"(measured: the baseline trains {speed.images_per_s:.0f} images/s a worker in {speed.precision})"
+    )
+    click.echo(f"Disk       about {found.gigabytes:.2f} GB")
+
+
+def _span(ends: tuple[int, int]) -> str:
+    low, high = ends
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+@click.command()
+@study_option
+@storage_option
+@json_option
+def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
+    """Print the trials of a study, its optimum, and how accurate that really is."""
+    _print_study(folder, storage, as_json)
+
+
+def _print_study(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
+    from bonehpo.search.summary import summarise
+
+    study = summarise(make_plan(folder, storage))
+    if as_json:
+        print_json(study)
+        return
+    print_table(
+        ["trial", "layers", "lr", "kernel", "batch", "accuracy", "sd", "state"],
+        [
+            [
+                str(row.trial),
+                str(row.hyperparameters.layers),
+                f"{row.hyperparameters.learning_rate:g}",
+                str(row.hyperparameters.kernel),
+                str(row.hyperparameters.batch),
+                "-" if row.mean is None else f"{row.mean:.3f}",
+                "-" if row.sd is None else f"{row.sd:.3f}",
+                row.state if row.reason is None else f"{row.state}: {row.reason}",
+            ]
+            for row in study.trials
+        ],
+    )
+    ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
+    click.echo(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split, {study.protocol}.")
+    if study.estimates is None:
+        click.echo("No trial is complete yet.")
+        return
+    found = study.estimates
+    choice = describe(study.trials[found.trial].hyperparameters)
+    click.echo(f"Best trial       {found.trial} ({choice})")
+    click.echo(
+        f"Paper accuracy   {found.paper_accuracy:.3f} ± {found.sd:.3f}   mean ± sd over its {found.n_folds} folds"
+    )
+    click.echo(
+        f"Nested accuracy  {found.nested_accuracy:.3f}           on a set that the choice of the trial has not seen"
+    )
+    click.echo(
+        f"                 at least {found.nested_lower:.3f} (one-sided 95 %, n = {len(found.nested_by_set)} sets)"
+    )
+    click.echo(f"Optimism         {found.gap:+.3f}          paper minus nested: the search maximised the former")
+    for name, trial in found.chosen_by_set.items():
+        click.echo(f"  without {name}: trial {trial} is chosen, and has {found.nested_by_set[name]:.3f} on it")
+    if study.optimum is None:
+        click.echo(
+            f"Next: bonehpo search {flag(folder)} --trials {len(study.trials)} (fits the optimum again, for promotion)"
+        )
+    else:
+        click.echo(
+            f"Optimum          trial {study.optimum.trial}, fitted again with fresh seeds: "
+            f"{study.optimum.refit_accuracy:.3f} ± {study.optimum.refit_sd:.3f}"
+        )
+        click.echo(f"Next: bonehpo promote {flag(folder)}, or bonehpo ui to compare runs")
+
+
+@click.command()
+@study_option
+@storage_option
+def sync(folder: StudyFolder, storage: str | None) -> None:
+    """Write into MLflow whatever it lacks of a study. Optuna's storage and the fits are the truth."""
+    from bonehpo.search.facts import replay
+    from bonehpo.search.storage import load_study
+    from bonehpo.tracking.database import open_tracking
+    from bonehpo.tracking.runs import MlflowRecorder
+
+    plan = make_plan(folder, storage)
+    study = load_study(plan.storage, folder.name)
+    recorder = MlflowRecorder(open_tracking(TRACKING.absolute().parent))
+    n_lost = replay(plan, study, recorder)
+    recorder.close()
+    if recorder.is_off:
+        raise SystemExit(1)
+    click.echo(f"MLflow holds all {len(study.trials)} trials of {folder.name}.")
+    if n_lost:
+        click.echo(
+            f"{n_lost} fits are gone from {folder.fits}: their curves and predictions cannot be recorded.", err=True
+        )
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check this installation: versions, processor, accelerator, and whether the project's folders can be used."""
+    from bonehpo.cli.health import examine
+
+    findings = examine(Path.cwd())
+    if as_json:
+        print_json(findings)
+    else:
+        for finding in findings:
+            click.echo(f"{'ok  ' if finding.good else 'BAD '} {finding.what}: {finding.found}")
+    if not all(finding.good for finding in findings):
+        raise SystemExit(1)
