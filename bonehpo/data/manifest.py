@@ -12,6 +12,9 @@ from bonehpo.errors import StoreDamaged
 FORMAT = 1
 """Version of the layout of a store; raised when a reader of the old layout would go wrong."""
 
+PHANTOM_MARK = "phantom.json"
+"""File beside scans.csv that says that the scans are synthetic, and from what they were made."""
+
 MANIFEST = "MANIFEST.json"
 SEAL = "MANIFEST.sha256"
 
@@ -59,6 +62,7 @@ class Manifest:
     Attributes:
         format: Version of the layout.
         bone: Name of the bone type.
+        phantom: Whether the scans are synthetic: `phantom.json` lay beside their table.
         specimens: Along the first axis of `slices`.
         states: Along the second.
         recipe: How the scans were prepared; its planes, slices and side are the other axes.
@@ -69,6 +73,7 @@ class Manifest:
 
     format: int
     bone: str
+    phantom: bool
     specimens: tuple[str, ...]
     states: tuple[int, ...]
     recipe: Recipe

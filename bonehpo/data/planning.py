@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bonehpo.data.histograms import grey_window, histogram
-from bonehpo.data.prepared import read_centre
+from bonehpo.data.prepared import check_type, read_centre
 from bonehpo.data.readers import Volume, open_volume, read_image
 from bonehpo.data.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Recipe, Steps
 from bonehpo.data.scans import Scan, ScanTable
@@ -49,8 +49,6 @@ def _reference(table: ScanTable, asked: str | None) -> Scan:
 def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     volumes = {scan: open_volume(scan.source) for scan in table.scans}
     _check_shapes(volumes)
-    if not steps.match:
-        _check_types({scan.name: str(volume.dtype) for scan, volume in volumes.items()})
     shapes = [volume.shape for volume in volumes.values()]
     smallest = min(min(shape) for shape in shapes)
     crop = _crop(volumes, steps.crop or smallest) if steps.cropped else None
@@ -66,10 +64,13 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         side=steps.side or min(DEFAULT_SIDE, extent),
         planes=tuple(NORMALS),
         reference=f"{reference.specimen}:{reference.state}",
+        dtype=str(block.dtype),
         histogram=counted if steps.match else None,
         window=grey_window(counted, block.dtype),
         voxel_um=table.voxel_um,
     )
+    for volume in volumes.values():
+        check_type(volume.source, volume.dtype, recipe)
     return Plan(recipe=recipe, notes=_volume_notes(steps, shapes))
 
 
@@ -90,6 +91,7 @@ def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         side=steps.side or min(DEFAULT_SIDE, *(min(read_image(scan.images[0].path).shape) for scan in table.scans)),
         planes=planes,
         reference=f"{reference.specimen}:{reference.state}",
+        dtype=str(greys[0].dtype),
         histogram=None,
         window=grey_window(histogram(np.concatenate(greys)[None]), greys[0].dtype),
         voxel_um=table.voxel_um,
@@ -111,16 +113,6 @@ def _check_shapes(volumes: dict[Scan, Volume]) -> None:
                 f"{volume.source}: {scan.name} has shape {volume.shape}, state {other.state} has {shape}; "
                 "register all states of a specimen to one grid"
             )
-
-
-def _check_types(types: dict[str, str]) -> None:
-    kinds = Counter(types.values())
-    if len(kinds) > 1:
-        odd = next(name for name, kind in types.items() if kind != kinds.most_common(1)[0][0])
-        raise PreparationError(
-            f"{odd} is {types[odd]}, others are {kinds.most_common(1)[0][0]}; "
-            "without histogram matching all scans need one grey-value type"
-        )
 
 
 def _crop(volumes: dict[Scan, Volume], crop: int) -> int:

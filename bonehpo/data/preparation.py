@@ -12,7 +12,7 @@ from pathlib import Path
 from natsort import natsorted
 
 from bonehpo.data.building import StoredScan, check_free, create_arrays, new_store, seal, write_slices
-from bonehpo.data.manifest import FORMAT, Manifest, ScanRecord
+from bonehpo.data.manifest import FORMAT, PHANTOM_MARK, Manifest, ScanRecord
 from bonehpo.data.planning import make_plan
 from bonehpo.data.prepared import PreparedScan, prepare_images, prepare_volume
 from bonehpo.data.recipe import Recipe, Steps
@@ -56,6 +56,7 @@ def prepare(
     manifest = Manifest(
         format=FORMAT,
         bone=out.resolve().parent.name,
+        phantom=(csv.resolve().parent / PHANTOM_MARK).exists(),
         specimens=table.specimens,
         states=table.states,
         recipe=plan.recipe,

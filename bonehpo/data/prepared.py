@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from skimage.filters import threshold_otsu
 
-from bonehpo.data.histograms import LEVELS, GreyMap, histogram, matching
+from bonehpo.data.histograms import LEVELS, GreyMap, histogram, levels, matching
 from bonehpo.data.readers import Volume, open_volume, read_image
 from bonehpo.data.recipe import Recipe
 from bonehpo.data.scans import SliceImage
@@ -59,18 +59,19 @@ def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
         PreparationError: The volume is smaller than the crop.
     """
     volume = open_volume(source)
+    check_type(source, volume.dtype, recipe)
     block = read_centre(volume, recipe.crop)
     digest = content_hash(block)
-    grey_map = matching(histogram(block), recipe.histogram) if recipe.histogram else GreyMap.identity(block)
-    levels = grey_map.levels(recipe.window)
+    matched = matching(histogram(block), recipe.histogram) if recipe.histogram else None
+    to_level = levels(recipe.window, matched)
     if recipe.median:
         filter_median(block)
     box = centred_box(volume.shape, recipe.crop)
     cuts = {plane: even_positions(block.shape[NORMALS[plane]], recipe.n_slices) for plane in recipe.planes}
     return PreparedScan(
-        slices={plane: _cut_all(block, plane, at, levels, recipe.side) for plane, at in cuts.items()},
+        slices={plane: _cut_all(block, plane, at, to_level, recipe.side) for plane, at in cuts.items()},
         positions={plane: np.add(at, box[NORMALS[plane]].start, dtype=np.float64) for plane, at in cuts.items()},
-        bone_volume_fraction=bone_fraction(block, levels),
+        bone_volume_fraction=bone_fraction(block, to_level),
         source_sha256=digest,
         contents=(digest,),
         shape=volume.shape,
@@ -89,7 +90,8 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
     Raises:
         ScanError: An image cannot be read, or is of one grey value.
     """
-    slices, positions, contents, dtype = {}, {}, [], ""
+    slices, positions, contents = {}, {}, []
+    to_level = levels(recipe.window)
     for plane in dict.fromkeys(image.plane for image in images):
         members = [image for image in images if image.plane == plane]
         wanted = len(members) if all_images else recipe.n_slices
@@ -98,10 +100,9 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
         for level, image in zip(stack, chosen, strict=True):
             pixels = read_image(image.path)
             _check_greys(image.path, pixels)
+            check_type(image.path, pixels.dtype, recipe)
             contents.append(content_hash(pixels))
-            dtype = str(pixels.dtype)
-            levels = GreyMap.identity(pixels).levels(recipe.window)
-            level[...] = np.rint(resized(levels(square(pixels)), recipe.side))
+            level[...] = np.rint(resized(to_level(square(pixels)), recipe.side))
         slices[plane], positions[plane] = stack, np.array([image.position for image in chosen], np.float64)
     everything = np.concatenate(list(slices.values()))
     return PreparedScan(
@@ -111,7 +112,7 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
         source_sha256=hashlib.sha256("".join(contents).encode()).hexdigest(),
         contents=tuple(contents),
         shape=(),
-        dtype=dtype,
+        dtype=recipe.dtype,
     )
 
 
@@ -142,7 +143,7 @@ def filter_median(volume: NDArray[Any]) -> None:
         volume[start:stop] = median_filter(slab, size=3)[skip : skip + stop - start]
 
 
-def bone_fraction(volume: NDArray[Any], levels: GreyMap) -> float:
+def bone_fraction(volume: NDArray[Any], to_level: GreyMap) -> float:
     """Bone volume fraction of a volume by Otsu's threshold on its 256 levels, 0 to 1.
 
     References:
@@ -150,7 +151,7 @@ def bone_fraction(volume: NDArray[Any], levels: GreyMap) -> float:
     """
     counts = np.zeros(LEVELS, np.int64)
     for section in volume:
-        counts += np.bincount(np.rint(levels(section)).astype(np.intp).ravel(), minlength=LEVELS)
+        counts += np.bincount(np.rint(to_level(section)).astype(np.intp).ravel(), minlength=LEVELS)
     return otsu_fraction(counts)
 
 
@@ -162,6 +163,19 @@ def otsu_fraction(counts: NDArray[np.int64]) -> float:
     return float(counts[threshold + 1 :].sum() / counts.sum())
 
 
+def check_type(source: str, dtype: np.dtype[Any], recipe: Recipe) -> None:
+    """Refuse a scan whose grey values cannot be compared with those of the reference.
+
+    Raises:
+        ScanError: Its type differs and histograms are not matched.
+    """
+    if not recipe.match and dtype != recipe.dtype:
+        raise ScanError(
+            f"{source}: holds {dtype}, the reference {recipe.reference} {recipe.dtype}; "
+            "without histogram matching all scans need one grey-value type"
+        )
+
+
 def content_hash(voxels: NDArray[Any]) -> str:
     """SHA-256 over type, shape and grey values: equal for the same scan in another file format."""
     digest = hashlib.sha256(f"{voxels.dtype} {voxels.shape} ".encode())
@@ -170,11 +184,11 @@ def content_hash(voxels: NDArray[Any]) -> str:
 
 
 def _cut_all(
-    volume: NDArray[Any], plane: str, positions: NDArray[np.int64], levels: GreyMap, side: int
+    volume: NDArray[Any], plane: str, positions: NDArray[np.int64], to_level: GreyMap, side: int
 ) -> NDArray[np.uint8]:
     slices = np.empty((len(positions), side, side), np.uint8)
     for level, position in zip(slices, positions, strict=True):
-        level[...] = np.rint(resized(levels(cut(volume, plane, position)), side))
+        level[...] = np.rint(resized(to_level(cut(volume, plane, position)), side))
     return slices
 
 

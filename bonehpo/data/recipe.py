@@ -57,6 +57,7 @@ class Recipe:
         side: Side of a slice in pixels.
         planes: Names of the planes.
         reference: "SPECIMEN:STATE" of the reference scan.
+        dtype: Its grey-value type.
         histogram: Its histogram after the crop; None where it is not matched to.
         window: Grey values that become levels 0 and 255.
         voxel_um: Side of a voxel of the scans in µm, if known.
@@ -70,6 +71,7 @@ class Recipe:
     side: int
     planes: tuple[str, ...]
     reference: str
+    dtype: str
     histogram: Histogram | None
     window: Window
     voxel_um: float | None

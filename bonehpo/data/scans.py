@@ -5,24 +5,19 @@ row per slice (`specimen,state,plane,position,path` and the same optional column
 unknown columns are ignored. Nothing but the CSV is opened here: `readers` opens what it names.
 """
 
-import csv
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from natsort import natsorted
 
+from bonehpo.data.table import Row, common_number, name_in, number_in, read_rows, source_in, state_in
 from bonehpo.errors import ScanError
 
 Kind = Literal["volumes", "slices"]
 
-MAX_NAME = 64
-"""Longest specimen or plane name, in characters."""
-
-_SURPLUS = "\0"
 _OPTIONAL_NUMBERS = ("strain", "stress_mpa", "voxel_um")
 
 
@@ -99,11 +94,6 @@ class ScanTable:
         return next((scan.voxel_um for scan in self.scans if scan.voxel_um is not None), None)
 
 
-class _Row(NamedTuple):
-    where: str
-    cells: dict[str, str]
-
-
 def read_scans(path: Path) -> ScanTable:
     """Read and check a table of scans.
 
@@ -116,7 +106,7 @@ def read_scans(path: Path) -> ScanTable:
     Raises:
         ScanError: The table cannot be used; the message names the file and, where there is one, the line.
     """
-    rows = _rows(path)
+    rows = read_rows(path)
     kind: Kind = "slices" if "plane" in rows[0].cells else "volumes"
     folder = path.resolve().parent
     scans = _volume_scans(rows, folder) if kind == "volumes" else _slice_scans(rows, folder, path)
@@ -125,74 +115,36 @@ def read_scans(path: Path) -> ScanTable:
     return table
 
 
-def _rows(path: Path) -> list[_Row]:
-    if not path.is_file():
-        raise ScanError(f"{path}: no such file; give a CSV with the columns specimen,state,path")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, skipinitialspace=True, restkey=_SURPLUS, restval="", strict=True)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-            _check_columns(path, columns)
-            reader.fieldnames = columns
-            rows = [_row(path, reader.line_num, cells) for cells in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ScanError(f"{path}: not a CSV in UTF-8 ({error}); save it again as CSV UTF-8") from error
-    if not rows:
-        raise ScanError(f"{path}: the table holds no scan; add one row for each scan")
-    return rows
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    needed = ["specimen", "state", "path"]
-    if {"plane", "position"} & set(columns):
-        needed[2:2] = ["plane", "position"]
-    missing = [column for column in needed if column not in columns]
-    if missing:
-        found = ",".join(columns) or "nothing"
-        raise ScanError(f"{path}: column {', '.join(missing)} is missing (the first line holds: {found}); add it")
-    twice = [column for column, count in Counter(columns).items() if count > 1]
-    if twice:
-        raise ScanError(f"{path}: column {', '.join(twice)} stands twice in the first line; remove one")
-
-
-def _row(path: Path, line: int, cells: dict[str, str]) -> _Row:
-    where = f"{path} line {line}"
-    if _SURPLUS in cells:
-        raise ScanError(f"{where}: more fields than columns; put a field that holds a comma in quotes")
-    return _Row(where, {column: text.strip() for column, text in cells.items()})
-
-
-def _volume_scans(rows: Sequence[_Row], folder: Path) -> Iterator[Scan]:
-    seen: dict[tuple[str, int], str] = {}
+def _volume_scans(rows: Sequence[Row], folder: Path) -> Iterator[Scan]:
+    seen: dict[tuple[str, int], int] = {}
     for row in rows:
-        specimen, state = _name(row, "specimen"), _state(row)
+        specimen, state = name_in(row, "specimen"), state_in(row)
         if (specimen, state) in seen:
-            raise ScanError(
-                f"{row.where}: {specimen} state {state} stands already in {seen[specimen, state]}; remove one"
-            )
-        seen[specimen, state] = row.where
-        strain, stress_mpa, voxel_um = (_number(row, column) for column in _OPTIONAL_NUMBERS)
+            line = seen[specimen, state]
+            raise ScanError(f"{row.where}: {specimen} state {state} stands already in line {line}; remove one")
+        seen[specimen, state] = row.line
+        strain, stress_mpa, voxel_um = (number_in(row, column) for column in _OPTIONAL_NUMBERS)
         yield Scan(
             specimen=specimen,
             state=state,
-            source=_source(row, folder),
+            source=source_in(row, folder),
             strain=strain,
             stress_mpa=stress_mpa,
             voxel_um=voxel_um,
         )
 
 
-def _slice_scans(rows: Sequence[_Row], folder: Path, path: Path) -> Iterator[Scan]:
-    grouped: dict[tuple[str, int], list[_Row]] = {}
+def _slice_scans(rows: Sequence[Row], folder: Path, path: Path) -> Iterator[Scan]:
+    grouped: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        grouped.setdefault((_name(row, "specimen"), _state(row)), []).append(row)
+        grouped.setdefault((name_in(row, "specimen"), state_in(row)), []).append(row)
     for (specimen, state), members in grouped.items():
         images = [_image(row, folder) for row in members]
         for image, count in Counter((image.plane, image.position) for image in images).items():
             if count > 1:
                 place = f"{specimen} state {state} plane {image[0]} position {image[1]:g}"
                 raise ScanError(f"{path}: {place} stands {count} times; give each slice its own position")
-        strain, stress_mpa, voxel_um = (_common_number(members, column) for column in _OPTIONAL_NUMBERS)
+        strain, stress_mpa, voxel_um = (common_number(members, column) for column in _OPTIONAL_NUMBERS)
         yield Scan(
             specimen=specimen,
             state=state,
@@ -204,65 +156,11 @@ def _slice_scans(rows: Sequence[_Row], folder: Path, path: Path) -> Iterator[Sca
         )
 
 
-def _image(row: _Row, folder: Path) -> SliceImage:
-    position = _number(row, "position")
+def _image(row: Row, folder: Path) -> SliceImage:
+    position = number_in(row, "position")
     if position is None:
         raise ScanError(f"{row.where}: position is empty; give the place of the slice along its plane's normal")
-    return SliceImage(plane=_name(row, "plane"), position=position, path=_source(row, folder))
-
-
-def _name(row: _Row, column: str) -> str:
-    name = row.cells[column]
-    wrong = (
-        "is empty"
-        if not name
-        else f"has {len(name)} characters"
-        if len(name) > MAX_NAME
-        else "holds a character that cannot be printed"
-        if not name.isprintable()
-        else "holds / \\ | or .."
-        if any(part in name for part in ("/", "\\", "|", ".."))
-        else None
-    )
-    if wrong:
-        rule = f"use 1 to {MAX_NAME} printable characters without / \\ | and .."
-        raise ScanError(f"{row.where}: {column} {name[:20]!r} {wrong}; {rule}")
-    return name
-
-
-def _state(row: _Row) -> int:
-    text = row.cells["state"]
-    if not (text.isascii() and text.isdigit()):
-        raise ScanError(f"{row.where}: state is {text!r}; give a whole number, 1 for pristine")
-    return int(text)
-
-
-def _number(row: _Row, column: str) -> float | None:
-    text = row.cells.get(column, "")
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or (column == "voxel_um" and value <= 0):
-        raise ScanError(f"{row.where}: {column} is {text!r}; give a number with a decimal point, or leave it empty")
-    return value
-
-
-def _common_number(rows: Sequence[_Row], column: str) -> float | None:
-    values = {_number(row, column) for row in rows}
-    if len(values) > 1:
-        raise ScanError(f"{rows[0].where}: {column} differs among the slices of one scan; give one value")
-    return values.pop()
-
-
-def _source(row: _Row, folder: Path) -> str:
-    text = row.cells["path"]
-    file, mark, inner = text.partition("::")
-    if not text or not (folder / file).exists():
-        raise ScanError(f"{row.where}: path {text!r} does not exist; paths are relative to the folder of the CSV")
-    return f"{folder / file}{mark}{inner}"
+    return SliceImage(plane=name_in(row, "plane"), position=position, path=source_in(row, folder))
 
 
 def _check_table(table: ScanTable) -> None:

@@ -92,6 +92,11 @@ class SliceStore:
         return self.manifest.bone
 
     @property
+    def is_phantom(self) -> bool:
+        """Whether it was made from synthetic scans."""
+        return self.manifest.phantom
+
+    @property
     def recipe(self) -> Recipe:
         """How the scans were prepared."""
         return self.manifest.recipe

@@ -1,0 +1,280 @@
+"""Preparation against scikit-image and scipy, its steps, and what it refuses."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from data_makers import SHARED_DATA, bone_like, write_folder, write_scans, write_table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from scipy.ndimage import median_filter
+from skimage.exposure import match_histograms
+from skimage.filters import threshold_otsu
+from skimage.transform import resize
+
+from bonehpo.data.histograms import MAX_VALUES, grey_window, histogram, levels, matching
+from bonehpo.data.preparation import prepare, prepare_scan
+from bonehpo.data.prepared import filter_median
+from bonehpo.data.recipe import Recipe, Steps
+from bonehpo.data.sections import cut, even_positions
+from bonehpo.engine import open_engine
+from bonehpo.errors import PreparationError, ScanError
+
+
+def prepared(csv, out, progress=lambda _: None, **steps):
+    with open_engine(0) as engine:
+        return prepare(csv, out / "TB" / "slices.zarr", Steps(**steps), engine, progress)
+
+
+def refusal(csv, out, **steps) -> str:
+    with pytest.raises((ScanError, PreparationError)) as caught:
+        prepared(csv, out, **steps)
+    assert "\n" not in str(caught.value)
+    assert not (out / "TB" / "slices.zarr").exists()
+    assert not list(out.glob("TB/.slices.zarr.m*"))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32"])
+def test_matching_then_filtering_equals_scikit_image_then_scipy_voxel_for_voxel(dtype):
+    scan, reference = bone_like(33, 1, dtype), bone_like(30, 2, dtype)
+    truth = median_filter(match_histograms(scan, reference), size=3)
+    grey_map = matching(histogram(scan), histogram(reference))
+    filter_median(scan)
+    assert_array_equal(grey_map(scan).astype(truth.dtype), truth)
+
+
+@given(depth=st.integers(1, 40), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_the_median_in_slabs_is_the_median_at_once(depth, seed):
+    volume = np.random.default_rng(seed).integers(0, 50, (depth, 5, 6)).astype("u2")
+    truth = median_filter(volume, size=3)
+    filter_median(volume)
+    assert_array_equal(volume, truth)
+
+
+def test_more_grey_values_than_a_histogram_keeps_move_no_slice_by_half_a_level():
+    rng = np.random.default_rng(0)
+    scan, reference = (rng.gamma(shape, 1, (64, 64, 64)).astype("f4") for shape in (3, 5))
+    kept = histogram(reference)
+    assert np.unique(reference).size > MAX_VALUES >= len(kept.values)
+    assert sum(kept.counts) == reference.size
+    window = grey_window(kept, reference.dtype)
+    ours = levels(window, matching(histogram(scan), kept))(scan)
+    exact = match_histograms(scan.astype("f8"), reference.astype("f8"))
+    theirs = levels(window)(exact)
+    assert np.abs(ours - theirs).max() < 0.5
+
+
+def test_a_volume_becomes_the_slices_that_the_libraries_make_of_it(tmp_path):
+    csv = write_scans(tmp_path, side=30)
+    store = prepared(csv, tmp_path, crop=24, n_slices=8, side=16)
+    scan, reference = bone_like(30, 102)[3:27, 3:27, 3:27], bone_like(30, 1)[3:27, 3:27, 3:27]
+    volume = median_filter(match_histograms(scan, reference), size=3)
+    window = store.recipe.window
+    levels = (np.clip(volume, window.low, window.high) - window.low) / (window.high - window.low) * 255
+    for axis, plane in enumerate(("XY", "XZ", "YZ")):
+        sections = [levels.take(z, axis) for z in range(1, 24, 3)]
+        truth = [np.rint(resize(section, (16, 16), anti_aliasing=True, preserve_range=True)) for section in sections]
+        assert_array_equal(store.group("TB12", 2, plane), np.array(truth, "u1"))
+    rounded = np.rint(levels).astype("u1")
+    fraction = store.scan("TB12", 2).bone_volume_fraction
+    assert fraction == pytest.approx((rounded > threshold_otsu(rounded)).mean(), abs=1e-12)
+    assert 0.3 < fraction < 0.7
+
+
+def test_without_any_step_eight_bit_voxels_stay_as_they_are(tmp_path):
+    csv = write_scans(tmp_path, side=20, dtype="uint8")
+    store = prepared(csv, tmp_path, cropped=False, match=False, median=False)
+    volume = bone_like(20, 1, "uint8")
+    assert_array_equal(store.group("TB5", 1, "XY"), volume)
+    assert_array_equal(store.group("TB5", 1, "XZ"), volume.transpose(1, 0, 2))
+    assert_array_equal(store.group("TB5", 1, "YZ"), volume.transpose(2, 0, 1))
+    assert store.notes == ("Skipped as asked: crop, histogram matching, median filter.",)
+
+
+def test_without_matching_one_window_serves_all_scans(tmp_path):
+    bright = bone_like(20, 1)
+    np.save(tmp_path / "bright.npy", bright)
+    np.save(tmp_path / "dark.npy", (bright // 2).astype("u2"))
+    np.save(tmp_path / "b1.npy", bone_like(20, 2))
+    np.save(tmp_path / "b2.npy", bone_like(20, 3))
+    files = (("A", 1, "bright"), ("A", 2, "dark"), ("B", 1, "b1"), ("B", 2, "b2"))
+    csv = write_table(tmp_path, [{"specimen": s, "state": t, "path": f"{f}.npy"} for s, t, f in files])
+    store = prepared(csv, tmp_path, match=False)
+    assert store.group("A", 2, "XY").mean() < 0.8 * store.group("A", 1, "XY").mean()
+
+
+def test_cuts_are_the_centres_of_equal_parts():
+    assert_array_equal(even_positions(300, 300), np.arange(300))
+    for extent in (7, 100, 301):
+        for n_slices in range(1, extent + 1, 5):
+            positions = even_positions(extent, n_slices)
+            assert len(set(positions.tolist())) == n_slices
+            assert abs(positions[0] - (extent - 1 - positions[-1])) <= 1
+    assert_array_equal(cut(bone_like(8), "YZ", 3), bone_like(8)[:, :, 3])
+
+
+def test_positions_are_those_of_the_whole_source(tmp_path):
+    store = prepared(write_scans(tmp_path, side=30), tmp_path, crop=20, n_slices=4)
+    import xarray
+
+    dataset = xarray.open_zarr(store.path)
+    assert dataset.position.sel(specimen="TB5", state=2, plane="XZ").values.tolist() == [7, 12, 17, 22]
+
+
+def test_a_further_scan_is_prepared_as_those_of_the_store_were(tmp_path):
+    store = prepared(write_scans(tmp_path, side=24), tmp_path, crop=20, n_slices=5, side=16)
+    recipe = Recipe.from_json(store.recipe.to_json())
+    assert recipe == store.recipe
+    again = prepare_scan(str(write_folder(tmp_path / "stack", bone_like(24, 102))), recipe)
+    for plane in store.planes:
+        assert_array_equal(again.slices[plane], store.group("TB12", 2, plane))
+    record = store.scan("TB12", 2)
+    assert (again.bone_volume_fraction, again.source_sha256) == (record.bone_volume_fraction, record.sha256)
+    with pytest.raises(PreparationError, match="not a recipe"):
+        Recipe.from_json("{}")
+
+
+def test_progress_is_told_of_each_scan(tmp_path):
+    told = []
+    prepared(write_scans(tmp_path), tmp_path, told.append)
+    assert [(step.done, step.total) for step in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told[-1].what == "TB12 state 2"
+
+
+@pytest.mark.parametrize(
+    ("steps", "complaint"),
+    [
+        ({"crop": 0}, "--crop is 0"),
+        ({"n_slices": 0}, "--slices is 0"),
+        ({"side": -1}, "--size is -1"),
+        ({"crop": 5, "cropped": False}, "--no-crop"),
+        ({"crop": 21}, "fewer than the crop of 21; give --crop 20 or less"),
+        ({"n_slices": 21}, "--slices 21 is more than the 20"),
+        ({"reference": "TB7:1"}, "reference 'TB7:1' is not in"),
+    ],
+)
+def test_a_step_that_the_scans_do_not_allow_is_refused(tmp_path, steps, complaint):
+    assert complaint in refusal(write_scans(tmp_path), tmp_path, **steps)
+
+
+def spoilt(tmp_path, volume):
+    """A table whose last scan is `volume`."""
+    csv = write_scans(tmp_path)
+    np.save(tmp_path / "spoilt.npy", volume)
+    csv.write_text(csv.read_text().replace("TB12_2.tif", "spoilt.npy"))
+    return csv
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_scan_with_voxels_that_are_no_numbers_is_refused(tmp_path, value):
+    volume = bone_like(20, dtype="float32")
+    volume[10, 3, 4] = value
+    message = refusal(spoilt(tmp_path, volume), tmp_path)
+    assert "spoilt.npy" in message
+    assert "NaN or infinite" in message
+
+
+def test_a_scan_of_one_grey_value_is_refused(tmp_path):
+    assert "every grey value is 7" in refusal(spoilt(tmp_path, np.full((20, 20, 20), 7, "u2")), tmp_path)
+
+
+def test_the_states_of_a_specimen_have_one_shape(tmp_path):
+    message = refusal(spoilt(tmp_path, bone_like(20)[:19]), tmp_path)
+    assert "TB12 state 2 has shape (19, 20, 20), state 1 has (20, 20, 20)" in message
+
+
+def test_mixed_grey_value_types_need_matching(tmp_path):
+    csv = spoilt(tmp_path, bone_like(20, 9, "uint8"))
+    assert "spoilt.npy: holds uint8, the reference TB5:1 uint16" in refusal(csv, tmp_path, match=False)
+    assert prepared(csv, tmp_path).scan("TB12", 2).dtype == "uint8"
+
+
+def test_the_same_scan_in_two_places_is_refused_whatever_its_format(tmp_path):
+    message = refusal(spoilt(tmp_path, bone_like(20, 1)), tmp_path)
+    assert "TB12 state 2 and TB5 state 1 hold the same voxels" in message
+
+
+def slice_table(folder, counts):
+    rows = []
+    for i, ((specimen, state), count) in enumerate(counts.items()):
+        for position in range(count):
+            image = bone_like(30, 10 * i + position, "uint8")[5, : 20 + i, : 24 - i]
+            tifffile.imwrite(folder / f"{specimen}{state}_{position}.tif", image)
+            path = f"{specimen}{state}_{position}.tif"
+            rows.append({"specimen": specimen, "state": state, "plane": "ML", "position": 50 * position, "path": path})
+    return write_table(folder, rows)
+
+
+def test_a_table_of_2d_slices_skips_what_needs_volumes_and_says_so(tmp_path):
+    csv = slice_table(tmp_path, {("P1", 1): 5, ("P1", 2): 9, ("P2", 1): 3, ("P2", 2): 4})
+    store = prepared(csv, tmp_path, side=16)
+    assert (store.recipe.kind, store.planes, store.n_slices, store.side) == ("slices", ("ML",), 3, 16)
+    assert "were skipped" in store.notes[0]
+    assert "P2 state 1" in store.notes[1]
+    image = tifffile.imread(tmp_path / "P12_4.tif")[:, 1:22].astype(float)
+    truth = np.rint(resize(image, (16, 16), anti_aliasing=True, preserve_range=True))
+    assert_array_equal(store.group("P1", 2, "ML")[1], truth)
+    again = prepare_scan(str(tmp_path / "P12_4.tif"), store.recipe)
+    assert_array_equal(again.slices["ML"], truth[None])
+    (tmp_path / "new").mkdir()
+    for position in range(9):
+        (tmp_path / f"P12_{position}.tif").rename(tmp_path / "new" / f"{position}.tif")
+    assert prepare_scan(str(tmp_path / "new"), store.recipe).slices["ML"].shape == (9, 16, 16)
+
+
+def test_one_image_under_two_specimens_is_refused(tmp_path):
+    csv = slice_table(tmp_path, {("P1", 1): 2, ("P1", 2): 2, ("P2", 1): 2, ("P2", 2): 2})
+    csv.write_text(csv.read_text().replace("P22_1.tif", "P11_0.tif"))
+    assert "P2 state 2 and P1 state 1 hold the same voxels" in refusal(csv, tmp_path)
+
+
+def test_a_plane_that_a_scan_lacks_is_refused(tmp_path):
+    csv = slice_table(tmp_path, {("P1", 1): 2, ("P1", 2): 2, ("P2", 1): 2, ("P2", 2): 2})
+    csv.write_text(csv.read_text().replace("P1,1,ML,50", "P1,1,AP,50"))
+    assert "has no slice in plane AP" in refusal(csv, tmp_path)
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real scans are not on this machine")
+def test_real_slices_and_volumes_are_prepared(tmp_path):
+    store = prepared(SHARED_DATA / "porcine_vertebrae" / "slices.csv", tmp_path, side=64)
+    assert (store.specimens, store.states, store.n_slices) == (("P1", "P2", "P3", "P4", "P5"), (1, 2), 7)
+    assert store.recipe.voxel_um is None
+    source = str(SHARED_DATA / "human_trabecular" / "cropped")
+    volume_recipe = prepared(write_scans(tmp_path / "v", dtype="uint8"), tmp_path / "v", median=False).recipe
+    scan = prepare_scan(source, volume_recipe)
+    assert scan.shape == (200, 200, 200)
+    assert scan.slices["XZ"].shape == (20, 20, 20)
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from bonehpo.data.preparation import prepare
+from bonehpo.data.recipe import Steps
+from bonehpo.engine import open_engine
+with open_engine(0) as engine:
+    prepare(Path(sys.argv[1]), Path(sys.argv[2]), Steps(median=False, side=32, n_slices=32), engine)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_kib(csv, out):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", MEMORY, str(csv), str(out)]
+    return int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+def test_memory_does_not_grow_with_the_number_of_scans(tmp_path):
+    rows = []
+    for i in range(10):
+        np.save(tmp_path / f"{i}.npy", np.random.default_rng(i).integers(0, 60000, (128, 128, 128), np.uint16))
+        rows.append({"specimen": "AB"[i % 2], "state": i // 2 + 1, "path": f"{i}.npy"})
+    few, many = write_table(tmp_path, rows[:4], "few.csv"), write_table(tmp_path, rows, "many.csv")
+    growth = peak_kib(many, tmp_path / "M" / "s.zarr") - peak_kib(few, tmp_path / "F" / "s.zarr")
+    assert growth < 128**3 * 2 / 1024, "six scans more must cost less than one volume of 4 MiB"

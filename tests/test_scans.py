@@ -1,0 +1,258 @@
+"""What a table of scans may hold, and which files are volumes."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from data_makers import SHARED_DATA, bone_like, write_folder, write_scans, write_table
+
+from bonehpo.data.readers import open_volume, read_image
+from bonehpo.data.scans import read_scans
+from bonehpo.data.sections import centred_box
+from bonehpo.errors import ScanError
+
+BOX = (slice(3, 15), slice(2, 14), slice(5, 11))
+
+
+def refusal(function, *arguments) -> str:
+    with pytest.raises(ScanError) as caught:
+        function(*arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_table_of_scans_is_read_in_natural_order_with_its_numbers(tmp_path):
+    table = read_scans(write_scans(tmp_path, specimens=("TB12", "TB5"), states=(15, 1, 7)))
+    assert (table.kind, table.specimens, table.states) == ("volumes", ("TB5", "TB12"), (1, 7, 15))
+    assert table.scans[0].strain == 0
+    assert table.scans[0].voxel_um is None
+    assert all(Path(scan.source).is_file() for scan in table.scans)
+
+
+def test_excel_byte_order_marks_spaces_and_further_columns_do_no_harm(tmp_path):
+    path = write_scans(tmp_path / "Knochen ß – 1")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([f"note, {lines[0]}", *(f"'x', {line}" for line in lines[1:]), ""]), "utf-8-sig")
+    assert len(read_scans(path).scans) == 4
+
+
+def test_intermediate_states_may_be_missing_but_not_the_first_or_the_last(tmp_path):
+    lines = write_scans(tmp_path, states=(1, 2, 3)).read_text().splitlines()
+    for missing, complaint in ((1, "TB5 lacks the first state, 1"), (2, None), (3, "TB5 lacks the last state, 3")):
+        kept = [line for line in lines if not line.startswith(f"TB5,{missing},")]
+        (tmp_path / "less.csv").write_text("\n".join(kept))
+        if complaint:
+            assert complaint in refusal(read_scans, tmp_path / "less.csv")
+        else:
+            assert len(read_scans(tmp_path / "less.csv").scans) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "column specimen, state, path is missing"),
+        ("specimen;state;path\nA;1;a.tif", "column specimen, state, path is missing"),
+        ("specimen,state\nA,1", "column path is missing"),
+        ("specimen,state,plane,path\nA,1,ML,a.tif", "column position is missing"),
+        ("specimen,state,path,path\nA,1,a.tif,a.tif", "column path stands twice"),
+        ("specimen,state,path", "holds no scan"),
+        ("specimen,state,path\nA,1,gone.tif\nA,2,a.tif", "line 2: path 'gone.tif' does not exist"),
+        ("specimen,state,path\nA,1,a.tif\nA,2,", "line 3: path '' does not exist"),
+        ("specimen,state,path\nA,1,a.tif\nA,1,a.tif", "line 3: A state 1 stands already in line 2"),
+        ("specimen,state,path\nA,one,a.tif", "line 2: state is 'one'"),
+        ("specimen,state,path\nA,1.5,a.tif", "line 2: state is '1.5'"),
+        ("specimen,state,path\nA,-1,a.tif", "line 2: state is '-1'"),
+        ("specimen,state,path\nA,1,a.tif,surplus", "line 2: more fields than columns"),
+        ('specimen,state,path,strain\nA,1,a.tif,"0,01"', "line 2: strain is '0,01'"),
+        ("specimen,state,path,strain\nA,1,a.tif,nan", "line 2: strain is 'nan'"),
+        ("specimen,state,path,voxel_um\nA,1,a.tif,0", "line 2: voxel_um is '0'"),
+        ("specimen,state,path\nA,1,a.tif\nA,2,a.tif", "only one specimen (A)"),
+        ("specimen,state,path\nA,1,a.tif\nB,1,a.tif", "only one load state (1)"),
+        ("specimen,state,path,voxel_um\nA,1,a.tif,6.5\nA,2,a.tif,65\nB,1,a.tif,\nB,2,a.tif,", "voxel_um differs"),
+        (
+            "specimen,state,plane,position,path\nA,1,ML,3,a.tif\nA,1,ML,3.0,a.tif",
+            "A state 1 plane ML position 3 stands 2",
+        ),
+        ("specimen,state,plane,position,path\nA,1,ML,,a.tif", "line 2: position is empty"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused_in_one_line(tmp_path, text, complaint):
+    (tmp_path / "a.tif").touch()
+    (tmp_path / "scans.csv").write_text(text)
+    message = refusal(read_scans, tmp_path / "scans.csv")
+    assert complaint in message
+    assert "scans.csv" in message
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a\\b", "..", "a..b", "a|b", "a\x07b", "a\nb", "x" * 300])
+def test_a_name_that_could_not_be_a_folder_or_a_key_is_refused(tmp_path, name):
+    (tmp_path / "a.tif").touch()
+    table = write_table(tmp_path, [{"specimen": name, "state": 1, "path": "a.tif"}])
+    assert "line" in refusal(read_scans, table)
+
+
+def test_a_table_that_is_not_there_or_not_text_is_refused(tmp_path):
+    assert "no such file" in refusal(read_scans, tmp_path / "gone.csv")
+    (tmp_path / "latin.csv").write_bytes("specimen,state,path\nB\xfcffel,1,a.tif".encode("latin-1"))
+    assert "not a CSV in UTF-8" in refusal(read_scans, tmp_path / "latin.csv")
+
+
+def save(volume, folder: Path, form: str) -> str:
+    path = folder / f"Knochen ß {form}"
+    if form == "folder":
+        return str(write_folder(path, volume))
+    if form.startswith("tif"):
+        settings = {
+            "tif-zlib": {"compression": "zlib"},
+            "tif-big-endian": {"byteorder": ">"},
+            "tif-bare": {"metadata": None},
+        }
+        tifffile.imwrite(path.with_suffix(".tif"), volume, photometric="minisblack", **settings.get(form, {}))
+        return f"{path}.tif" if path.suffix else str(path.with_suffix(".tif"))
+    if form == "npy":
+        np.save(path, volume)
+        return f"{path}.npy"
+    if form.startswith("zarr"):
+        zarr.create_array(path.with_suffix(".zarr"), data=volume, zarr_format=int(form[-1]))
+        return str(path.with_suffix(".zarr"))
+    with h5py.File(f"{path}.h5", "w") as file:
+        file.create_dataset("entry/volume ß", data=volume, chunks=(7, 7, 7), compression="gzip")
+    return f"{path}.h5::/entry/volume ß"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "uint32", "float32"])
+@pytest.mark.parametrize(
+    "form", ["folder", "tif", "tif-zlib", "tif-big-endian", "tif-bare", "npy", "zarr2", "zarr3", "hdf5"]
+)
+def test_every_format_gives_the_same_voxels_in_the_type_of_the_file(tmp_path, form, dtype):
+    truth = bone_like(16, dtype=dtype)
+    volume = open_volume(save(truth, tmp_path, form))
+    assert (volume.shape, str(volume.dtype)) == (truth.shape, dtype)
+    block = volume.read(BOX)
+    assert block.dtype == truth.dtype
+    assert block.dtype.isnative
+    np.testing.assert_array_equal(block, truth[BOX])
+
+
+def test_the_centre_of_a_folder_is_read_without_its_other_files(tmp_path):
+    truth = bone_like(16)
+    folder = write_folder(tmp_path / "stack", truth)
+    (folder / "section_1.tif").write_bytes(b"")
+    box = centred_box(truth.shape, 8)
+    np.testing.assert_array_equal(open_volume(str(folder)).read(box), truth[box])
+    assert "section_1.tif" in refusal(open_volume(str(folder)).read, centred_box(truth.shape, None))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"compression": "zlib"}, {"compression": "zlib", "metadata": None}, {"metadata": None}]
+)
+@pytest.mark.parametrize("kept", [0.5, 0.93])
+def test_a_truncated_multipage_tiff_is_refused_and_not_read_as_a_shorter_one(tmp_path, settings, kept, caplog):
+    path = tmp_path / "cut.tif"
+    tifffile.imwrite(path, bone_like(24), photometric="minisblack", **settings)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    assert "cut.tif" in refusal(open_volume, str(path))
+    assert not caplog.records
+    assert not logging.getLogger("tifffile").handlers
+
+
+def test_a_damaged_page_of_a_folder_is_refused_by_its_name(tmp_path):
+    truth = bone_like(16)
+    for name, content in (
+        ("cut", None),
+        ("text", b"not a tiff"),
+        ("other", truth[0, :9]),
+        ("type", truth[0].astype("u1")),
+    ):
+        folder = write_folder(tmp_path / name, truth)
+        page = folder / "section_9.tif"
+        if isinstance(content, np.ndarray):
+            tifffile.imwrite(page, content)
+        else:
+            page.write_bytes(content or page.read_bytes()[:-50])
+        assert "section_9.tif" in refusal(open_volume(str(folder)).read, centred_box(truth.shape, None))
+
+
+def test_files_that_hold_no_volume_are_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "void.tif").touch()
+    np.save(tmp_path / "flat.npy", np.ones((5, 5), "u2"))
+    np.save(tmp_path / "wide.npy", np.ones((5, 5, 5), "i8"))
+    np.save(tmp_path / "objects.npy", np.array([[[{}]]], dtype=object))
+    tifffile.imwrite(tmp_path / "colour.tif", np.zeros((4, 5, 5, 3), "u1"), photometric="rgb")
+    zarr.create_group(tmp_path / "group.zarr").create_array("bone", shape=(4, 4, 4), dtype="u1")
+    for name, complaint in (
+        ("gone.tif", "no such file"),
+        ("empty", "holds no .tif"),
+        ("notes.txt", "format not known"),
+        ("void.tif", "not a readable TIFF"),
+        ("flat.npy", "not a volume"),
+        ("wide.npy", "8, 16 or 32 bit"),
+        ("objects.npy", "cannot be read"),
+        ("colour.tif", "one grey volume"),
+        ("group.zarr", "group.zarr::bone"),
+    ):
+        assert complaint in refusal(open_volume, str(tmp_path / name))
+    assert open_volume(f"{tmp_path}/group.zarr::bone").shape == (4, 4, 4)
+
+
+def test_raw_projections_are_refused_by_name(tmp_path):
+    with h5py.File(tmp_path / "raw.nxs", "w") as file:
+        file["entry1/tomo_entry/data/data"] = np.ones((4, 5, 5), "u2")
+        file["entry1/tomo_entry/data/image_key"] = np.zeros(4)
+        file["exchange/data"] = np.ones((4, 5, 5), "u2")
+        file["entry1/reconstruction/data"] = np.ones((4, 5, 5), "u2")
+    for name, sign in (("entry1/tomo_entry/data/data", "image_key"), ("/exchange/data", "Data Exchange")):
+        message = refusal(open_volume, f"{tmp_path}/raw.nxs::{name}")
+        assert "raw projections" in message
+        assert sign in message
+    assert open_volume(f"{tmp_path}/raw.nxs::/entry1/reconstruction/data").shape == (4, 5, 5)
+    assert "::/entry1/reconstruction/data" in refusal(open_volume, f"{tmp_path}/raw.nxs")
+
+
+def test_a_slice_image_is_one_grey_page(tmp_path):
+    image = bone_like(16)[3]
+    tifffile.imwrite(tmp_path / "a.tif", image, byteorder=">")
+    np.save(tmp_path / "a.npy", image)
+    for name in ("a.tif", "a.npy"):
+        np.testing.assert_array_equal(read_image(str(tmp_path / name)), image)
+    tifffile.imwrite(tmp_path / "two.tif", bone_like(16)[:2], photometric="minisblack")
+    np.save(tmp_path / "deep.npy", bone_like(16))
+    assert "2 pages" in refusal(read_image, str(tmp_path / "two.tif"))
+    assert "not one grey image" in refusal(read_image, str(tmp_path / "deep.npy"))
+
+
+def test_medical_formats_are_read_or_name_the_extra_that_reads_them(tmp_path):
+    path = tmp_path / "scan.mha"
+    path.touch()
+    try:
+        import SimpleITK as sitk  # noqa: N813
+    except ImportError:
+        assert "pip install 'bonehpo[formats]'" in refusal(open_volume, str(path))
+        return
+    truth = bone_like(16)
+    sitk.WriteImage(sitk.GetImageFromArray(truth), path)
+    np.testing.assert_array_equal(open_volume(str(path)).read(BOX), truth[BOX])
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real scans are not on this machine")
+def test_real_scans_are_read(tmp_path):
+    trabecular = open_volume(str(SHARED_DATA / "human_trabecular" / "cropped"))
+    assert trabecular.shape == (200, 200, 200)
+    middle = tifffile.imread(SHARED_DATA / "human_trabecular" / "cropped" / "3155_D_4_bc_0100.tif")
+    np.testing.assert_array_equal(trabecular.read(centred_box(trabecular.shape, 2))[1], middle[99:101, 99:101])
+    small = SHARED_DATA / "small_bone" / "bone_128x128x128.tif"
+    assert open_volume(str(small)).shape == (128, 128, 128)
+    shutil.copy(small, tmp_path / "cut.tif")
+    with (tmp_path / "cut.tif").open("r+b") as file:
+        file.truncate(small.stat().st_size // 2)
+    assert "truncated" in refusal(open_volume, str(tmp_path / "cut.tif"))
+    porcine = read_scans(SHARED_DATA / "porcine_vertebrae" / "slices.csv")
+    assert (porcine.kind, len(porcine.scans), len(porcine.scans[0].images)) == ("slices", 10, 8)
