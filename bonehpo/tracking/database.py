@@ -136,8 +136,10 @@ def _tracking(uri: str, artifacts: Path | None) -> Tracking:
     return Tracking(uri=uri, artifacts=artifacts, client=client)
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or the name of its kind when it has none."""
+def first_line(error: BaseException) -> str:
+    """What an error says first; what caused it, where it says so: MLflow wraps errors that say more than it does."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 

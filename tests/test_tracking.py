@@ -1,0 +1,406 @@
+import logging
+import multiprocessing
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess as Process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tracked import SETS, STUDY, fold, folds, new_project, optimum, record_study, refit, summary, trial
+
+from bonehpo.errors import TrackingError
+from bonehpo.search.recorder import NullRecorder, Recorder, ResultFacts
+from bonehpo.tracking.database import Tracking, open_tracking, relocate
+from bonehpo.tracking.ledger import NewRun, RunLedger, is_alive, is_dead, this_driver
+from bonehpo.tracking.runs import MlflowRecorder, recorder_for
+
+
+@pytest.fixture(autouse=True)
+def own_database(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def tracking(tmp_path) -> Tracking:
+    return open_tracking(new_project(tmp_path / "project"))
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory) -> Tracking:
+    """A recorded study, to look at only."""
+    tracking = open_tracking(new_project(tmp_path_factory.mktemp("recorded") / "project"))
+    record_study(MlflowRecorder(tracking))
+    return tracking
+
+
+def runs(tracking: Tracking) -> dict[str, Any]:
+    experiment = tracking.client.get_experiment_by_name("bonehpo/TB")
+    found = tracking.client.search_runs([experiment.experiment_id], max_results=1000)
+    by_key = {run.data.tags["bonehpo.key"]: run for run in found}
+    assert len(by_key) == len(found)
+    return by_key
+
+
+def content(tracking: Tracking) -> dict[str, object]:
+    """All that a reader sees of every run, without the ids and the process that differ between two records."""
+    by_key = runs(tracking)
+    keys = {run.info.run_id: key for key, run in by_key.items()}
+    seen: dict[str, object] = {}
+    for key, run in by_key.items():
+        tags = {name: value for name, value in run.data.tags.items() if name != "bonehpo.driver"}
+        tags["mlflow.parentRunId"] = keys.get(tags.get("mlflow.parentRunId", ""), "")
+        history = [
+            (metric.key, metric.step, metric.timestamp, metric.value)
+            for name in sorted(run.data.metrics)
+            for metric in tracking.client.get_metric_history(run.info.run_id, name)
+        ]
+        files = {p.name: p.read_text() for p in Path(run.info.artifact_uri).rglob("*") if p.is_file()}
+        times = (run.info.start_time, run.info.end_time if run.data.tags["bonehpo.level"] != "study" else None)
+        seen[key] = (run.info.run_name, run.info.status, times, tags, run.data.params, history, files)
+    return seen
+
+
+def fork(record: Callable[[Recorder], None], root: Path) -> tuple[Process, Connection]:
+    """Start a process that records on `root`, which this one has not opened yet, and then says so."""
+
+    def body() -> None:
+        recorder = recorder_for(root)
+        record(recorder)
+        ready.send(type(recorder).__name__)
+        time.sleep(30)
+
+    context = multiprocessing.get_context("fork")
+    here, ready = context.Pipe()
+    process = context.Process(target=body)
+    process.start()
+    ready.close()
+    return process, here
+
+
+def test_runs_nest_study_trial_fold_and_each_says_its_level(recorded):
+    by_key = runs(recorded)
+    names = {run.info.run_id: run.data.tags["bonehpo.level"] for run in by_key.values()}
+    parents = {"study": None, "trial": "study", "fold": "trial", "optimum": "study", "refit": "optimum"}
+    assert {level: list(names.values()).count(level) for level in parents} == {
+        "study": 1,
+        "trial": 2,
+        "fold": 12,
+        "optimum": 1,
+        "refit": 6,
+    }
+    for run in by_key.values():
+        assert names.get(run.data.tags.get("mlflow.parentRunId")) == parents[run.data.tags["bonehpo.level"]]
+        assert run.data.tags["bonehpo.store_id"] == STUDY.store_id
+        assert run.data.tags["bonehpo.ran_on"] == "phantom"
+        assert run.info.status == "FINISHED"
+
+
+def test_a_fold_run_holds_scores_curves_and_predictions(recorded):
+    run = runs(recorded)["5e0c/trial/1/TB9/TB5"]
+    facts = fold(1, "TB9", "TB5")
+    assert run.data.tags["bonehpo.test"] == "TB9"
+    assert run.data.tags["bonehpo.validation"] == "TB5"
+    assert run.data.params["layers"] == "2"
+    assert run.data.params["seed"] == "11"
+    for name in ("test_accuracy", "validation_accuracy", "accuracy_failed", "softmax_pristine", "plane/XZ"):
+        assert name in run.data.metrics
+    for name, curve in facts.curves.items():
+        history = recorded.client.get_metric_history(run.info.run_id, f"epoch/{name}")
+        points = sorted((point.step, point.value) for point in history)
+        assert points == list(enumerate(curve.astype(float).tolist(), start=1))
+    lines = (Path(run.info.artifact_uri) / "predictions.csv").read_text().splitlines()
+    assert lines[0] == "specimen,plane,position,label,p_failed"
+    assert [float(line.split(",")[4]) for line in lines[1:]] == pytest.approx(facts.predictions.p_failed.tolist())
+
+
+def test_a_trial_run_holds_what_trials_are_compared_by(recorded):
+    run = runs(recorded)["5e0c/trial/0"]
+    assert set(run.data.metrics) == {"mean_accuracy", "sd_accuracy", *(f"set/{name}" for name in SETS)}
+    assert run.data.params == {
+        "layers": "1",
+        "learning_rate": "0.001",
+        "kernel": "3",
+        "batch": "20",
+        "n_parameters": "1000",
+    }
+
+
+def test_recording_twice_changes_nothing(tracking):
+    record_study(MlflowRecorder(tracking))
+    before = content(tracking), runs(tracking)["5e0c"].info.end_time
+    record_study(MlflowRecorder(tracking))
+    assert (content(tracking), runs(tracking)["5e0c"].info.end_time) == before
+
+
+def test_a_deleted_database_is_rebuilt_the_same(recorded, tmp_path):
+    rebuilt = open_tracking(new_project(tmp_path / "project"))
+    record_study(MlflowRecorder(rebuilt))
+    assert content(rebuilt) == content(recorded)
+
+
+def test_runs_deleted_by_hand_come_back(tracking):
+    record_study(MlflowRecorder(tracking))
+    before = content(tracking)
+    for key in ("5e0c/trial/0/TB5/TB6", "5e0c/trial/1/TB9/TB6"):
+        tracking.client.delete_run(runs(tracking)[key].info.run_id)
+    record_study(MlflowRecorder(tracking))
+    assert content(tracking) == before
+
+
+def test_a_study_begun_anew_under_its_old_name_is_another(tracking):
+    record_study(MlflowRecorder(tracking))
+    recorder = MlflowRecorder(tracking)
+    recorder.study(replace(STUDY, study_id="other"))
+    recorder.trial_started(trial(0))
+    recorder.trial_finished(0, summary(0, "failed"))
+    recorder.close()
+    assert not recorder.is_off
+    assert runs(tracking)["5e0c/trial/0"].info.status == "FINISHED"
+    failed = runs(tracking)["other/trial/0"]
+    assert (failed.info.status, failed.data.tags["bonehpo.reason"]) == ("FAILED", "diverged")
+
+
+def test_the_optimum_tag_moves(tracking):
+    record_study(MlflowRecorder(tracking))
+    recorder = MlflowRecorder(tracking)
+    recorder.study(STUDY)
+    recorder.optimum(optimum(0, n_trials=3), refit(0))  # its trial was recorded by an earlier process
+    recorder.close()
+    tagged = {key for key, run in runs(tracking).items() if "bonehpo.optimum" in run.data.tags}
+    assert tagged == {"5e0c/trial/0", "5e0c/optimum/0/best/3"}
+    assert {run.info.status for run in runs(tracking).values()} == {"FINISHED"}
+
+
+def test_an_explanation_keeps_its_figures(tracking, tmp_path):
+    figure = tmp_path / "limits.svg"
+    figure.write_text("<svg/>")
+    recorder = MlflowRecorder(tracking)
+    recorder.study(STUDY)
+    facts = ResultFacts(
+        level="explanation",
+        name="detection",
+        parameters={"n_networks": "20"},
+        metrics={"TB5/state": 11},
+        files=[figure],
+        finished=STUDY.started,
+    )
+    recorder.result(facts)
+    recorder.close()
+    (run,) = [run for run in runs(tracking).values() if run.data.tags["bonehpo.level"] == "explanation"]
+    assert (Path(run.info.artifact_uri) / "limits.svg").read_text() == "<svg/>"
+    assert run.data.metrics == {"TB5/state": 11}
+
+
+def test_more_epochs_than_one_request_holds_are_all_recorded(tracking):
+    recorder = MlflowRecorder(tracking)
+    recorder.study(STUDY)
+    recorder.trial_started(trial(0))
+    recorder.fold(0, fold(0, "TB5", "TB6", n_epochs=300))
+    recorder.close()
+    run = runs(tracking)["5e0c/trial/0/TB5/TB6"]
+    assert len(tracking.client.get_metric_history(run.info.run_id, "epoch/test_loss")) == 300
+
+
+def test_a_diverged_loss_is_recorded_as_not_a_number(tracking):
+    facts = fold(0, "TB5", "TB6")
+    curves = {**facts.curves, "train_loss": np.array([np.inf, np.nan], np.float32)}
+    recorder = MlflowRecorder(tracking)
+    recorder.study(STUDY)
+    recorder.trial_started(trial(0))
+    recorder.fold(0, replace(facts, curves=curves))
+    recorder.close()
+    run = runs(tracking)["5e0c/trial/0/TB5/TB6"]
+    history = tracking.client.get_metric_history(run.info.run_id, "epoch/train_loss")
+    assert np.isnan([point.value for point in history]).all()
+
+
+def test_an_interrupted_search_leaves_no_run_running_and_goes_on_in_the_same_runs(tracking):
+    recorder = MlflowRecorder(tracking)
+    recorder.study(STUDY)
+    recorder.trial_started(trial(0))
+    recorder.fold(0, fold(0, "TB5", "TB6"))
+    recorder.interrupted()
+    recorder.close()
+    before = {key: run.info.run_id for key, run in runs(tracking).items()}
+    states = {key: run.info.status for key, run in runs(tracking).items()}
+    assert states == {"5e0c": "KILLED", "5e0c/trial/0": "KILLED", "5e0c/trial/0/TB5/TB6": "FINISHED"}
+    record_study(MlflowRecorder(tracking))
+    after = runs(tracking)
+    assert {key: after[key].info.run_id for key in before} == before
+    assert {run.info.status for run in after.values()} == {"FINISHED"}
+
+
+def test_what_kill_9_left_running_is_swept_at_the_next_opening(tmp_path):
+    def record(recorder: Recorder) -> None:
+        recorder.study(STUDY)
+        recorder.trial_started(trial(0))
+
+    root = new_project(tmp_path / "project")
+    process, ready = fork(record, root)
+    assert ready.recv() == "MlflowRecorder"
+    tracking = open_tracking(root)
+    other = MlflowRecorder(tracking)
+    other.study(STUDY)
+    assert runs(tracking)["5e0c/trial/0"].info.status == "RUNNING", "its driver is alive"
+    process.kill()
+    process.join()
+    recorder = MlflowRecorder(tracking)
+    recorder.study(STUDY)
+    assert runs(tracking)["5e0c/trial/0"].info.status == "KILLED"
+    recorder.close()
+    assert not [key for key, run in runs(tracking).items() if run.info.status == "RUNNING"]
+
+
+def test_a_driver_is_alive_only_as_the_process_that_it_was():
+    host, pid, start = this_driver().split(":")
+    assert is_alive(this_driver())
+    assert not is_dead(this_driver())
+    assert is_dead(f"{host}:{pid}:{float(start) - 100:.2f}"), "a number used again"
+    assert not is_dead(f"elsewhere:{pid}:{start}"), "nothing is known of other machines"
+
+
+def test_two_processes_that_open_a_new_database_at_once_both_record(tmp_path):
+    def record(recorder: Recorder, number: int) -> None:
+        recorder.study(STUDY)
+        recorder.trial_started(trial(number))
+        recorder.trial_finished(number, summary(number))
+
+    started = [fork(lambda recorder, number=number: record(recorder, number), tmp_path) for number in range(2)]
+    for process, ready in started:
+        assert ready.recv() == "MlflowRecorder"
+        process.kill()
+        process.join()
+    recorded = runs(open_tracking(tmp_path))
+    assert set(recorded) == {"5e0c", "5e0c/trial/0", "5e0c/trial/1"}
+    assert not list((tmp_path / "mlruns").glob("*.partial"))
+
+
+def in_its_place(kind: str, root: Path) -> None:
+    path = root / "mlruns" / "mlflow.db"
+    if kind == "a folder":
+        path.mkdir(parents=True)
+    elif kind == "no database":
+        path.parent.mkdir()
+        path.write_text("not a database, but long enough to be taken for one" * 20)
+    elif kind == "another database":
+        path.parent.mkdir()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE bones (id)")
+    elif kind == "a file for mlruns":
+        path.parent.write_text("")
+
+
+@pytest.mark.parametrize("kind", ["a folder", "no database", "another database", "a file for mlruns"])
+def test_a_database_that_does_not_open_is_one_line_at_once_and_stops_no_search(kind, tmp_path, caplog):
+    in_its_place(kind, tmp_path)
+    start = time.monotonic()
+    with pytest.raises(TrackingError, match=r"mlflow\.db") as refusal:
+        open_tracking(tmp_path)
+    assert time.monotonic() - start < 2
+    assert len(str(refusal.value).splitlines()) == 1
+    recorder = recorder_for(tmp_path)
+    record_study(recorder)
+    assert isinstance(recorder, NullRecorder)
+    assert len(caplog.records) == 1
+    assert "bonehpo sync" in caplog.text
+
+
+def test_a_server_that_does_not_answer_is_one_line_at_once(tmp_path, monkeypatch):
+    with socket.socket() as silent:  # accepts nothing: what a dead machine behind a firewall looks like
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        with pytest.raises(TrackingError, match="does not answer"):
+            open_tracking(tmp_path)
+        assert time.monotonic() - start < 2
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(TrackingError, match="unset MLFLOW_TRACKING_URI"):
+        open_tracking(tmp_path)
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_mlflow_failing_within_a_search_is_told_once(tracking, caplog):
+    recorder = MlflowRecorder(tracking)
+    recorder.study(STUDY)
+    recorder.trial_started(trial(0))
+    with closing(sqlite3.connect(tracking.artifacts.parent / "mlflow.db")) as connection:
+        connection.execute("DROP TABLE metrics")
+    start = time.monotonic()
+    for facts in folds(0):
+        recorder.fold(0, facts)
+    recorder.trial_finished(0, summary(0))
+    recorder.close()
+    assert time.monotonic() - start < 2
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "bonehpo sync" in record.getMessage()
+    assert len(record.getMessage().splitlines()) == 1
+
+
+def set_revision(root: Path, revision: str) -> None:
+    with closing(sqlite3.connect(root / "mlruns" / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+
+
+def test_the_database_of_a_newer_mlflow_is_told_from_that_of_an_older_one(tmp_path):
+    root = new_project(tmp_path / "project")
+    set_revision(root, "f00dfeedbeef")
+    with pytest.raises(TrackingError, match="newer than 3"):
+        open_tracking(root)
+    set_revision(root, "451aebb31d03")
+    with pytest.raises(TrackingError, match=r"older than 3.*mlflow db upgrade"):
+        open_tracking(root)
+
+
+def test_a_moved_project_is_refused_until_it_is_relocated(tmp_path):
+    former, present = tmp_path / "former place", tmp_path / "present"
+    record_study(MlflowRecorder(open_tracking(new_project(former))))
+    former.rename(present)
+    with pytest.raises(TrackingError, match=r"was moved.*former place.*--relocate"):
+        open_tracking(present)
+    assert relocate(present) == 1 + 22, "an experiment and its runs"
+    tracking = open_tracking(present)
+    for run in runs(tracking).values():
+        assert Path(run.info.artifact_uri).is_relative_to(present)
+    assert tracking.client.list_artifacts(runs(tracking)["5e0c"].info.run_id)[0].path == "study.toml"
+    assert relocate(present) == 0
+
+
+@pytest.mark.parametrize("name", ["100%", "what?", "no#1"])
+def test_a_path_that_mlflow_would_misread_is_refused(name, tmp_path):
+    with pytest.raises(TrackingError, match="rename that folder"):
+        open_tracking(tmp_path / name)
+
+
+def test_a_path_with_spaces_and_umlauts_records(tmp_path):
+    root = new_project(tmp_path / "Schöne Knochen & Co")
+    recorder = recorder_for(root)
+    record_study(recorder)
+    assert not recorder.is_off
+    assert list((root / "mlruns" / "artifacts" / "TB").rglob("predictions.csv"))
+
+
+def test_more_runs_than_one_page_holds_are_all_found_again(recorded, monkeypatch):
+    monkeypatch.setattr("bonehpo.tracking.ledger._MAX_RUNS", 5)
+    ledger = RunLedger(recorded)
+    study = NewRun(key="5e0c", name="TB", parent=None, tags={}, started=STUDY.started)
+    assert not ledger.open_study("TB", "5e0c", study), "it is finished"
+    assert all(key in ledger for key in runs(recorded))
+
+
+def test_kill_9_at_any_moment_costs_nothing_that_sync_does_not_bring_back(recorded, tmp_path):
+    root = new_project(tmp_path / "killed")
+    process, ready = fork(record_study, root)
+    ready.poll(0.25)
+    process.kill()
+    process.join()
+    tracking = open_tracking(root)
+    record_study(MlflowRecorder(tracking))
+    assert content(tracking) == content(recorded)
