@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from bonehpo.data.phantom.fields import Field, Wavelength, centred_axis, gaussian_field
 from bonehpo.data.phantom.spec import PhantomSpec
 
-HAVERSIAN_PER_MM2 = 9.0
+HAVERSIAN_PER_MM2 = (5.0, 11.0)
 HAVERSIAN_DIAMETER_UM = 62.0
 OSTEON_RADIUS_UM = 115.0
-N_VOLKMANN = 3
+N_VOLKMANN = 8
 LACUNAE_PER_MM3 = 18_000.0
 LACUNA_UM3 = 420.0
 
@@ -50,7 +50,7 @@ def cortical_pores(spec: PhantomSpec, porosity: float, rng: np.random.Generator)
     canals = draw_canals(spec, rng)
     score, tissue = osteons(spec, canals)
     np.minimum(score, volkmann_score(spec, canals, rng), out=score)
-    score *= 1 + 0.12 * gaussian_field(side, Wavelength(0.12 * spec.side, 0.06 * spec.side, 0.06 * spec.side), rng)
+    score *= np.exp(0.3 * gaussian_field(side, Wavelength(0.4 * spec.side, 0.15 * spec.side, 0.15 * spec.side), rng))
     lacunae = rng.random((side, side, side), dtype=np.float32) < LACUNAE_PER_MM3 * (spec.voxel_um / 1000) ** 3
     filled = min(1.0, LACUNA_UM3 / spec.voxel_um**3)
     tissue -= 0.45 * filled * lacunae
@@ -64,15 +64,17 @@ def draw_canals(spec: PhantomSpec, rng: np.random.Generator) -> Canals:
     """Scatter canals that keep their distance and wander a little along z."""
     side = spec.side + 2 * spec.margin
     edge_mm = side * spec.voxel_um / 1000
-    n_canals = round(HAVERSIAN_PER_MM2 * edge_mm**2)
+    n_canals = round(rng.uniform(*HAVERSIAN_PER_MM2) * edge_mm**2)
     starts = scatter(n_canals, side, rng)
     z = centred_axis(side) / spec.side
     tilt = rng.normal(0, 0.06, (2, n_canals, 1))
     phase = rng.uniform(0, 2 * np.pi, (2, n_canals, 1))
     wander = spec.side * (tilt * z + 0.012 * np.sin(2 * np.pi * 1.3 * z + phase))
     y, x = (starts[:, :, None] + wander).astype(np.float32)
-    radius = HAVERSIAN_DIAMETER_UM / 2 / spec.voxel_um * rng.lognormal(0, 0.33, n_canals)
-    return Canals(y, x, radius.astype(np.float32), rng.normal(-0.03, 0.02, n_canals).astype(np.float32))
+    radius = HAVERSIAN_DIAMETER_UM / 2 / spec.voxel_um * rng.lognormal(0, rng.uniform(0.25, 0.5), n_canals)
+    young = rng.random(n_canals) < rng.uniform(0.1, 0.5)
+    grey = -np.where(young, rng.uniform(0.07, 0.18, n_canals), rng.uniform(0.0, 0.05, n_canals))
+    return Canals(y, x, radius.astype(np.float32), grey.astype(np.float32))
 
 
 def scatter(n: int, side: int, rng: np.random.Generator) -> np.ndarray:

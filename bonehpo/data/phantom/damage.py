@@ -44,14 +44,14 @@ def trabecular_damage(spec: PhantomSpec, strain_at_failure: float, rng: np.rando
     )
     wobble = 0.04 * spec.side * gaussian_field(side, Wavelength(*(0.5 * spec.side,) * 3), rng)
     height = plane_distance(side, normal, 0.05 * spec.side * rng.standard_normal()) + wobble
-    half_width = 0.20 * spec.side
+    half_width = 0.34 * spec.side
     patch = gaussian_field(side, Wavelength(*(0.22 * spec.side,) * 3), rng)
     onset = (np.abs(height) / half_width) ** 2 * 0.9 + 0.22 * (patch + 0.6)
-    sheets = gaussian_field(side, Wavelength(0.16 * spec.side, 0.34 * spec.side, 0.34 * spec.side), rng, bandwidth=0.3)
+    sheets = gaussian_field(side, Wavelength(0.26 * spec.side, 0.32 * spec.side, 0.32 * spec.side), rng, bandwidth=0.4)
     shown = slice(spec.margin, -spec.margin)
     shortening = 0.75 * strain_at_failure
     shift = band_shift(spec, height[shown, shown, shown], normal, shortening, rng)
-    return Damage(level_distance(sheets), np.clip(onset, 0, NEVER), 0.032 * spec.side, shortening, shift)
+    return Damage(level_distance(sheets), np.clip(onset, 0, NEVER), 0.045 * spec.side, shortening, shift)
 
 
 def band_shift(
@@ -88,7 +88,7 @@ def cortical_damage(spec: PhantomSpec, rng: np.random.Generator) -> Damage:
     azimuth = np.radians(rng.uniform(28, 62)) + np.pi / 2 * rng.integers(4)
     offset = 0.08 * spec.side * rng.standard_normal()
     distance, onset = crack(spec, azimuth, offset, rng)
-    for branch in range(3):
+    for branch in range(2):
         turn = azimuth + np.radians(rng.uniform(25, 60)) * (-1) ** branch
         branch_distance, branch_onset = crack(spec, turn, 0.25 * spec.side * rng.standard_normal(), rng)
         reach = gaussian_field(side, Wavelength(*(0.5 * spec.side,) * 3), rng)
@@ -98,7 +98,7 @@ def cortical_damage(spec: PhantomSpec, rng: np.random.Generator) -> Damage:
         distance = np.where(closer, branch_distance, distance)
         onset = np.where(closer, branch_onset, onset)
     shift = np.zeros((3, spec.side, spec.side, spec.side), np.float32)
-    return Damage(distance, onset, 0.036 * spec.side, 0.0, shift)
+    return Damage(distance, onset, 0.017 * spec.side, 0.0, shift)
 
 
 class Crack(NamedTuple):

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from bonehpo.data.phantom.fields import Field, centred_axis
 
 BLUR_VOXELS = 0.75
-NOISE, NOISE_OF_SIGNAL = 0.035, 0.045
+NOISE, NOISE_OF_SIGNAL = 0.028, 0.032
 RING_GREY = 0.012
 DRIFT_GAIN, DRIFT_OFFSET = 0.05, 0.02
 ZINGER_FRACTION, ZINGER_GREY = 0.015, 0.30

@@ -51,7 +51,7 @@ def trabecular_structure(spec: PhantomSpec, index: int, rng: np.random.Generator
     """
     fraction = spec.volume_fraction(index)
     side = spec.side + 2 * spec.margin
-    spacing = 0.30 * spec.side
+    spacing = 0.42 * spec.side
     wavelength = Wavelength(1.35 * spacing, spacing, spacing)
     rodness = float(np.interp(fraction, (0.13, 0.31), (1.0, 0.25)))
     score = gaussian_field(side, wavelength, rng, bandwidth=0.25) ** 2
@@ -66,7 +66,7 @@ def cortical_structure(spec: PhantomSpec, index: int, rng: np.random.Generator) 
     """Draw a dense matrix with osteons round Haversian canals along z, Volkmann canals across, and lacunae."""
     pores = cortical_pores(spec, 1 - spec.volume_fraction(index), rng)
     side = spec.side + 2 * spec.margin
-    tissue = CORTEX_GREY + pores.tissue + 0.010 * gaussian_field(side, Wavelength(*(0.25 * spec.side,) * 3), rng)
+    tissue = CORTEX_GREY + pores.tissue + 0.018 * gaussian_field(side, Wavelength(*(0.25 * spec.side,) * 3), rng)
     bone = soften(~pores.open)
     return Structure(np.asarray(MARROW_GREY + bone * (tissue - MARROW_GREY), np.float32), bone, MARROW_GREY)
 
