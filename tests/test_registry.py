@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -83,11 +84,11 @@ def test_a_version_says_what_it_is(promoted, new):
     assert version.tags["bonehpo.store_id"] == "ab" * 32
     run = promoted.client.get_run(version.run_id)
     assert run.data.tags["bonehpo.level"] == "optimum"
-    folder = Path(promoted.client.get_logged_model(version.model_id).artifact_location)
+    folder = Path(promoted.client.get_logged_model(version.source.removeprefix("models:/")).artifact_location)
     described = (folder / "MLmodel").read_text()
     assert '"dtype": "uint8", "shape": [-1, 16,' in described
     assert '"dtype": "float32", "shape": [-1' in described
-    assert np.array_equal(np.array(json.loads((folder / "input_example.json").read_text())["inputs"]), IMAGES[:1])
+    assert np.array_equal(np.array(json.loads((folder / "input_example.json").read_text())), IMAGES[:1])
     packages = {line.split("==")[0] for line in (folder / "requirements.txt").read_text().split()}
     assert packages == {"mlflow", "keras", "tensorflow", "numpy"}
     assert not list(folder.rglob("*.pkl"))
@@ -149,27 +150,34 @@ def wait_for(address: str, process: subprocess.Popen) -> None:
     raise TimeoutError(address)
 
 
+def ask(port: int, images: np.ndarray) -> list[list[float]]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations",
+        json.dumps({"inputs": images.tolist()}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)["predictions"]
+
+
 def test_mlflow_serves_the_champion_over_http_without_bonehpo(promoted, new, tmp_path):
     (tmp_path / "bonehpo.py").write_text("raise ImportError('a server has no bonehpo')")
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--workers", "1"]
     command += ["--model-uri", "models:/bonehpo-TB@champion", "--port", str(port)]
-    environment = os.environ | {"MLFLOW_TRACKING_URI": promoted.uri, "PYTHONPATH": str(tmp_path)}
-    log = (tmp_path / "log").open("wb")
-    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_for(f"http://127.0.0.1:{port}", process)
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/invocations",
-            json.dumps({"inputs": IMAGES.tolist()}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            answer = json.load(response)["predictions"]
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait()
-        log.close()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # MLflow calls uvicorn by its name
+    environment = os.environ | {"MLFLOW_TRACKING_URI": promoted.uri, "PYTHONPATH": str(tmp_path), "PATH": path}
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True
+        ) as process,
+    ):
+        try:
+            wait_for(f"http://127.0.0.1:{port}", process)
+            answer = ask(port, IMAGES)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
     np.testing.assert_allclose(answer, softmax_of(new.network), atol=1e-6)
 
 
