@@ -17,8 +17,8 @@ from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
 from bonehpo.data.histograms import MAX_VALUES, grey_window, histogram, levels, matching
+from bonehpo.data.median import filter_median
 from bonehpo.data.preparation import prepare, prepare_scan
-from bonehpo.data.prepared import filter_median
 from bonehpo.data.recipe import Recipe, Steps
 from bonehpo.data.sections import cut, even_positions
 from bonehpo.engine import open_engine
@@ -48,10 +48,15 @@ def test_matching_then_filtering_equals_scikit_image_then_scipy_voxel_for_voxel(
     assert_array_equal(grey_map(scan).astype(truth.dtype), truth)
 
 
-@given(depth=st.integers(1, 40), seed=st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
-def test_the_median_in_slabs_is_the_median_at_once(depth, seed):
-    volume = np.random.default_rng(seed).integers(0, 50, (depth, 5, 6)).astype("u2")
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)),
+    n_greys=st.sampled_from([2, 5, 60000]),
+    dtype=st.sampled_from(["uint8", "int16", "uint16", "float32"]),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_median_is_that_of_scipy_for_any_shape_type_and_number_of_greys(shape, n_greys, dtype, seed):
+    volume = (np.random.default_rng(seed).integers(0, n_greys, shape) - n_greys // 2).astype(dtype)
     truth = median_filter(volume, size=3)
     filter_median(volume)
     assert_array_equal(volume, truth)

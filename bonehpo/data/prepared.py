@@ -7,18 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 from skimage.filters import threshold_otsu
 
-from bonehpo.data.histograms import LEVELS, GreyMap, histogram, levels, matching
+from bonehpo.data.histograms import LEVELS, GreyMap, Window, histogram, levels, matching
+from bonehpo.data.median import filter_median
 from bonehpo.data.readers import Volume, open_volume, read_image
 from bonehpo.data.recipe import Recipe
 from bonehpo.data.scans import SliceImage
 from bonehpo.data.sections import NORMALS, centred_box, cut, even_positions, resized, square
 from bonehpo.errors import PreparationError, ScanError
-
-SLAB = 16
-"""Sections that the median filter takes at once."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +63,10 @@ def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
     to_level = levels(recipe.window, matched)
     if recipe.median:
         filter_median(block)
+    if block.dtype.kind == "f":  # interpolation is slow: once here, and not for each plane
+        for section in block:
+            section[...] = to_level(section)
+        to_level = levels(Window(low=0, high=LEVELS - 1))
     box = centred_box(volume.shape, recipe.crop)
     cuts = {plane: even_positions(block.shape[NORMALS[plane]], recipe.n_slices) for plane in recipe.planes}
     return PreparedScan(
@@ -131,16 +132,6 @@ def read_centre(volume: Volume, crop: int | None) -> NDArray[Any]:
     block = volume.read(centred_box(volume.shape, crop))
     _check_greys(volume.source, block)
     return block
-
-
-def filter_median(volume: NDArray[Any]) -> None:
-    """Replace a volume by its 3×3×3 median, slab by slab, as `scipy.ndimage.median_filter(size=3)` does at once."""
-    before = volume[:0]
-    for start in range(0, len(volume), SLAB):
-        stop = min(start + SLAB, len(volume))
-        slab = np.concatenate((before, volume[start : stop + 1]))
-        skip, before = len(before), volume[stop - 1 : stop].copy()
-        volume[start:stop] = median_filter(slab, size=3)[skip : skip + stop - start]
 
 
 def bone_fraction(volume: NDArray[Any], to_level: GreyMap) -> float:
