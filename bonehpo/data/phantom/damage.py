@@ -51,7 +51,7 @@ def trabecular_damage(spec: PhantomSpec, strain_at_failure: float, rng: np.rando
     shown = slice(spec.margin, -spec.margin)
     shortening = 0.75 * strain_at_failure
     shift = band_shift(spec, height[shown, shown, shown], normal, shortening, rng)
-    return Damage(level_distance(sheets), np.clip(onset, 0, NEVER), 0.045 * spec.side, shortening, shift)
+    return Damage(level_distance(sheets), np.clip(onset, 0, NEVER), 0.05 * spec.side, shortening, shift)
 
 
 def band_shift(

@@ -6,9 +6,11 @@ from scipy.ndimage import gaussian_filter
 
 from bonehpo.data.phantom.fields import Field, centred_axis
 
-BLUR_VOXELS = 0.75
+BLUR_VOXELS = (0.65, 0.9)
 NOISE, NOISE_OF_SIGNAL = 0.028, 0.032
-RING_GREY = 0.012
+NOISE_FACTOR = (0.8, 1.3)
+RING_GREY = (0.004, 0.014)
+SHADING_GAIN = 0.04
 DRIFT_GAIN, DRIFT_OFFSET = 0.05, 0.02
 ZINGER_FRACTION, ZINGER_GREY = 0.015, 0.30
 
@@ -23,10 +25,12 @@ def photograph(grey: Field, rng: np.random.Generator) -> Field:
     Returns:
         What the scanner reconstructs, about 0 to 1, of the same shape.
     """
-    gaussian_filter(grey, BLUR_VOXELS, output=grey)
+    gaussian_filter(grey, rng.uniform(*BLUR_VOXELS), output=grey)
     deviation = np.sqrt(np.float32(NOISE**2) + np.float32(NOISE_OF_SIGNAL**2) * grey)
+    deviation *= np.float32(rng.uniform(*NOISE_FACTOR))
     grey += deviation * rng.standard_normal(grey.shape, dtype=np.float32)
     grey += rings(len(grey), rng)
+    grey *= shading(len(grey), rng)
     grey *= np.float32(1 + DRIFT_GAIN * rng.uniform(-1, 1))
     grey += np.float32(DRIFT_OFFSET * rng.uniform(-1, 1))
     return grey
@@ -41,7 +45,20 @@ def rings(side: int, rng: np.random.Generator) -> Field:
     axis = centred_axis(side)
     radius = np.hypot(axis[:, None], axis)
     faults = rng.standard_normal(side) * (1 + 3 * (rng.random(side) < 0.04))
-    return np.asarray(RING_GREY * np.interp(radius, np.arange(side), faults)[None], dtype=np.float32)
+    return np.asarray(rng.uniform(*RING_GREY) * np.interp(radius, np.arange(side), faults)[None], dtype=np.float32)
+
+
+def shading(side: int, rng: np.random.Generator) -> Field:
+    """Draw a slow change of gain over the volume: a beam that drifts during the scan, and its hardening in the specimen.
+
+    Returns:
+        (side, side, side), about 1.
+    """
+    axis = centred_axis(side) / np.float32(side / 2)
+    z, y, x, cup = SHADING_GAIN * rng.uniform(-1, 1, 4).astype(np.float32)
+    plane = (y * axis)[:, None] + x * axis + cup * (axis[:, None] ** 2 + axis**2)
+    gain: Field = 1 + (z * axis)[:, None, None] + plane
+    return gain
 
 
 def add_zingers(grey: Field, rng: np.random.Generator) -> None:

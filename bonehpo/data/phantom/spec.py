@@ -81,8 +81,11 @@ class PhantomSpec:
         if len(set(self.specimens)) < len(self.specimens):
             raise PhantomError(f"Specimens {', '.join(self.specimens)} hold a name twice: give each its own")
         for name in self.specimens:
-            if not name or not all(letter.isalnum() or letter in "-_" for letter in name):
-                raise PhantomError(f"Specimen name {name!r} cannot name a folder: use letters, digits, - and _")
+            plain = all(letter.isalnum() or letter in "-_" for letter in name)
+            if not name or not plain or name == "truth":
+                raise PhantomError(
+                    f"Specimen name {name!r} cannot name a folder: use letters, digits, - and _, and not 'truth'"
+                )
 
     @property
     def voxel_um(self) -> float:

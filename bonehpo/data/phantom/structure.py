@@ -18,7 +18,8 @@ from bonehpo.data.phantom.spec import PhantomSpec
 from bonehpo.data.readers import open_volume
 from bonehpo.errors import PhantomError
 
-BONE_GREY, MARROW_GREY, CORTEX_GREY = 0.70, 0.24, 0.74
+BONE_GREY, MARROW_GREY = 0.70, 0.24
+CORTEX_GREY, CANAL_GREY = 0.74, 0.14
 
 
 class Structure(NamedTuple):
@@ -68,7 +69,7 @@ def cortical_structure(spec: PhantomSpec, index: int, rng: np.random.Generator) 
     side = spec.side + 2 * spec.margin
     tissue = CORTEX_GREY + pores.tissue + 0.018 * gaussian_field(side, Wavelength(*(0.25 * spec.side,) * 3), rng)
     bone = soften(~pores.open)
-    return Structure(np.asarray(MARROW_GREY + bone * (tissue - MARROW_GREY), np.float32), bone, MARROW_GREY)
+    return Structure(np.asarray(CANAL_GREY + bone * (tissue - CANAL_GREY), np.float32), bone, CANAL_GREY)
 
 
 def soften(solid: np.ndarray) -> Field:
