@@ -181,7 +181,7 @@ def open_engine(n_workers: int | None = None, scheduler: str | None = None) -> I
                 n_workers=n_workers or len(os.sched_getaffinity(0)),
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
                 env=dict.fromkeys(_THREAD_LIMITS, "1"),
                 preload=[_IGNORE_CTRL_C],

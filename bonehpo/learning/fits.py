@@ -187,7 +187,7 @@ def load_fit(folder: Path, key: str) -> FitResult | None:
     """The result with this address, or None where there is none that can be read."""
     path = fit_path(folder, key)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays: Mapping[str, npt.NDArray[np.generic]] = dict(file)
         head = json.loads(str(arrays["head"]))
     except FileNotFoundError:

@@ -1,9 +1,13 @@
 """Figures of the report. Each function draws one and writes it as PNG."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from bonehpo.analysis.prediction import ScanVerdict
 from bonehpo.data.store import SliceStore
 
 INCH_PER_SLICE = 1.3
@@ -33,4 +37,29 @@ def montage(store: SliceStore, path: Path) -> None:
                 panel.set_title(f"state {state}  {plane}", fontsize=9)
         row[0].set_ylabel(specimen, fontsize=9)
     figure.suptitle(f"{store.bone}: middle slices, pristine and failed", fontsize=10)
+    figure.savefig(path, dpi=150)
+
+
+def prediction_figure(found: ScanVerdict, slices: Mapping[str, npt.NDArray[np.uint8]], path: Path) -> None:
+    """Draw what a network said of a scan: for each plane p(failed) along the scan, and its most suspicious slice.
+
+    Args:
+        found: What it said.
+        slices: For each plane, the slices that it looked at, (slice, y, x).
+        path: PNG to write; its folder must exist.
+    """
+    figure = Figure(figsize=(9, 2.3 * len(found.planes) + 0.6), layout="constrained")
+    rows = figure.subplots(len(found.planes), 2, squeeze=False, width_ratios=(3, 1))
+    for (curve, picture), plane in zip(rows, found.planes, strict=True):
+        table = found.slices[found.slices["plane"] == plane.plane]
+        p_failed = table["p_failed"].to_numpy()
+        curve.plot(table["position"], p_failed, color="black", marker="o", markersize=3, linewidth=1)
+        curve.axhline(0.5, color="0.6", linewidth=1, linestyle="--")
+        curve.set(xlabel="position of the slice", ylabel="p(failed)", ylim=(-0.03, 1.03))
+        curve.set_title(f"{plane.plane}: {plane.verdict}, mean {plane.mean:.2f} of {plane.n_slices} slices", fontsize=9)
+        worst = int(p_failed.argmax())
+        picture.imshow(slices[plane.plane][worst], cmap="gray", vmin=0, vmax=255, interpolation="none")
+        picture.set(xticks=[], yticks=[])
+        picture.set_title(f"highest p(failed): {p_failed[worst]:.2f}", fontsize=9)
+    figure.suptitle(f"Scan: {found.verdict} (mean p(failed) {found.mean:.2f})", fontsize=10)
     figure.savefig(path, dpi=150)

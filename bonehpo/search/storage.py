@@ -76,14 +76,14 @@ def _open_sqlite(url: str, path: Path) -> optuna.storages.RDBStorage:
 
 
 def open_study(
-    storage: optuna.storages.RDBStorage, name: str, identity: Mapping[str, object], sampler: optuna.samplers.BaseSampler
+    storage: optuna.storages.RDBStorage, name: str, identity: Mapping[str, str], sampler: optuna.samplers.BaseSampler
 ) -> optuna.Study:
     """Open a study, creating it where it is new.
 
     Args:
         storage: Where it is kept.
         name: Of the study.
-        identity: What must not change while a study lasts, as plain JSON values by name.
+        identity: What must not change while a study lasts, as text by name.
         sampler: Who proposes trials.
 
     Raises:
@@ -105,15 +105,10 @@ def open_study(
     for key, value in identity.items():
         if began.get(key) != value:
             raise StudyError(
-                f"study {name} was begun with {key} {_short(began.get(key))}, now it is {_short(value)}: "
+                f"study {name} was begun with {key} = {began.get(key)}, now it is {value}: "
                 "restore it, or search in a new study folder"
             )
     return study
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def load_study(url: str, name: str) -> optuna.Study:

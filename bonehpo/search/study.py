@@ -112,14 +112,16 @@ def _count_trials(storage: optuna.storages.RDBStorage, name: str) -> int:
     return counts[0] if counts else 0
 
 
-def _identity(plan: SearchPlan) -> dict[str, object]:
+def _identity(plan: SearchPlan) -> dict[str, str]:
+    """What must stay as it is while a study lasts: the store, and all of study.toml that changes a score or a proposal."""
     config = plain(plan.config)
-    return {
-        "store": plan.store_id,
-        **{key: config[key] for key in ("split", "space", "training")},
-        "seed": plan.config.search.seed,
-        "sampler": plan.config.search.sampler,
+    settings = {
+        f"{table}.{key}": json.dumps(value)
+        for table in ("split", "space", "baseline", "training")
+        for key, value in config[table].items()
     }
+    search = plan.config.search
+    return {"store": plan.store_id, **settings, "search.sampler": search.sampler, "search.seed": str(search.seed)}
 
 
 def _enqueue(study: optuna.Study, plan: SearchPlan, n_trials: int) -> int:

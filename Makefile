@@ -1,0 +1,63 @@
+# bonehpo: every target installs what it needs into .venv.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+BONEHPO := $(VENV)/bin/bonehpo
+BONE ?= TB
+TRIALS ?= 3
+WORKERS ?= 2
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Make .venv with the pinned dependencies
+$(VENV)/.installed: pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,formats]'
+	@touch $@
+
+test: install browser ## Run all tests
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+browser: # The MLflow UI is tested in a real browser. CI machines are made anew, so that CI brings it along.
+	@if [ -n "$$CI" ] && ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium chromium-driver >/dev/null; fi
+
+check: install ## Lint, formatting, types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: install ## Format the code
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+search: studies/$(BONE)/slices.zarr ## Search BONE=TB with TRIALS=3, on the phantom where there is no store yet
+	$(BONEHPO) search --bone $(BONE) --trials $(TRIALS)
+
+studies/$(BONE)/slices.zarr: | install
+	test -e scans/$(BONE) || $(BONEHPO) phantom --bone $(BONE) --out scans/$(BONE)
+	$(BONEHPO) prepare scans/$(BONE)/scans.csv --bone $(BONE) --size 64 --slices 12
+
+smoke: install ## The whole way, tiny: phantom, prepare, search, show, promote, predict
+	rm -rf scans/smoke studies/smoke/slices.zarr studies/smoke/fits studies/smoke/optimum
+	$(BONEHPO) phantom --bone TB --out scans/smoke --side 48 --states 3 --specimens TB6,TB9,TB12
+	$(BONEHPO) prepare scans/smoke/scans.csv --bone smoke --size 32 --slices 12
+	$(BONEHPO) verify --bone smoke
+	$(BONEHPO) inspect --bone smoke
+	$(BONEHPO) search --bone smoke --trials 2
+	$(BONEHPO) show --bone smoke
+	$(BONEHPO) promote --bone smoke
+	$(BONEHPO) predict --bone smoke scans/smoke/TB6/state_03.tif --out scans/smoke
+
+bench: install ## Measure training against a bare Keras fit, and memory
+	$(PYTHON) benchmarks/training.py
+
+ui: install ## Open the MLflow UI
+	$(BONEHPO) ui
+
+clean: ## Remove what was made by use, but for studies and runs
+	rm -rf $(VENV) scans .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help install test browser check format search smoke bench ui clean
+.DEFAULT_GOAL := help

@@ -1,0 +1,57 @@
+"""study.toml is checked once, and says what is wrong."""
+
+import pytest
+
+from bonehpo.config import Range, StudyConfig, config_to_toml, load_config
+from bonehpo.errors import ConfigError
+
+
+def load(tmp_path, text):
+    path = tmp_path / "study.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, "TB")
+
+
+def test_without_a_file_the_settings_are_those_of_the_paper(tmp_path):
+    config = load_config(tmp_path / "study.toml", "TB")
+    assert config == StudyConfig(bone="TB")
+    assert (config.baseline.layers, config.baseline.learning_rate, config.baseline.kernel, config.baseline.batch) == (
+        3,
+        1e-4,
+        5,
+        20,
+    )
+    assert config.training.epochs == 20
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    config = load(tmp_path, '[space]\nlearning_rate = {low = 1e-5, high = 1e-2}\n[search]\nsampler = "random"\n')
+    assert config.space.learning_rate == Range(low=1e-5, high=1e-2)
+    assert load(tmp_path, config_to_toml(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('spcae = "x"', 'unknown key "spcae": did you mean "space"?'),
+        ("[space]\nlayer = [1]", 'unknown key "space.layer": did you mean "layers"?'),
+        ('[training]\nepochs = "many"', "Expected int, got str - at $.training.epochs"),
+        ("[training]\nepochs = 0", "training.epochs must be at least 1, but got 0"),
+        ("[training]\nshear_deg = 90", "shear_deg must be from 0 to below 60, but got 90"),
+        ("[space]\nkernel = []", "space.kernel is empty"),
+        ("[space]\nbatch = [5, 5]", "space.batch holds a value twice"),
+        ("[space]\nlayers = [0, 1]", "space.layers must be positive, but got 0"),
+        ("[space]\nlearning_rate = [nan]", "space.learning_rate must be positive, but got nan"),
+        ("[space]\nlearning_rate = {low = 1.0, high = 0.1}", "needs 0 < low < high"),
+        ('[search]\nsampler = "tpx"', "Invalid enum value 'tpx' - at $.search.sampler"),
+        ('[search]\nsampler = "grid"\n[space]\nlearning_rate = {low = 1e-5, high = 1e-2}', "sampler grid needs a list"),
+        ("[space", "is not TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_file_key_and_value(tmp_path, text, complaint):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert complaint in message
+    assert "study.toml" in message
+    assert "\n" not in message

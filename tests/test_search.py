@@ -1,0 +1,321 @@
+"""A search does each fit once, however often and however hard it is stopped."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+from tiny_study import TOML, make_study, plan_of
+
+from bonehpo.cli.plan import make_plan
+from bonehpo.engine import open_engine
+from bonehpo.errors import FoldError, NetworkError, StudyError
+from bonehpo.search.facts import replay
+from bonehpo.search.objective import FinishedPair
+from bonehpo.search.optimum import folds_table, read_optimum
+from bonehpo.search.recorder import NullRecorder
+from bonehpo.search.storage import PAIR_PREFIX, REASON, Driver, load_study, open_storage
+from bonehpo.search.study import run_search
+from bonehpo.search.summary import summarise
+
+
+class Tape(NullRecorder):
+    """A recorder that remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def fold(self, trial_number, fold):
+        self.told.append(("fold", trial_number, fold.scores.test, fold.scores.validation))
+
+    def trial_finished(self, trial_number, summary):
+        self.told.append(("trial", trial_number, summary.state))
+
+    def optimum(self, facts, refit):
+        self.told.append(("optimum", facts.number, len(refit)))
+
+    def interrupted(self):
+        self.told.append(("interrupted",))
+
+
+def run(plan, n_trials=2, recorder=None, **more):
+    with open_engine(0) as engine:
+        return run_search(plan, engine, recorder or NullRecorder(), n_trials, **more)
+
+
+def fit_times(plan):
+    return {path.name: path.stat().st_mtime_ns for path in plan.folder.fits.glob("*.npz")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study of two trials, run to its end, and what its recorder was told."""
+    plan, tape = plan_of(tmp_path_factory.mktemp("finished")), Tape()
+    return plan, tape, run(plan, recorder=tape)
+
+
+def test_a_search_ends_with_complete_trials_and_an_optimum_fitted_again(finished):
+    plan, tape, outcome = finished
+    assert outcome == (2, 0, 2, True)
+    assert len(fit_times(plan)) == 3 * 3  # pairs of 3 sets; two trials and the optimum
+    assert [t for t in tape.told if t[0] == "trial"] == [("trial", 0, "complete"), ("trial", 1, "complete")]
+    assert len({t for t in tape.told if t[0] == "fold"}) == 2 * 6
+    assert tape.told[-1] == ("optimum", read_optimum(load_study(plan.storage, "TB")).trial, 6)
+    assert len(list(plan.folder.optimum.glob("*/*.keras"))) == 3
+
+
+def test_trial_0_is_the_baseline_and_its_value_the_mean_validation_accuracy(finished):
+    plan, _, _ = finished
+    study = load_study(plan.storage, "TB")
+    folds = folds_table(study)
+    assert study.trials[0].params == {"layers": 1, "learning_rate": 1e-2, "kernel": 3, "batch": 8}
+    for trial in study.trials:
+        rows = folds[folds["trial"] == trial.number]
+        assert trial.value == pytest.approx(rows["validation_accuracy"].mean())
+        assert trial.value == pytest.approx(rows["test_accuracy"].mean())  # a fixed number of epochs
+
+
+def test_the_same_search_again_trains_nothing_and_says_the_same(finished):
+    plan, _, outcome = finished
+    before = fit_times(plan)
+    assert run(plan) == outcome
+    assert fit_times(plan) == before
+
+
+def test_a_repeated_configuration_costs_no_fit(tmp_path):
+    plan = plan_of(
+        tmp_path,
+        re.sub(r"(layers|learning_rate|kernel|batch) = \[.*", "", TOML).replace(
+            "[space]", "[space]\nlayers=[1]\nlearning_rate=[1e-2]\nkernel=[3]\nbatch=[8]\n"
+        ),
+    )
+    run(plan, 3)
+    assert len(fit_times(plan)) == 3 + 3  # one configuration, and the optimum's fresh seeds
+    assert len({t.value for t in load_study(plan.storage, "TB").trials}) == 1
+
+
+def test_a_summary_tells_paper_and_nested_accuracy(finished):
+    plan, _, _ = finished
+    found = summarise(plan)
+    assert [row.state for row in found.trials] == ["complete", "complete"]
+    assert found.estimates.gap == pytest.approx(found.estimates.paper_accuracy - found.estimates.nested_accuracy)
+    assert set(found.estimates.nested_by_set) == set(plan.sets)
+    assert len(found.optimum.folds) == 6
+
+
+def test_replay_tells_everything_again_from_storage_and_fits(finished):
+    plan, tape, _ = finished
+    again = Tape()
+    assert replay(plan, load_study(plan.storage, "TB"), again) == 0
+    assert sorted(map(str, again.told[:-1])) == sorted(map(str, tape.told))
+    assert again.told[-1] == ("interrupted",)
+
+
+def test_a_trial_goes_on_at_its_first_missing_pair(tmp_path):
+    plan = plan_of(tmp_path)
+
+    class PowerCut(Tape):
+        def fold(self, trial_number, fold):
+            super().fold(trial_number, fold)
+            if len(self.told) == 2:
+                raise KeyboardInterrupt
+
+    cut = PowerCut()
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, recorder=cut)
+    assert cut.told[-1] == ("interrupted",)
+    before = fit_times(plan)
+    assert len(before) == 1
+    (trial,) = load_study(plan.storage, "TB").get_trials(states=(TrialState.RUNNING,))
+    assert sum(key.startswith(PAIR_PREFIX) for key in trial.user_attrs) == 1
+    tape = Tape()
+    assert run(plan, recorder=tape).n_complete == 2
+    assert before.items() <= fit_times(plan).items()
+    assert len([t for t in tape.told if t[:2] == ("fold", trial.number)]) == 4  # two pairs were missing
+
+
+def test_a_fit_that_diverges_fails_its_trial_with_the_reason_and_not_the_study(tmp_path):
+    wild = TOML.replace("learning_rate = [1e-4, 1e-2]", "learning_rate = [1e-2, 1e30]")
+    plan = plan_of(
+        tmp_path, wild.replace("[training]", '[search]\nsampler = "grid"\n[training]').replace("[1, 2]", "[1]")
+    )
+    outcome = run(plan, 4)
+    failed = load_study(plan.storage, "TB").get_trials(states=(TrialState.FAIL,))
+    assert (outcome.n_complete, outcome.n_failed, outcome.has_optimum) == (2, 2, True)
+    assert all("diverged" in trial.user_attrs[REASON] for trial in failed)
+    assert {trial.params["learning_rate"] for trial in failed} == {1e30}
+    reasons = [row.reason for row in summarise(plan).trials if row.state == "failed"]
+    assert all("diverged" in reason for reason in reasons)
+
+
+def test_a_fixed_list_ends_a_search_that_asks_for_more(tmp_path):
+    text = TOML.replace("[training]", '[search]\nsampler = "sweep"\n[training]').replace("[1, 2]", "[1]")
+    outcome = run(plan_of(tmp_path, text), 50)
+    assert (outcome.n_complete, outcome.n_trials) == (3, 3)  # baseline, another learning rate, another kernel
+
+
+def test_time_that_is_over_stops_inside_a_trial_and_the_next_call_goes_on(tmp_path):
+    plan = plan_of(tmp_path)
+    outcome = run(plan, timeout_s=1e-9)
+    assert (outcome.n_complete, outcome.has_optimum) == (0, False)
+    assert run(plan).has_optimum
+
+
+def test_two_drivers_share_a_study_without_sharing_a_trial(tmp_path):
+    plan = plan_of(tmp_path)
+    with Driver(plan.folder) as first, Driver(plan.folder) as second:
+        study = optuna.create_study(storage=open_storage(plan.storage), study_name="TB", direction="maximize")
+        mine, yours = first.next_trial(study, 2), second.next_trial(study, 2)
+        assert (mine.number, yours.number) == (0, 1)
+        assert second.next_trial(study, 2).number == 1  # its own, unfinished
+        study.tell(yours.number, 0.5)
+        assert second.next_trial(study, 2) is None
+    with Driver(plan.folder) as third:
+        assert third.next_trial(study, 2).number == 0  # its driver is gone
+
+
+def test_a_study_refuses_another_store_and_other_settings(finished, tmp_path):
+    plan, _, _ = finished
+    longer = make_plan(make_study(tmp_path, TOML.replace("epochs = 3", "epochs = 4"))).config
+    for change, complaint in (
+        ({"store_id": "0" * 64}, "was begun with store = .*, now it is 0000"),
+        ({"config": longer}, r"training\.epochs = 3, now it is 4"),
+    ):
+        with pytest.raises(StudyError, match=complaint):
+            run(dataclasses.replace(plan, **change))
+
+
+def test_an_impossible_space_is_refused_before_any_trial(tmp_path):
+    plan = plan_of(tmp_path, TOML.replace("layers = [1, 2]", "layers = [1, 5]"))
+    with pytest.raises(NetworkError, match="layers=5 pools images of 16 × 16"):
+        run(plan)
+    assert not plan.folder.fits.exists()
+
+
+def test_a_mixed_split_of_three_specimens_needs_no_published_dealing(tmp_path):
+    plan = plan_of(tmp_path, TOML + '[split]\nkind = "mixed"\n')
+    assert {len(groups) for groups in plan.sets.values()} == {3}
+    with pytest.raises(FoldError, match="published dealing"):
+        plan_of(tmp_path / "other", TOML + '[split]\nkind = "mixed"\ndealing = "published"\n')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda path: path.mkdir(parents=True), "cannot be opened"),
+        (lambda path: path.write_bytes(b"no database at all, but text " * 50), "cannot be opened"),
+    ],
+    ids=["folder", "text"],
+)
+def test_an_unopenable_storage_is_refused_in_two_seconds(tmp_path, spoil, complaint):
+    spoil(tmp_path / "optuna.db")
+    started = time.monotonic()
+    with pytest.raises(StudyError, match=complaint) as caught:
+        open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
+    assert time.monotonic() - started < 2
+    assert "\n" not in str(caught.value)
+
+
+def test_a_storage_that_is_no_url_is_refused():
+    with pytest.raises(StudyError, match="is no database URL"):
+        open_storage("optuna.db")
+
+
+def test_a_full_disk_ends_the_search_with_the_remedy_and_loses_nothing(tmp_path, monkeypatch):
+    plan = plan_of(tmp_path)
+    real = os.fsync
+
+    def full(descriptor):
+        if len(list(plan.folder.fits.glob("*.npz"))) == 1:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StudyError, match="No space left on device: free space"):
+        run(plan)
+    monkeypatch.undo()
+    assert run(plan).has_optimum
+
+
+def start(root: Path, *more: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "bonehpo", "search", "--bone", "TB", "--trials", "2", "--workers", "1", *more]
+    return subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_fits(root: Path, n: int) -> None:
+    for _ in range(600):
+        if len(list(root.glob("studies/TB/fits/*.npz"))) >= n:
+            return
+        time.sleep(0.1)
+    raise AssertionError("no fit was finished within a minute")
+
+
+def group_is_gone(group: int) -> bool:
+    for _ in range(150):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def statuses(root: Path) -> list[str]:
+    """Of every MLflow run of the project."""
+    with closing(sqlite3.connect(root / "mlruns" / "mlflow.db")) as database:
+        return [status for (status,) in database.execute("SELECT status FROM runs")]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_search_that_is_stopped_by_a_signal_goes_on_where_it_was(tmp_path, how):
+    make_study(tmp_path)
+    process = start(tmp_path)
+    wait_for_fits(tmp_path, 2)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does, to driver and workers
+    else:
+        os.kill(process.pid, how)
+    _, told = process.communicate(timeout=60)
+    assert group_is_gone(process.pid), "workers outlive their driver"
+    if how != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "the same command goes on" in told
+        assert "Traceback" not in told
+        assert "RUNNING" not in statuses(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("studies/TB/fits/*.npz")}
+    again = start(tmp_path)
+    _, told = again.communicate(timeout=120)
+    assert again.returncode == 0, told
+    assert all(path.stat().st_mtime_ns == written for path, written in before.items())
+    assert len(list(tmp_path.glob("studies/TB/fits/*.npz"))) == 9
+    assert set(statuses(tmp_path)) == {"FINISHED"}
+    assert len(statuses(tmp_path)) == 1 + 2 * (1 + 6) + (1 + 6)  # study, trials with folds, optimum with folds
+
+
+def test_what_a_pair_stores_is_read_back():
+    scores = {
+        "test": "a",
+        "validation": "b",
+        "test_accuracy": 0.5,
+        "validation_accuracy": 1.0,
+        "accuracy_pristine": 0.25,
+        "accuracy_failed": 0.75,
+        "softmax_pristine": 0.1,
+        "softmax_failed": 0.9,
+        "accuracy_by_plane": {"XY": 0.5},
+    }
+    text = json.dumps({"key": "k", "folds": [scores, {**scores, "test": "b", "validation": "a"}]})
+    pair = FinishedPair.from_json(text)
+    assert json.loads(pair.to_json()) == json.loads(text)
+    assert np.mean([fold.test_accuracy for fold in pair.folds]) == 0.5
