@@ -248,7 +248,10 @@ def test_what_kill_9_left_running_is_swept_at_the_next_opening(tmp_path):
     tracking = open_tracking(root)
     other = MlflowRecorder(tracking)
     other.study(STUDY)
-    assert runs(tracking)["5e0c/trial/0"].info.status == "RUNNING", "its driver is alive"
+    other.trial_started(trial(0))
+    other.trial_finished(0, summary(0))
+    other.close()
+    assert {run.info.status for run in runs(tracking).values()} == {"RUNNING"}, "their driver is alive"
     process.kill()
     process.join()
     recorder = MlflowRecorder(tracking)

@@ -27,6 +27,7 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
+    home: str
     address: str
     process: multiprocessing.Process
     root: Path
@@ -47,7 +48,8 @@ def start(root: Path) -> Server:
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(root, free_port(), ready))
     process.start()
     assert here.poll(90)
-    return Server(address=here.recv(), process=process, root=root)
+    home = here.recv()
+    return Server(home=home, address=home.partition("/#")[0], process=process, root=root)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,8 @@ def expand(browser: webdriver.Chrome, name: str) -> None:
 
 
 def test_the_interface_shows_study_trial_and_fold_nested(server, browser):
+    browser.get(server.home)
+    text_with(browser, "bonehpo/TB", "Model registry")
     browser.get(f"{server.address}/#/experiments/1/runs")
     text_with(browser, "TB", "22 matching runs")
     expand(browser, "TB")

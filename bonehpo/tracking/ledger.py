@@ -20,8 +20,6 @@ from bonehpo.tracking.entries import milliseconds
 _DONE = ("FINISHED", "FAILED")
 _MAX_METRICS, _MAX_OTHERS, _MAX_RUNS = 800, 100, 1000
 """What one request may hold: 100 parameters, 100 tags and 1,000 entries in all; and rows of one page of runs."""
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Lets the user interface show training runs, not what it has for language models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +218,7 @@ def experiment_of(tracking: Tracking, study: str) -> str:
     if found is None:
         location = str(tracking.artifacts / study) if tracking.artifacts else None
         try:
-            return str(tracking.client.create_experiment(name, artifact_location=location, tags=_KIND))
+            return str(tracking.client.create_experiment(name, artifact_location=location))
         except MlflowException:  # where nothing can be locked, another process may have been faster
             found = tracking.client.get_experiment_by_name(name)
             if found is None:

@@ -31,7 +31,7 @@ def serve_ui(tracking: Tracking, port: int, announce: Callable[[str], None] = la
     Args:
         tracking: What to show.
         port: Port on this machine.
-        announce: Told the address as soon as it answers.
+        announce: Told the address to open, as soon as it answers; it leads past what MLflow has for language models.
 
     Raises:
         TrackingError: The records are on a server with an interface of its own, the port is in use, or MLflow's server
@@ -49,7 +49,7 @@ def serve_ui(tracking: Tracking, port: int, announce: Callable[[str], None] = la
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             _wait_until_it_answers(process, address, log)
-            announce(address)
+            announce(f"{address}/#/experiments?workflowType=machine_learning")
             process.wait()
         except KeyboardInterrupt:
             pass
