@@ -137,7 +137,7 @@ def test_verify_finds(place, name):
 
 
 def swap(place):
-    """Swap TB12 state 3 XY and YZ, two shards that are made equally long; without equal length `open` would see it."""
+    """Swap TB12 state 3 XY and YZ."""
     first, second = place / SHARD, place / "slices/c/1/2/2/0/0/0"
     spare = place.parent / "spare"
     first.rename(spare)
@@ -275,6 +275,13 @@ def test_a_store_set_aside_by_a_killed_replacement_comes_back(place, tmp_path):
     assert SliceStore.open(place).id == before
 
 
+def test_a_store_of_phantoms_is_marked_as_one(whole, tmp_path):
+    csv = write_scans(tmp_path)
+    (tmp_path / "phantom.json").touch()
+    assert make(csv, tmp_path / "TB" / "slices.zarr").is_phantom
+    assert not SliceStore.open(whole).is_phantom
+
+
 def test_two_preparations_do_not_build_one_store(tmp_path):
     place = tmp_path / "TB" / "slices.zarr"
     place.parent.mkdir()
@@ -298,9 +305,8 @@ with open_engine(0) as engine:
 """
 
 
-@pytest.mark.parametrize("limit", [3000, 5300])
+@pytest.mark.parametrize("limit", [3000, 30000], ids=["at a shard", "at the manifest"])
 def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path, limit):
-    """The lower limit stops a shard, the higher the manifest."""
     place = tmp_path / "TB" / "slices.zarr"
     command = [sys.executable, "-c", FULL, write_scans(tmp_path), place, str(limit)]
     said = subprocess.run(command, check=True, capture_output=True, text=True)
