@@ -198,13 +198,18 @@ def _print_study(folder: StudyFolder, storage: str | None, as_json: bool) -> Non
 @click.command()
 @study_option
 @storage_option
-def sync(folder: StudyFolder, storage: str | None) -> None:
+@click.option(
+    "--relocate", "moved", is_flag=True, help="First adapt MLflow's absolute paths to where the project is now."
+)
+def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
     """Write into MLflow whatever it lacks of a study. Optuna's storage and the fits are the truth."""
     from bonehpo.search.facts import replay
     from bonehpo.search.storage import load_study
-    from bonehpo.tracking.database import open_tracking
+    from bonehpo.tracking.database import open_tracking, relocate
     from bonehpo.tracking.runs import MlflowRecorder
 
+    if moved:
+        click.echo(f"{relocate(TRACKING.absolute().parent)} paths adapted.")
     plan = make_plan(folder, storage)
     study = load_study(plan.storage, folder.name)
     recorder = MlflowRecorder(open_tracking(TRACKING.absolute().parent))

@@ -128,18 +128,8 @@ def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
         Number of fits whose result file is gone: their scores are in Optuna's storage, curves and predictions are lost.
     """
     recorder.study(study_facts(plan, study))
-    n_lost = 0
-    for trial in study.get_trials(deepcopy=False):
-        if trial.state == TrialState.WAITING or not trial.params:
-            continue
-        recorder.trial_started(trial_facts(trial, hyperparameters(trial.params), plan.side))
-        pairs = RecordedTrial.of(trial).pairs.values()
-        found = read_folds(plan, [pair.key for pair in pairs])
-        n_lost += len(pairs) - len(found) // 2
-        for fold in found:
-            recorder.fold(trial.number, fold)
-        if trial.state.is_finished():
-            recorder.trial_finished(trial.number, trial_summary(trial, [f for pair in pairs for f in pair.folds]))
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING and trial.params]
+    n_lost = sum(replay_trial(plan, trial, recorder) for trial in trials)
     optimum = read_optimum(study)
     if optimum is not None:
         refit = read_folds(plan, list(optimum.keys.values()))
@@ -148,6 +138,22 @@ def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
         recorder.optimum(optimum_facts(optimum, choice, folds_of_optimum(study, optimum), refit), refit)
     recorder.interrupted()
     return n_lost
+
+
+def replay_trial(plan: SearchPlan, trial: FrozenTrial, recorder: Recorder) -> int:
+    """Tell a recorder of one trial: its start, its finished folds, and its end if it has ended.
+
+    Returns:
+        Number of its fits whose result file is gone.
+    """
+    recorder.trial_started(trial_facts(trial, hyperparameters(trial.params), plan.side))
+    pairs = RecordedTrial.of(trial).pairs.values()
+    folds = read_folds(plan, [pair.key for pair in pairs])
+    for fold in folds:
+        recorder.fold(trial.number, fold)
+    if trial.state.is_finished():
+        recorder.trial_finished(trial.number, trial_summary(trial, [f for pair in pairs for f in pair.folds]))
+    return len(pairs) - len(folds) // 2
 
 
 def folds_of_optimum(study: optuna.Study, optimum: Optimum) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from bonehpo.engine import DeadlinePassed, Engine
 from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import FitResult, FitTask, find_fit, run_fit
-from bonehpo.search.facts import optimum_facts, study_facts, trial_facts, trial_summary
+from bonehpo.search.facts import optimum_facts, replay_trial, study_facts, trial_summary
 from bonehpo.search.objective import FinishedPair, SearchPlan, fold_facts, objective
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, network_path, read_optimum
 from bonehpo.search.recorder import FoldFacts, Recorder
@@ -99,6 +99,9 @@ def run_search(
         search = _Search(plan, study, engine, recorder, n_trials, timeout_s, progress)
         recorder.study(study_facts(plan, study))
         try:
+            for trial in study.get_trials(deepcopy=False):
+                if trial.state.is_finished():  # killed between storage and record, or MLflow was out
+                    replay_trial(plan, trial, recorder)
             complete = search.run(driver)
         except BaseException:
             recorder.interrupted()
@@ -167,10 +170,10 @@ class _Search:
     def run_trial(self, trial: optuna.Trial) -> None:
         """Fit the missing pairs of a trial, and tell Optuna its value or why it has none."""
         choice = suggest(trial, self.plan.config.space)
-        number, side = trial.number, self.plan.side
+        number = trial.number
         frozen = self.study.get_trials(deepcopy=False)[number]
         done = dict(RecordedTrial.of(frozen).pairs)
-        self.recorder.trial_started(trial_facts(frozen, choice, side))
+        replay_trial(self.plan, frozen, self.recorder)
         tasks = [self.plan.task(choice, pair) for pair in self.plan.pairs if pair.label not in done]
         self._report(number, choice, len(done))
 

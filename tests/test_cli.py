@@ -1,0 +1,280 @@
+"""The commands, as a person types them: what they print, how they end."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from data_makers import write_table
+from tiny_study import SPECIMENS, TOML, make_study, write_striped
+
+from bonehpo.cli import main
+
+PROJECT = Path(__file__).parents[1]
+LONG_ENOUGH = TOML.replace("epochs = 3", "epochs = 12")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty project folder, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*words, code=0):
+    answer = CliRunner().invoke(main, [str(word) for word in words])
+    if answer.exception is not None and not isinstance(answer.exception, SystemExit):
+        raise answer.exception
+    assert answer.exit_code == code, answer.output
+    return answer
+
+
+def refusal(*words):
+    """The one line by which a call is refused."""
+    answer = call(*words, code=1)
+    lines = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, answer.output
+    assert "Traceback" not in answer.output
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory):
+    """A project in which the whole way was gone once, and what each command printed."""
+    root = tmp_path_factory.mktemp("project")
+    said = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        (root / "studies" / "TB").mkdir(parents=True)
+        (root / "studies" / "TB" / "study.toml").write_text(LONG_ENOUGH)
+        csv = write_striped(root / "scans with spaces")
+        steps = ("--no-match", "--no-median", "--slices", 4, "--workers", 0)
+        said["prepare"] = call("prepare", csv, "--bone", "TB", *steps)
+        said["search"] = call("search", "--bone", "TB", "--trials", 2, "--workers", 0)
+        said["promote"] = call("promote", "--bone", "TB")
+    return root, said
+
+
+def test_the_way_from_scans_to_a_champion_names_each_next_command(promoted):
+    _, said = promoted
+    assert "Next: bonehpo search --bone TB" in said["prepare"].output
+    assert "Next: bonehpo promote --bone TB" in said["search"].output
+    assert "bonehpo-TB version 1 is the champion: models:/bonehpo-TB@champion" in said["promote"].output
+    assert "Next: bonehpo predict --bone TB SCAN" in said["promote"].output
+
+
+def test_show_prints_trials_and_both_accuracies(promoted, monkeypatch):
+    root, _ = promoted
+    monkeypatch.chdir(root)
+    text = call("show", "--bone", "TB").output
+    for part in ("Paper accuracy", "Nested accuracy", "Optimism", "n = 3 sets", "without TB5", "on scans"):
+        assert part in text
+    data = json.loads(call("show", "--study", root / "studies" / "TB", "--json").output)
+    assert data["estimates"]["paper_accuracy"] > 0.8
+    assert len(data["trials"]) == 2
+    assert len(data["optimum"]["folds"]) == 6
+
+
+@pytest.mark.parametrize(("state", "verdict"), [(1, "pristine"), (2, "failed")])
+def test_predict_judges_a_scan_and_writes_every_slice_and_a_picture(promoted, monkeypatch, tmp_path, state, verdict):
+    root, _ = promoted
+    monkeypatch.chdir(root)
+    scan = root / "scans with spaces" / f"TB6-{state}.npy"
+    answer = call("predict", "--bone", "TB", scan, "--out", tmp_path, "--json")
+    data = json.loads(answer.output)
+    assert data["verdict"] == verdict
+    assert {plane["plane"] for plane in data["planes"]} == {"XY", "XZ", "YZ"}
+    assert len(Path(data["csv"]).read_text().splitlines()) == 1 + 3 * 4
+    assert Path(data["picture"]).stat().st_size > 10_000
+
+
+def test_a_study_whose_mlflow_database_is_lost_is_synced(promoted, monkeypatch, tmp_path):
+    root = Path(shutil.copytree(promoted[0], tmp_path / "copy"))
+    monkeypatch.chdir(root)
+    shutil.rmtree(root / "mlruns")
+    storage = f"sqlite:///{root / 'studies' / 'optuna.db'}"
+    assert "MLflow holds all 2 trials" in call("sync", "--bone", "TB", "--storage", storage).output
+    assert (root / "mlruns" / "mlflow.db").exists()
+
+
+def test_inspect_and_verify_tell_what_is_there(promoted, monkeypatch):
+    root, _ = promoted
+    monkeypatch.chdir(root)
+    assert "is whole" in call("verify", "--bone", "TB").output
+    data = json.loads(call("inspect", "--bone", "TB", "--json").output)
+    assert (data["specimens"], data["phantom"]) == (list(SPECIMENS), False)
+    assert Path(data["montage"]).exists()
+
+
+def test_verify_ends_with_1_and_names_what_is_damaged(here):
+    folder = make_study(here)
+    shard = next(path for path in (folder.store / "slices" / "c").rglob("*") if path.is_file())
+    content = bytearray(shard.read_bytes())
+    content[40] ^= 1
+    shard.write_bytes(content)
+    line = refusal("verify", "--bone", "TB")
+    assert re.search(r"TB5.*state 1.*X[YZ]", line)
+    assert json.loads(call("verify", "--bone", "TB", "--json", code=1).stdout)["whole"] is False
+
+
+def test_a_dry_run_tells_folds_fits_time_and_disk_and_does_nothing(here):
+    make_study(here)
+    text = call("search", "--bone", "TB", "--trials", 5, "--dry-run").output
+    for part in (
+        "6 a trial, over 3 sets",
+        "24 to train, 24 to validate",
+        "18: 3 for each of 5 trials",
+        "images/s",
+        "GB",
+    ):
+        assert part in text
+    assert sorted(path.name for path in (here / "studies" / "TB").iterdir()) == ["slices.zarr", "study.toml"]
+    assert not (here / "mlruns").exists()
+
+
+def test_the_network_table_ends_with_the_published_number():
+    assert "19,265,858 trainable parameters" in call("network").output
+    data = json.loads(call("network", "--layers", 5, "--kernel", 3, "--json").output)
+    assert data["n_parameters"] == 20_446_018
+
+
+def test_without_a_store_a_search_names_the_two_commands_that_make_one(here):
+    line = refusal("search", "--bone", "TB", "--trials", 1)
+    assert "bonehpo prepare" in line
+    assert "bonehpo phantom" in line
+    assert not list(here.iterdir())
+
+
+def test_promote_before_search_is_refused(here):
+    make_study(here)
+    assert "run `bonehpo search" in refusal("promote", "--bone", "TB")
+
+
+def test_predict_before_promote_is_refused(here):
+    make_study(here)
+    assert "run `bonehpo promote --bone TB` first" in refusal("predict", "--bone", "TB", "scan.npy")
+
+
+def test_a_store_of_another_study_is_refused(promoted, monkeypatch, tmp_path):
+    root = Path(shutil.copytree(promoted[0], tmp_path / "copy"))
+    monkeypatch.chdir(root)
+    call(
+        "prepare",
+        root / "scans with spaces" / "scans.csv",
+        "--bone",
+        "TB",
+        "--slices",
+        3,
+        "--overwrite",
+        "--workers",
+        0,
+    )
+    assert "was begun with store" in refusal("search", "--bone", "TB", "--trials", 2, "--workers", 0)
+
+
+@pytest.mark.parametrize(
+    ("toml", "complaint"),
+    [
+        ("epoch = 3", 'unknown key "epoch"'),
+        ("[training]\nepoch = 3", 'unknown key "training.epoch": did you mean "epochs"?'),
+        ("[space]\nlayers = [1, 5]", "layers=5 pools images of 16 × 16 pixels to nothing"),
+    ],
+)
+def test_a_study_that_cannot_be_searched_is_refused_before_training(here, toml, complaint):
+    make_study(here, toml)
+    assert complaint in refusal("search", "--bone", "TB", "--trials", 1, "--workers", 0)
+    assert not (here / "studies" / "TB" / "fits").exists()
+
+
+def test_an_unopenable_storage_is_refused(here):
+    make_study(here)
+    (here / "studies" / "optuna.db").mkdir()
+    assert "optuna.db cannot be opened" in refusal("search", "--bone", "TB", "--trials", 1, "--workers", 0)
+
+
+def test_an_unopenable_mlflow_database_is_told_and_stops_no_search(here):
+    make_study(here, TOML.replace("epochs = 3", "epochs = 1"))
+    (here / "mlruns").mkdir()
+    (here / "mlruns" / "mlflow.db").write_text("no database, but a text that is long enough " * 9)
+    assert "mlflow.db" in refusal("sync", "--bone", "TB") or "has no trials" in refusal("sync", "--bone", "TB")
+    assert "Optimum" in call("search", "--bone", "TB", "--trials", 1, "--workers", 0).output
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["search", "--bone", "TB", "--trials", "0"], "0 is not in the range x>=1"),
+        (["search", "--trials", "1"], "which study?"),
+        (["search", "--bone", "../TB", "--trials", "1"], "cannot name a folder"),
+        (["search", "--bone", "TB", "--study", "x", "--trials", "1"], "not both"),
+        (["search", "--bone", "TB", "--trials", "1", "--timeout", "soon"], "is no time span"),
+        (["phantom", "--bone", "XB", "--out", "x"], "'XB' is not one of"),
+        (["sarch"], "No such command 'sarch'"),
+    ],
+)
+def test_wrong_usage_ends_with_2(here, words, complaint):
+    assert complaint in call(*words, code=2).output
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--crop", "0"], "--crop is 0"),
+        (["--slices", "0"], "--slices is 0"),
+        (["--crop", "99"], "99"),
+        (["--reference", "TB7:1"], "TB7:1"),
+    ],
+)
+def test_a_step_that_cannot_be_done_leaves_no_store(here, words, complaint):
+    csv = write_striped(here / "scans")
+    assert complaint in refusal("prepare", csv, "--bone", "TB", "--workers", 0, *words)
+    assert not list(here.glob("studies/*/slices.zarr"))
+
+
+def test_one_specimen_is_prepared_but_not_searched(here):
+    csv = write_striped(here / "scans")
+    lines = csv.read_text().splitlines()
+    csv.write_text("\n".join(lines[:3]) + "\n")
+    answer = CliRunner().invoke(main, ["prepare", str(csv), "--bone", "TB", "--workers", "0"])
+    if answer.exit_code == 0:
+        assert "needs at least 3 sets" in refusal("search", "--bone", "TB", "--trials", 1)
+    else:
+        assert "specimen" in answer.output
+
+
+def test_a_table_without_rows_is_refused(here):
+    csv = write_table(here, [{"specimen": "A", "state": 1, "path": "x"}])
+    csv.write_text("specimen,state,path\n")
+    assert "scans.csv" in refusal("prepare", csv, "--bone", "TB", "--workers", 0)
+
+
+def test_phantoms_are_made_prepared_and_named_as_such(here):
+    call("phantom", "--bone", "TB", "--out", "p", "--side", 32, "--states", 2, "--specimens", "A,B,C", "--workers", 0)
+    assert "Next: bonehpo search" in call("prepare", "p/scans.csv", "--bone", "TB", "--workers", 0).output
+    assert "made from phantoms" in call("inspect", "--bone", "TB").output
+    assert "A,B" not in refusal("phantom", "--bone", "TB", "--out", "p", "--side", 32)
+
+
+def test_doctor_finds_this_installation_usable(here):
+    make_study(here)
+    findings = json.loads(call("doctor", "--json").output)
+    assert [f for f in findings if not f[2]] == []
+    (here / "studies" / "TB" / "study.toml").write_text("[")
+    assert "BAD  study TB" in call("doctor", code=1).output
+
+
+def test_every_command_has_help_and_stands_in_the_readme():
+    readme = (PROJECT / "README.md").read_text("utf-8")
+    for name, command in main.commands.items():
+        assert command.help, name
+        assert all(getattr(option, "help", "") for option in command.params if option.param_type_name == "option"), name
+        assert f"bonehpo {name}" in readme, name
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"`?make ([a-z-]+)", (PROJECT / "README.md").read_text("utf-8")))
+    assert named
+    assert named <= targets
