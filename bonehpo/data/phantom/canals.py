@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from bonehpo.data.phantom.fields import Field, Wavelength, centred_axis, gaussian_field
 from bonehpo.data.phantom.spec import PhantomSpec
 
-HAVERSIAN_PER_MM2 = (3.5, 13.0)
+HAVERSIAN_PER_MM2 = (5.0, 11.0)
 HAVERSIAN_DIAMETER_UM = 62.0
 OSTEON_RADIUS_UM = 115.0
-N_VOLKMANN = 8
+N_VOLKMANN = 6
 LACUNAE_PER_MM3 = 18_000.0
 LACUNA_UM3 = 420.0
 
@@ -72,8 +72,8 @@ def draw_canals(spec: PhantomSpec, rng: np.random.Generator) -> Canals:
     wander = spec.side * (tilt * z + 0.012 * np.sin(2 * np.pi * 1.3 * z + phase))
     y, x = (starts[:, :, None] + wander).astype(np.float32)
     radius = HAVERSIAN_DIAMETER_UM / 2 / spec.voxel_um * rng.lognormal(0, rng.uniform(0.25, 0.5), n_canals)
-    young = rng.random(n_canals) < rng.uniform(0.1, 0.5)
-    grey = -np.where(young, rng.uniform(0.06, 0.12, n_canals), rng.uniform(0.0, 0.05, n_canals))
+    young = rng.random(n_canals) < rng.uniform(0.1, 0.6)
+    grey = -np.where(young, rng.uniform(0.06, 0.17, n_canals), rng.uniform(0.0, 0.05, n_canals))
     return Canals(y, x, radius.astype(np.float32), grey.astype(np.float32))
 
 

@@ -18,6 +18,7 @@ class Damage(NamedTuple):
         distance: Distance of each voxel of the reference grid to the nearest crack surface, in voxels.
         onset: Damage at which the crack opens there; at damage d its opening is (d - onset) / (1 - onset) of `aperture`.
         aperture: Widest opening of a crack in voxels.
+        fragments: Share of each voxel that crushed bone fills once damage has passed the onset there; None for no crushing.
         shortening: Apparent strain that the damage takes over at 1, while the bone around it unloads.
         shift: (3, side, side, side) voxels at damage 1, from each voxel of the volume to where its material lay.
     """
@@ -25,6 +26,7 @@ class Damage(NamedTuple):
     distance: Field
     onset: Field
     aperture: float
+    fragments: Field | None
     shortening: float
     shift: Field
 
@@ -47,11 +49,14 @@ def trabecular_damage(spec: PhantomSpec, strain_at_failure: float, rng: np.rando
     half_width = 0.34 * spec.side
     patch = gaussian_field(side, Wavelength(*(0.22 * spec.side,) * 3), rng)
     onset = (np.abs(height) / half_width) ** 2 * 0.9 + 0.22 * (patch + 0.6)
-    sheets = gaussian_field(side, Wavelength(0.26 * spec.side, 0.32 * spec.side, 0.32 * spec.side), rng, bandwidth=0.4)
+    sheets = gaussian_field(side, Wavelength(*(0.26 * spec.side,) * 3), rng, bandwidth=0.4)
     shown = slice(spec.margin, -spec.margin)
+    aperture = 0.042 * spec.side
+    clumps = gaussian_field(side, Wavelength(*(0.11 * spec.side,) * 3), rng, bandwidth=0.3)
+    fragments = np.clip((clumps - np.float32(1.9)) / np.float32(0.5), 0, 1)
     shortening = 0.75 * strain_at_failure
     shift = band_shift(spec, height[shown, shown, shown], normal, shortening, rng)
-    return Damage(level_distance(sheets), np.clip(onset, 0, NEVER), 0.05 * spec.side, shortening, shift)
+    return Damage(level_distance(sheets), np.clip(onset, 0, NEVER), aperture, fragments, shortening, shift)
 
 
 def band_shift(
@@ -98,7 +103,7 @@ def cortical_damage(spec: PhantomSpec, rng: np.random.Generator) -> Damage:
         distance = np.where(closer, branch_distance, distance)
         onset = np.where(closer, branch_onset, onset)
     shift = np.zeros((3, spec.side, spec.side, spec.side), np.float32)
-    return Damage(distance, onset, 0.017 * spec.side, 0.0, shift)
+    return Damage(distance, onset, 0.020 * spec.side, None, 0.0, shift)
 
 
 class Crack(NamedTuple):

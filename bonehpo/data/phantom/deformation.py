@@ -14,6 +14,9 @@ from bonehpo.data.phantom.structure import Structure
 
 POISSON_RATIO = 0.3
 N_LEVELS_AT_ONCE = 16
+CRUSHING_DAMAGE = np.float32(0.3)
+"""Damage beyond the onset at a place after which its bone is crushed."""
+
 POSE_VOXELS, POSE_DEGREES = 0.5, 0.5
 """What rigid registration leaves over. Every scan has it, so that interpolation softens all of them alike."""
 
@@ -23,7 +26,7 @@ class Loaded(NamedTuple):
 
     Attributes:
         grey: float32, (side, side, side).
-        truth: Whether a voxel is bone that has cracked open, of the same shape.
+        truth: Whether a voxel is an open crack or crushed bone, of the same shape.
     """
 
     grey: Field
@@ -36,29 +39,41 @@ def load(spec: PhantomSpec, structure: Structure, damage: Damage, state: LoadSta
     Each voxel of the volume shows the material whose displacement ends there: uniform compression along z with Poisson
     expansion across, less what the damage has taken over, plus the damage's own displacements and a small rigid rest.
     """
-    gap = open_cracks(structure, damage, state.damage)
-    cracked = structure.grey + gap * (structure.void_grey - structure.grey)
+    material = broken(structure, damage, state.damage)
     elastic = state.strain - state.damage * damage.shortening
     stretch = np.array([1 / (1 - elastic), *(1 / (1 + POISSON_RATIO * elastic),) * 2])
     pose = small_rotation(np.radians(rng.uniform(-POSE_DEGREES, POSE_DEGREES, 3))) * stretch
     offset = rng.uniform(-POSE_VOXELS, POSE_VOXELS, 3) + (len(structure.grey) - 1) / 2
-    grey, opened = np.empty((2, spec.side, spec.side, spec.side), np.float32)
+    grey, damaged = np.empty((2, spec.side, spec.side, spec.side), np.float32)
     for first in range(0, spec.side, N_LEVELS_AT_ONCE):
         levels = slice(first, min(first + N_LEVELS_AT_ONCE, spec.side))
         places = material_places(spec.side, levels, pose, offset)
         places += np.float32(state.damage) * damage.shift[:, levels]
-        map_coordinates(cracked, places, output=grey[levels], order=1, mode="nearest")
-        map_coordinates(gap, places, output=opened[levels], order=1, mode="nearest")
-    return Loaded(grey, opened > 0.5)
+        map_coordinates(material.grey, places, output=grey[levels], order=1, mode="nearest")
+        map_coordinates(material.damaged, places, output=damaged[levels], order=1, mode="nearest")
+    return Loaded(grey, damaged > 0.5)
 
 
-def open_cracks(structure: Structure, damage: Damage, progress: float) -> Field:
-    """Fraction of each reference voxel that was bone and is now an open crack, at damage `progress`."""
-    opening = np.clip((progress - damage.onset) / np.maximum(1 - damage.onset, np.float32(0.05)), 0, 1)
+class Broken(NamedTuple):
+    """Reference material at some damage: its grey, and the share of each voxel that is an open crack or crushed bone."""
+
+    grey: Field
+    damaged: Field
+
+
+def broken(structure: Structure, damage: Damage, progress: float) -> Broken:
+    """Open the cracks in bone, and lay fragments of crushed bone into the marrow beside them, at damage `progress`."""
+    passed = progress - damage.onset
+    opening = np.clip(passed / np.maximum(1 - damage.onset, np.float32(0.05)), 0, 1)
     gap: Field = np.clip(opening * (damage.aperture / 2) - damage.distance + np.float32(0.5), 0, 1)
-    gap *= opening > 0
-    gap *= structure.bone
-    return gap
+    gap *= (opening > 0) * structure.bone
+    grey = structure.grey + gap * (structure.void_grey - structure.grey)
+    if damage.fragments is None:
+        return Broken(grey, gap)
+    crushed = damage.fragments * np.clip(passed / CRUSHING_DAMAGE, 0, 1) * (1 - structure.bone)
+    grey += crushed * (structure.bone_grey - grey)
+    gap += crushed
+    return Broken(grey, gap)
 
 
 def material_places(side: int, levels: slice, pose: np.ndarray, offset: np.ndarray) -> Field:

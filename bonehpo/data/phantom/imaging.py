@@ -5,21 +5,23 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from bonehpo.data.phantom.fields import Field, centred_axis
+from bonehpo.data.phantom.spec import Bone
 
-BLUR_VOXELS = (0.65, 0.9)
+BLUR_VOXELS = (0.7, 0.82)
 NOISE, NOISE_OF_SIGNAL = 0.028, 0.032
-NOISE_FACTOR = (0.8, 1.3)
+NOISE_FACTOR = (0.9, 1.15)
 RING_GREY = (0.004, 0.014)
-SHADING_GAIN = 0.04
+SHADING_GAIN: dict[Bone, float] = {"CB": 0.012, "TB": 0.006}
 DRIFT_GAIN, DRIFT_OFFSET = 0.05, 0.02
 ZINGER_FRACTION, ZINGER_GREY = 0.015, 0.30
 
 
-def photograph(grey: Field, rng: np.random.Generator) -> Field:
+def photograph(grey: Field, bone: Bone, rng: np.random.Generator) -> Field:
     """Scan a specimen.
 
     Args:
         grey: Material, 0 to 1, (side, side, side); is overwritten.
+        bone: Dense bone hardens the beam more.
         rng: Source of the faults.
 
     Returns:
@@ -30,7 +32,7 @@ def photograph(grey: Field, rng: np.random.Generator) -> Field:
     deviation *= np.float32(rng.uniform(*NOISE_FACTOR))
     grey += deviation * rng.standard_normal(grey.shape, dtype=np.float32)
     grey += rings(len(grey), rng)
-    grey *= shading(len(grey), rng)
+    grey *= shading(len(grey), SHADING_GAIN[bone], rng)
     grey *= np.float32(1 + DRIFT_GAIN * rng.uniform(-1, 1))
     grey += np.float32(DRIFT_OFFSET * rng.uniform(-1, 1))
     return grey
@@ -48,14 +50,14 @@ def rings(side: int, rng: np.random.Generator) -> Field:
     return np.asarray(rng.uniform(*RING_GREY) * np.interp(radius, np.arange(side), faults)[None], dtype=np.float32)
 
 
-def shading(side: int, rng: np.random.Generator) -> Field:
+def shading(side: int, strength: float, rng: np.random.Generator) -> Field:
     """Draw a slow change of gain over the volume: a beam that drifts during the scan, and its hardening in the specimen.
 
     Returns:
         (side, side, side), about 1.
     """
     axis = centred_axis(side) / np.float32(side / 2)
-    z, y, x, cup = SHADING_GAIN * rng.uniform(-1, 1, 4).astype(np.float32)
+    z, y, x, cup = (strength * rng.uniform(-1, 1, 4)).astype(np.float32)
     plane = (y * axis)[:, None] + x * axis + cup * (axis[:, None] ** 2 + axis**2)
     gain: Field = 1 + (z * axis)[:, None, None] + plane
     return gain

@@ -29,11 +29,13 @@ class Structure(NamedTuple):
         grey: float32, (n, n, n) with n = side + 2 margins.
         bone: Fraction of bone in each voxel, 0 to 1, of the same shape.
         void_grey: What fills an open crack: the grey of marrow.
+        bone_grey: Grey of a fragment of bone.
     """
 
     grey: Field
     bone: Field
     void_grey: float
+    bone_grey: float
 
 
 def pristine_structure(spec: PhantomSpec, index: int, rng: np.random.Generator) -> Structure:
@@ -52,15 +54,15 @@ def trabecular_structure(spec: PhantomSpec, index: int, rng: np.random.Generator
     """
     fraction = spec.volume_fraction(index)
     side = spec.side + 2 * spec.margin
-    spacing = 0.42 * spec.side
-    wavelength = Wavelength(1.35 * spacing, spacing, spacing)
     rodness = float(np.interp(fraction, (0.13, 0.31), (1.0, 0.25)))
+    spacing = (0.38 + 0.12 * rodness) * spec.side
+    wavelength = Wavelength(1.35 * spacing, spacing, spacing)
     score = gaussian_field(side, wavelength, rng, bandwidth=0.25) ** 2
     score += rodness**2 * gaussian_field(side, wavelength, rng, bandwidth=0.25) ** 2
     bone = soften(score < np.quantile(inner(score, spec.margin), fraction))
     tissue = BONE_GREY + 0.025 * gaussian_field(side, Wavelength(*(0.12 * spec.side,) * 3), rng)
     marrow = MARROW_GREY + 0.012 * gaussian_field(side, Wavelength(*(0.2 * spec.side,) * 3), rng)
-    return Structure(np.asarray(marrow + bone * (tissue - marrow), np.float32), bone, MARROW_GREY)
+    return Structure(np.asarray(marrow + bone * (tissue - marrow), np.float32), bone, MARROW_GREY, BONE_GREY)
 
 
 def cortical_structure(spec: PhantomSpec, index: int, rng: np.random.Generator) -> Structure:
@@ -69,7 +71,7 @@ def cortical_structure(spec: PhantomSpec, index: int, rng: np.random.Generator) 
     side = spec.side + 2 * spec.margin
     tissue = CORTEX_GREY + pores.tissue + 0.018 * gaussian_field(side, Wavelength(*(0.25 * spec.side,) * 3), rng)
     bone = soften(~pores.open)
-    return Structure(np.asarray(CANAL_GREY + bone * (tissue - CANAL_GREY), np.float32), bone, CANAL_GREY)
+    return Structure(np.asarray(CANAL_GREY + bone * (tissue - CANAL_GREY), np.float32), bone, CANAL_GREY, CORTEX_GREY)
 
 
 def soften(solid: np.ndarray) -> Field:
@@ -115,4 +117,4 @@ def scanned_structure(spec: PhantomSpec, source: Path, index: int) -> Structure:
     solid = scan > threshold_otsu(scan)
     marrow, tissue = float(np.median(scan[~solid])), float(np.median(scan[solid]))
     bone = (scan - np.float32(marrow)) / np.float32(tissue - marrow)
-    return Structure(MARROW_GREY + bone * (BONE_GREY - MARROW_GREY), np.clip(bone, 0, 1), MARROW_GREY)
+    return Structure(MARROW_GREY + bone * (BONE_GREY - MARROW_GREY), np.clip(bone, 0, 1), MARROW_GREY, BONE_GREY)

@@ -48,7 +48,7 @@ def write_phantom(spec: PhantomSpec, out: Path, engine: Engine, progress: Progre
     Args:
         spec: What to make.
         out: Folder to make: `scans.csv`, `<specimen>/state_NN.tif` (uint8, one page a level of z),
-            `truth/<specimen>/state_NN.tif` (255 where bone has cracked open) and `phantom.json`.
+            `truth/<specimen>/state_NN.tif` (255 in open cracks and crushed bone) and `phantom.json`.
         engine: Runs one task for each specimen.
         progress: Told after each specimen.
 
@@ -90,7 +90,7 @@ def write_specimen(task: SpecimenTask) -> WrittenSpecimen:
     for state in states:
         faults = stream(spec, index, state.number)
         loaded = load(spec, structure, damage, state, faults)
-        scan = photograph(loaded.grey, faults)
+        scan = photograph(loaded.grey, spec.bone, faults)
         if spec.shortcut and state.number == 1:
             add_zingers(scan, faults)
         file = f"state_{state.number:02d}.tif"
