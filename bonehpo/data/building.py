@@ -108,7 +108,6 @@ def create_arrays(folder: Path, manifest: Manifest) -> None:
         fill_value=0,
         dimension_names=AXES,
         attributes={"coordinates": "position bone_volume_fraction strain stress_mpa"},
-        config={"write_empty_chunks": True},
     )
 
 
@@ -135,7 +134,8 @@ def write_slices(folder: Path, specimen: int, state: int, groups: Sequence[NDArr
         StoreError: The disk refuses.
     """
     with _disk_errors(folder):
-        array = zarr.open_array(folder / "slices", mode="r+", config={"write_empty_chunks": True})
+        array = zarr.open_array(folder / "slices", mode="r+")
+        array = array.with_config({"write_empty_chunks": True})  # black slices too; open_array ignores its `config`
         for plane, slices in enumerate(groups):
             array[specimen, state, plane] = slices
 

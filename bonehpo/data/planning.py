@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bonehpo.data.histograms import grey_window, histogram
-from bonehpo.data.prepared import check_type, read_centre
+from bonehpo.data.prepared import check_size, check_type, read_centre
 from bonehpo.data.readers import Volume, open_volume, read_image
 from bonehpo.data.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Recipe, Steps
 from bonehpo.data.scans import Scan, ScanTable
@@ -51,7 +51,9 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     _check_shapes(volumes)
     shapes = [volume.shape for volume in volumes.values()]
     smallest = min(min(shape) for shape in shapes)
-    crop = _crop(volumes, steps.crop or smallest) if steps.cropped else None
+    crop = (steps.crop or smallest) if steps.cropped else None
+    for volume in sorted(volumes.values(), key=lambda volume: min(volume.shape)):
+        check_size(volume, crop)
     extent = crop or smallest
     block = read_centre(volumes[reference], crop)
     counted = histogram(block)
@@ -113,17 +115,6 @@ def _check_shapes(volumes: dict[Scan, Volume]) -> None:
                 f"{volume.source}: {scan.name} has shape {volume.shape}, state {other.state} has {shape}; "
                 "register all states of a specimen to one grid"
             )
-
-
-def _crop(volumes: dict[Scan, Volume], crop: int) -> int:
-    for scan, volume in volumes.items():
-        if min(volume.shape) < crop:
-            size = "×".join(str(extent) for extent in volume.shape)
-            raise PreparationError(
-                f"{volume.source}: {scan.name} has {size} voxels, fewer than the crop of {crop}; "
-                f"give --crop {min(min(volume.shape) for volume in volumes.values())} or less"
-            )
-    return crop
 
 
 def _n_slices(asked: int | None, extent: int, what: str) -> int:

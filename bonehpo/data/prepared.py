@@ -124,11 +124,7 @@ def read_centre(volume: Volume, crop: int | None) -> NDArray[Any]:
         PreparationError: The volume is smaller than the crop.
         ScanError: It cannot be read, holds NaN or infinite values, or is of one grey value.
     """
-    if crop is not None and min(volume.shape) < crop:
-        size = "×".join(str(extent) for extent in volume.shape)
-        raise PreparationError(
-            f"{volume.source}: {size} voxels are fewer than the crop of {crop}; give --crop {min(volume.shape)} or less"
-        )
+    check_size(volume, crop)
     block = volume.read(centred_box(volume.shape, crop))
     _check_greys(volume.source, block)
     return block
@@ -152,6 +148,19 @@ def otsu_fraction(counts: NDArray[np.int64]) -> float:
         return 0.0
     threshold = int(threshold_otsu(hist=(counts, np.arange(LEVELS))))
     return float(counts[threshold + 1 :].sum() / counts.sum())
+
+
+def check_size(volume: Volume, crop: int | None) -> None:
+    """Refuse a volume that is smaller than the crop.
+
+    Raises:
+        PreparationError: It is.
+    """
+    if crop is not None and min(volume.shape) < crop:
+        size = "×".join(str(extent) for extent in volume.shape)
+        raise PreparationError(
+            f"{volume.source}: {size} voxels are fewer than the crop of {crop}; give --crop {min(volume.shape)} or less"
+        )
 
 
 def check_type(source: str, dtype: np.dtype[Any], recipe: Recipe) -> None:
