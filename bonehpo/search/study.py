@@ -8,7 +8,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import NamedTuple
@@ -20,11 +20,12 @@ from optuna.trial import TrialState
 from bonehpo.analysis.estimates import choose_optimum
 from bonehpo.config import plain
 from bonehpo.domain import Hyperparameters
-from bonehpo.engine import DeadlinePassed, Engine
+from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import FitResult, FitTask, find_fit, run_fit
 from bonehpo.search.facts import optimum_facts, replay_trial, study_facts, trial_summary
+from bonehpo.search.interrupts import HeldInterrupts
 from bonehpo.search.objective import FinishedPair, SearchPlan, fold_facts, objective
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, network_path, read_optimum
 from bonehpo.search.recorder import FoldFacts, Recorder
@@ -93,10 +94,10 @@ def run_search(
     storage = open_storage(plan.storage)
     before = _count_trials(storage, plan.folder.name)
     study = open_study(storage, plan.folder.name, _identity(plan), make_sampler(plan.config, before))
-    with Driver(plan.folder) as driver:
+    with HeldInterrupts() as interrupts, Driver(plan.folder) as driver:
         with driver.alone():
             n_trials = _enqueue(study, plan, n_trials)
-        search = _Search(plan, study, engine, recorder, n_trials, timeout_s, progress)
+        search = _Search(plan, study, engine, recorder, interrupts, n_trials, timeout_s, progress)
         recorder.study(study_facts(plan, study))
         try:
             for trial in study.get_trials(deepcopy=False):
@@ -147,12 +148,13 @@ class _Search:
         study: optuna.Study,
         engine: Engine,
         recorder: Recorder,
+        interrupts: HeldInterrupts,
         n_trials: int,
         timeout_s: float | None,
         progress: Callable[[SearchProgress], None],
     ) -> None:
         self.plan, self.study, self.engine, self.recorder = plan, study, engine, recorder
-        self.n_trials, self.tell = n_trials, progress
+        self.interrupts, self.n_trials, self.tell = interrupts, n_trials, progress
         self.started = time.monotonic()
         self.deadline = None if timeout_s is None else self.started + timeout_s
         self.n_trained = 0
@@ -206,10 +208,14 @@ class _Search:
             else:
                 missing.append(task)
         with closing(self.engine.run(run_fit, missing, self.deadline)) as outcomes:
-            for outcome in outcomes:
+            while (outcome := self._next(outcomes)) is not None:
                 result = _result(outcome.error) if outcome.error is not None else outcome.result()
                 self.n_trained += 1
                 keep(outcome.task, result)
+
+    def _next(self, outcomes: Iterator[Outcome[FitTask, FitResult]]) -> Outcome[FitTask, FitResult] | None:
+        with self.interrupts.window():
+            return next(outcomes, None)
 
     def fit_optimum(self) -> bool:
         """Choose the optimum and fit it again with fresh seeds, keeping its networks."""
