@@ -9,6 +9,8 @@ import tifffile
 from scipy.ndimage import label, median_filter
 
 from bonehpo.data.phantom import SPEC_JSON, PhantomSpec, write_phantom
+from bonehpo.data.phantom.damage import specimen_damage
+from bonehpo.data.phantom.deformation import broken
 from bonehpo.data.phantom.spec import FACTS
 from bonehpo.data.phantom.structure import inner, pristine_structure
 from bonehpo.data.phantom.writing import stream
@@ -80,6 +82,16 @@ def test_damaged_voxels_are_darker_than_they_were(series):
     last = tifffile.imread(series["CB"] / "A" / "state_20.tif").astype(float)
     cracked = truths(series["CB"])[-1] > 0
     assert last[cracked].mean() < first[cracked].mean() - 40
+
+
+@pytest.mark.parametrize("bone", ["CB", "TB"])
+def test_material_is_untouched_until_damage_begins(bone):
+    spec = PhantomSpec(bone=bone, side=32)
+    structure = pristine_structure(spec, 0, stream(spec, 0, 0))
+    damage = specimen_damage(spec, 0.065, stream(spec, 0, 0))
+    undamaged = broken(structure, damage, 0.0)
+    assert np.array_equal(undamaged.grey, structure.grey)
+    assert not undamaged.damaged.any()
 
 
 @pytest.mark.parametrize("bone", ["CB", "TB"])

@@ -31,6 +31,11 @@ class Damage(NamedTuple):
     shift: Field
 
 
+def specimen_damage(spec: PhantomSpec, strain_at_failure: float, rng: np.random.Generator) -> Damage:
+    """Draw the damage of one specimen, as its bone fails."""
+    return trabecular_damage(spec, strain_at_failure, rng) if spec.bone == "TB" else cortical_damage(spec, rng)
+
+
 def trabecular_damage(spec: PhantomSpec, strain_at_failure: float, rng: np.random.Generator) -> Damage:
     """Draw an oblique band in which struts bow sideways, are crushed, and break across.
 

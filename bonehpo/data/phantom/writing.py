@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tifffile
 
-from bonehpo.data.phantom.damage import cortical_damage, trabecular_damage
+from bonehpo.data.phantom.damage import specimen_damage
 from bonehpo.data.phantom.deformation import load
 from bonehpo.data.phantom.imaging import add_zingers, photograph, quantise
 from bonehpo.data.phantom.schedule import LoadState, load_states
@@ -86,7 +86,7 @@ def write_specimen(task: SpecimenTask) -> WrittenSpecimen:
     draw = stream(spec, index, 0)
     states = load_states(spec, index, draw)
     structure = pristine_structure(spec, index, draw)
-    damage = trabecular_damage(spec, states[-1].strain, draw) if spec.bone == "TB" else cortical_damage(spec, draw)
+    damage = specimen_damage(spec, states[-1].strain, draw)
     for state in states:
         faults = stream(spec, index, state.number)
         loaded = load(spec, structure, damage, state, faults)
