@@ -5,6 +5,7 @@ BONEHPO := $(VENV)/bin/bonehpo
 BONE ?= TB
 TRIALS ?= 3
 WORKERS ?= 2
+SMOKE_STORAGE := --storage sqlite:///$(CURDIR)/studies/smoke/optuna.db
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -39,14 +40,14 @@ studies/$(BONE)/slices.zarr: | install
 	$(BONEHPO) prepare scans/$(BONE)/scans.csv --bone $(BONE) --size 64 --slices 12
 
 smoke: install ## The whole way, tiny: phantom, prepare, search, show, promote, predict
-	rm -rf scans/smoke studies/smoke/slices.zarr studies/smoke/fits studies/smoke/optimum
+	rm -rf scans/smoke studies/smoke/slices.zarr studies/smoke/fits studies/smoke/optimum studies/smoke/optuna.db
 	$(BONEHPO) phantom --bone TB --out scans/smoke --side 48 --states 3 --specimens TB6,TB9,TB12
 	$(BONEHPO) prepare scans/smoke/scans.csv --bone smoke --size 32 --slices 12
 	$(BONEHPO) verify --bone smoke
 	$(BONEHPO) inspect --bone smoke
-	$(BONEHPO) search --bone smoke --trials 2
-	$(BONEHPO) show --bone smoke
-	$(BONEHPO) promote --bone smoke
+	$(BONEHPO) search --bone smoke --trials 2 $(SMOKE_STORAGE)
+	$(BONEHPO) show --bone smoke $(SMOKE_STORAGE)
+	$(BONEHPO) promote --bone smoke $(SMOKE_STORAGE)
 	$(BONEHPO) predict --bone smoke scans/smoke/TB6/state_03.tif --out scans/smoke
 
 bench: install ## Measure training against a bare Keras fit, and memory

@@ -8,13 +8,17 @@ from hypothesis import strategies as st
 
 from bonehpo.errors import NetworkError
 from bonehpo.learning.architecture import count_operations, count_parameters
-from bonehpo.learning.networks import build_network, layer_table, load_network, reset_weights, save_network
+from bonehpo.learning.networks import build_network, layer_table, load_network, reset_weights, save_network, standardise
+
+
+def trainable(network):
+    return sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
 
 
 @pytest.mark.parametrize(("layers", "kernel", "n_parameters"), [(4, 5, 19_265_858), (5, 3, 20_446_018)])
 def test_the_published_networks_have_the_published_parameters(layers, kernel, n_parameters):
     network = build_network(layers=layers, kernel=kernel, side=200)
-    assert network.count_params() == n_parameters
+    assert trainable(network) == n_parameters
     assert count_parameters(layers, kernel, 200) == n_parameters
     assert sum(row.n_parameters for row in layer_table(network)) == n_parameters
 
@@ -22,9 +26,7 @@ def test_the_published_networks_have_the_published_parameters(layers, kernel, n_
 @settings(max_examples=10, deadline=None)
 @given(layers=st.integers(1, 4), kernel=st.integers(1, 7), side=st.integers(16, 40))
 def test_the_arithmetic_count_is_that_of_the_built_network(layers, kernel, side):
-    assert build_network(layers=layers, kernel=kernel, side=side).count_params() == count_parameters(
-        layers, kernel, side
-    )
+    assert trainable(build_network(layers=layers, kernel=kernel, side=side)) == count_parameters(layers, kernel, side)
 
 
 def test_a_network_takes_grey_bytes_and_answers_probabilities():
@@ -33,6 +35,15 @@ def test_a_network_takes_grey_bytes_and_answers_probabilities():
     assert answer.shape == (3, 2)
     assert answer.dtype == np.float32
     assert answer.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-6)
+
+
+def test_grey_values_are_standardised_by_the_training_images():
+    network = build_network(layers=1, kernel=1, side=8)
+    images = np.random.default_rng(0).integers(40, 90, (5, 8, 8), dtype=np.uint8)
+    standardise(network, images)
+    seen = keras.Model(network.input, network.get_layer("standardise").output).predict_on_batch(images[..., None])
+    assert np.mean(seen) == pytest.approx(0, abs=1e-4)
+    assert np.std(seen) == pytest.approx(1, abs=1e-3)
 
 
 def test_only_the_first_kernel_follows_the_hyperparameter():

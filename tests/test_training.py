@@ -14,7 +14,7 @@ from bonehpo.errors import FitError, StoreError
 from bonehpo.learning.augmentation import augment
 from bonehpo.learning.fits import fit_path, load_fit, pair_seed, run_fit
 from bonehpo.learning.metrics import evaluate
-from bonehpo.learning.networks import build_network, load_network, reset_weights
+from bonehpo.learning.networks import build_network, load_network, reset_weights, standardise
 from bonehpo.learning.training import keras, predict_failed
 
 CHOICE = Hyperparameters(layers=1, learning_rate=1e-2, kernel=3, batch=8)
@@ -36,6 +36,7 @@ def separate_fold(plan, test, validation):
     reset_weights(network, seed)
     generator = np.random.default_rng(seed)
     train = images.indices(tuple(g for name in plan.sets if name not in (test, validation) for g in plan.sets[name]))
+    standardise(network, images.pixels[train])
     history = []
     for _ in range(training.epochs):
         order = generator.permutation(train)

@@ -28,6 +28,9 @@ from bonehpo.learning.metrics import evaluate
 
 logger = logging.getLogger(__name__)
 
+CODE_VERSION = 2
+"""Part of every address. Raise it with each change of network or training that changes results."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitSpec:
@@ -52,7 +55,7 @@ class FitSpec:
     @property
     def key(self) -> str:
         """The content address, 32 hexadecimal digits."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, default=dict)
+        text = json.dumps({"code": CODE_VERSION, **dataclasses.asdict(self)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -20,7 +20,7 @@ from bonehpo.learning.augmentation import augment
 from bonehpo.learning.backend import compute_capability, keras
 from bonehpo.learning.fits import Curves, FitResult, FitSpec, FitTask, Predictions
 from bonehpo.learning.metrics import cross_entropy
-from bonehpo.learning.networks import build_network, reset_weights, save_network
+from bonehpo.learning.networks import build_network, reset_weights, save_network, standardise
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ def train(task: FitTask) -> FitResult:
     held_out = tuple(images.indices(spec.sets[name]) for name in spec.pair)
     train = images.indices(tuple(g for name, groups in spec.sets.items() if name not in spec.pair for g in groups))
     generator = np.random.default_rng(spec.seed)
+    standardise(network, images.pixels[train])
     curves = _empty_curves(spec.training.epochs)
     kept: list[npt.NDArray[np.float32]] = []
     weights: list[npt.NDArray[np.float32]] = []

@@ -123,7 +123,7 @@ def _sweep(config: StudyConfig) -> list[Hyperparameters]:
 def _sobol(config: StudyConfig, n: int) -> list[Hyperparameters]:
     """The first n different points of the sequence (fewer, where the space holds fewer)."""
     space, rate = config.space, config.space.learning_rate
-    points = qmc.Sobol(4, seed=config.search.seed).random_base2(max(n - 1, 1).bit_length() + 3)
+    points = qmc.Sobol(d=4, rng=config.search.seed).random_base2(max(n - 1, 1).bit_length() + 3)
 
     def pick(values: Sequence[Value], u: float) -> Value:
         return values[min(int(u * len(values)), len(values) - 1)]

@@ -23,7 +23,7 @@ from bonehpo.domain import Hyperparameters
 from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.learning.fits import FitResult, FitTask, find_fit, run_fit
+from bonehpo.learning.fits import CODE_VERSION, FitResult, FitTask, find_fit, run_fit
 from bonehpo.search.facts import optimum_facts, replay_trial, study_facts, trial_summary
 from bonehpo.search.interrupts import HeldInterrupts
 from bonehpo.search.objective import FinishedPair, SearchPlan, fold_facts, objective
@@ -117,7 +117,7 @@ def _count_trials(storage: optuna.storages.RDBStorage, name: str) -> int:
 
 
 def _identity(plan: SearchPlan) -> dict[str, str]:
-    """What must stay as it is while a study lasts: the store, and all of study.toml that changes a score or a proposal."""
+    """What must stay as it is while a study lasts: the store, and all that changes a score or a proposal."""
     config = plain(plan.config)
     settings = {
         f"{table}.{key}": json.dumps(value)
@@ -125,7 +125,13 @@ def _identity(plan: SearchPlan) -> dict[str, str]:
         for key, value in config[table].items()
     }
     search = plan.config.search
-    return {"store": plan.store_id, **settings, "search.sampler": search.sampler, "search.seed": str(search.seed)}
+    return {
+        "store": plan.store_id,
+        "code": str(CODE_VERSION),
+        **settings,
+        "search.sampler": search.sampler,
+        "search.seed": str(search.seed),
+    }
 
 
 def _enqueue(study: optuna.Study, plan: SearchPlan, n_trials: int) -> int:
