@@ -1,12 +1,12 @@
 """The search space: what may be chosen, who proposes it, and lists of candidates that are fixed beforehand."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import optuna
 from scipy.stats import qmc
 
-from bonehpo.config import Range, Space, StudyConfig
+from bonehpo.config import Range, SamplerName, Space, StudyConfig
 from bonehpo.domain import Hyperparameters
 from bonehpo.errors import StudyError
 from bonehpo.learning.architecture import check_architecture
@@ -77,14 +77,13 @@ def candidates(config: StudyConfig, n_trials: int) -> tuple[Hyperparameters, ...
         "grid" the whole grid and for "sweep" the paper's one-at-a-time variation, however many they are.
     """
     first = [config.baseline] if _holds(config.space, config.baseline) else []
-    proposals = {
-        "tpe": list,
-        "random": list,
+    proposals: dict[SamplerName, Callable[[], list[Hyperparameters]]] = {
         "quasi-random": lambda: _sobol(config, n_trials),
         "grid": lambda: _grid(config),
         "sweep": lambda: _sweep(config),
-    }[config.search.sampler]()
-    return tuple(dict.fromkeys(first + proposals))
+    }
+    further = proposals[config.search.sampler]() if config.search.sampler in proposals else []
+    return tuple(dict.fromkeys(first + further))
 
 
 def _holds(space: Space, choice: Hyperparameters) -> bool:
