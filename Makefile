@@ -41,14 +41,14 @@ studies/$(BONE)/slices.zarr: | install
 
 smoke: install ## The whole way, tiny: phantom, prepare, search, show, promote, predict
 	rm -rf scans/smoke studies/smoke/slices.zarr studies/smoke/fits studies/smoke/optimum studies/smoke/optuna.db
-	$(BONEHPO) phantom --bone TB --out scans/smoke --side 48 --states 3 --specimens TB6,TB9,TB12
-	$(BONEHPO) prepare scans/smoke/scans.csv --bone smoke --size 32 --slices 12
+	$(BONEHPO) phantom --bone CB --out scans/smoke --side 64 --states 2
+	$(BONEHPO) prepare scans/smoke/scans.csv --bone smoke --size 48 --slices 12
 	$(BONEHPO) verify --bone smoke
 	$(BONEHPO) inspect --bone smoke
 	$(BONEHPO) search --bone smoke --trials 2 $(SMOKE_STORAGE)
 	$(BONEHPO) show --bone smoke $(SMOKE_STORAGE)
 	$(BONEHPO) promote --bone smoke $(SMOKE_STORAGE)
-	$(BONEHPO) predict --bone smoke scans/smoke/TB6/state_03.tif --out scans/smoke
+	$(BONEHPO) predict --bone smoke scans/smoke/CB6/state_02.tif --out scans/smoke
 
 bench: install ## Measure training against a bare Keras fit, and memory
 	$(PYTHON) benchmarks/training.py
