@@ -42,6 +42,7 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
     SCAN is a folder of TIFFs, a multipage TIFF, .npy, .zarr or FILE.h5::/dataset; for a store of 2-D slices an image or a
     folder of images. Writes the probability of every slice as CSV, and a picture.
     """
+    import bonehpo.learning.backend  # noqa: F401  Keras, quietly, before the model's own code imports it
     from bonehpo.analysis.prediction import summarise_scan
     from bonehpo.data.preparation import prepare_scan
     from bonehpo.data.recipe import Recipe

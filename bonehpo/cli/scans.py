@@ -128,10 +128,9 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
         f"{len(store.specimens)} specimens, load states {store.states[0]} to {store.states[-1]}, {store.n_slices} slices "
         f"of {store.side} × {store.side} in each of {', '.join(store.planes)}."
     )
-    click.echo(
-        f"Preparation: crop {recipe.crop or 'none'}, histogram {'matched to' if recipe.match else 'of'} "
-        f"{recipe.reference}{'' if recipe.match else ' not matched'}, median {'3×3×3' if recipe.median else 'none'}."
-    )
+    matched = f"matched to {recipe.reference}" if recipe.match else "as they were"
+    median = "3×3×3" if recipe.median else "none"
+    click.echo(f"Preparation: crop {recipe.crop or 'none'}, histograms {matched}, median {median}.")
     for note in store.notes:
         click.echo(f"Note: {note}")
     click.echo("Bone volume fraction (Otsu):")

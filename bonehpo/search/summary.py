@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import optuna
 import pandas as pd
+from natsort import natsorted
 from optuna.trial import TrialState
 
 from bonehpo.analysis.estimates import choose_optimum, nested_accuracy, trial_estimates
@@ -141,8 +142,8 @@ def estimate(folds: pd.DataFrame, rule: str, rows: tuple[TrialRow, ...]) -> Esti
         n_folds=int((folds["trial"] == number).sum()),
         nested_accuracy=nested.mean,
         nested_lower=nested.lower,
-        nested_by_set=nested.by_set,
-        chosen_by_set=nested.chosen,
+        nested_by_set={name: nested.by_set[name] for name in natsorted(nested.by_set)},
+        chosen_by_set={name: nested.chosen[name] for name in natsorted(nested.chosen)},
         gap=best.mean - nested.mean,
     )
 
