@@ -58,7 +58,8 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
     )
     target = out or Path.cwd()
     target.mkdir(parents=True, exist_ok=True)
-    stem = Path(scan.split("::", maxsplit=1)[0]).stem
+    source = Path(scan.split("::", maxsplit=1)[0]).absolute()
+    stem = f"{source.parent.name}-{source.stem}"
     csv, picture = target / f"{stem}-prediction.csv", target / f"{stem}-prediction.png"
     found.slices.to_csv(csv, index=False)
     prediction_figure(found, prepared.slices, picture)
