@@ -12,9 +12,12 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import dask
 import numpy as np
 import optuna
 import pytest
+from dask.system import CPU_COUNT
+from distributed.system import MEMORY_LIMIT
 from optuna.trial import TrialState
 from tiny_study import TOML, make_study, plan_of
 
@@ -159,6 +162,17 @@ def test_a_fit_that_diverges_fails_its_trial_with_the_reason_and_not_the_study(t
     assert {trial.params["learning_rate"] for trial in failed} == {1e30}
     reasons = [row.reason for row in summarise(plan).trials if row.state == "failed"]
     assert all("diverged" in reason for reason in reasons)
+
+
+def test_a_fit_that_runs_out_of_memory_fails_its_trial_with_the_reason_and_not_the_study(tmp_path):
+    """Workers get less memory than TensorFlow needs; Dask's own watch kills them, twice."""
+    plan = plan_of(tmp_path)
+    share = 450e6 / (MEMORY_LIMIT / CPU_COUNT)
+    with dask.config.set({"distributed.worker.memory.terminate": share}), open_engine(1) as engine:
+        outcome = run_search(plan, engine, NullRecorder(), 1)
+    assert (outcome.n_complete, outcome.n_failed, outcome.has_optimum) == (0, 1, False)
+    (row,) = summarise(plan).trials
+    assert "workers died at this task, most likely out of memory" in row.reason
 
 
 def test_a_fixed_list_ends_a_search_that_asks_for_more(tmp_path):
