@@ -36,19 +36,19 @@ search: studies/$(BONE)/slices.zarr ## Search BONE=TB with TRIALS=3, on the phan
 	$(BONEHPO) search --bone $(BONE) --trials $(TRIALS)
 
 studies/$(BONE)/slices.zarr: | install
-	test -e scans/$(BONE) || $(BONEHPO) phantom --bone $(BONE) --out scans/$(BONE)
-	$(BONEHPO) prepare scans/$(BONE)/scans.csv --bone $(BONE) --size 64 --slices 12
+	test -e phantoms/$(BONE) || $(BONEHPO) phantom --bone $(BONE) --out phantoms/$(BONE)
+	$(BONEHPO) prepare phantoms/$(BONE)/scans.csv --bone $(BONE) --size 64 --slices 12
 
 smoke: install ## The whole way, tiny: phantom, prepare, search, show, promote, predict
-	rm -rf scans/smoke studies/smoke/slices.zarr studies/smoke/fits studies/smoke/optimum studies/smoke/optuna.db
-	$(BONEHPO) phantom --bone CB --out scans/smoke --side 64 --states 2
-	$(BONEHPO) prepare scans/smoke/scans.csv --bone smoke --size 48 --slices 12
+	rm -rf phantoms/smoke studies/smoke/slices.zarr studies/smoke/fits studies/smoke/optimum studies/smoke/optuna.db
+	$(BONEHPO) phantom --bone CB --out phantoms/smoke --side 64 --states 2
+	$(BONEHPO) prepare phantoms/smoke/scans.csv --bone smoke --size 48 --slices 12
 	$(BONEHPO) verify --bone smoke
 	$(BONEHPO) inspect --bone smoke
 	$(BONEHPO) search --bone smoke --trials 2 $(SMOKE_STORAGE)
 	$(BONEHPO) show --bone smoke $(SMOKE_STORAGE)
 	$(BONEHPO) promote --bone smoke $(SMOKE_STORAGE)
-	$(BONEHPO) predict --bone smoke scans/smoke/CB6/state_02.tif --out scans/smoke
+	$(BONEHPO) predict --bone smoke phantoms/smoke/CB6/state_02.tif --out phantoms/smoke
 
 bench: install ## Measure training against a bare Keras fit, and memory
 	$(PYTHON) benchmarks/training.py
@@ -56,8 +56,8 @@ bench: install ## Measure training against a bare Keras fit, and memory
 ui: install ## Open the MLflow UI
 	$(BONEHPO) ui
 
-clean: ## Remove what was made by use, but for studies and runs
-	rm -rf $(VENV) scans .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+clean: ## Remove .venv, phantoms and caches; studies and runs stay
+	rm -rf $(VENV) phantoms .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help install test browser check format search smoke bench ui clean

@@ -9,7 +9,7 @@ import difflib
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 import tomlkit
@@ -187,8 +187,9 @@ def _refuse_unknown(table: dict[str, Any], kind: Any, where: str, prefix: str) -
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f'did you mean "{close[0]}"?' if close else f"known are {', '.join(known)}"
             raise ConfigError(f'{where}: unknown key "{prefix}{key}": {hint}')
-        if dataclasses.is_dataclass(known[key]) and isinstance(value, dict):
-            _refuse_unknown(value, known[key], where, f"{prefix}{key}.")
+        tables = [kind for kind in (known[key], *get_args(known[key])) if dataclasses.is_dataclass(kind)]
+        if tables and isinstance(value, dict):
+            _refuse_unknown(value, tables[0], where, f"{prefix}{key}.")
 
 
 def _check_values(config: StudyConfig, where: str) -> None:
@@ -201,7 +202,12 @@ def _check_values(config: StudyConfig, where: str) -> None:
     else:
         _check_choices("space.learning_rate", space.learning_rate, where)
     for name, value in dataclasses.asdict(config.baseline).items():
-        _check_choices(f"baseline.{name}", (value,), where)
+        choices = getattr(space, name)
+        within = choices.low <= value <= choices.high if isinstance(choices, Range) else value in choices
+        if not within:
+            raise ConfigError(
+                f"{where}: baseline.{name} is {value}, which space.{name} does not hold: add it there, or choose another"
+            )
     if training.epochs < 1:
         raise ConfigError(f"{where}: training.epochs must be at least 1, but got {training.epochs}")
     if not 0 <= training.shear_deg < 60:

@@ -44,11 +44,6 @@ class DeadlinePassed(EngineError):
 class Engine(Protocol):
     """Runs tasks and hands back each outcome as soon as it is there."""
 
-    @property
-    def n_workers(self) -> int:
-        """Tasks that run at the same time."""
-        ...
-
     def run(
         self, function: Callable[[T], R], tasks: Sequence[T], deadline: float | None = None
     ) -> Generator[Outcome[T, R], None, None]:
@@ -68,8 +63,6 @@ class Engine(Protocol):
 class InProcess:
     """Runs one task after the other in this process: for debugging and tests."""
 
-    n_workers = 1
-
     def run(
         self, function: Callable[[T], R], tasks: Sequence[T], deadline: float | None = None
     ) -> Generator[Outcome[T, R], None, None]:
@@ -85,13 +78,9 @@ class InProcess:
 class Cluster:
     """Runs tasks on the workers of a Dask cluster."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, is_ours: bool) -> None:
         self._client = client
-
-    @property
-    def n_workers(self) -> int:
-        """Workers that are there now."""
-        return len(self._workers())
+        self._is_ours = is_ours
 
     def run(
         self, function: Callable[[T], R], tasks: Sequence[T], deadline: float | None = None
@@ -99,7 +88,8 @@ class Cluster:
         """See `Engine.run`."""
         from distributed import as_completed
 
-        self._recycle_workers()
+        if self._is_ours:
+            self._recycle_workers()
         futures = self._client.map(function, tasks, pure=False, retries=0)
         task_of = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         timeout = None if deadline is None else max(deadline - time.monotonic(), 0.0)
@@ -112,28 +102,31 @@ class Cluster:
         finally:
             self._client.cancel([future for future in futures if not future.done()], reason="no longer needed")
 
-    def _workers(self) -> dict[str, dict[str, Any]]:
-        workers: dict[str, dict[str, Any]] = self._client.scheduler_info(n_workers=-1)["workers"]
-        return workers
-
     def _recycle_workers(self) -> None:
         """Restart workers that hold more than half of their memory: TensorFlow keeps about 50 MB a fit."""
         grown = [
             address
-            for address, worker in self._workers().items()
+            for address, worker in self._client.scheduler_info(n_workers=-1)["workers"].items()
             if worker.get("nanny")
             and worker["memory_limit"]
             and worker["metrics"]["memory"] > worker["memory_limit"] / 2
         ]
         if grown:
             logger.info("restarting %d workers that have grown", len(grown))
-            self._client.restart_workers(grown, timeout=60)
+            try:
+                self._client.restart_workers(grown, timeout=60)
+            except TimeoutError as error:
+                raise EngineError("workers did not restart within a minute: run the same command again") from error
 
 
 def _outcome(task: T, future: Any) -> Outcome[T, Any]:
-    from distributed import KilledWorker
+    from distributed import CancelledError, KilledWorker
 
-    error = future.exception() if future.status != "finished" else None
+    try:
+        error = future.exception() if future.status != "finished" else None
+    except CancelledError:
+        error = EngineError("the scheduler is gone: start it again and run the same command")
+        return Outcome(task, None, error)
     if isinstance(error, KilledWorker):
         error = EngineError(
             f"{1 + error.allowed_failures} workers died at this task, most likely out of memory: use fewer --workers"
@@ -172,7 +165,12 @@ def open_engine(n_workers: int | None = None, scheduler: str | None = None) -> I
     import dask
     from distributed import Client, LocalCluster
 
-    settings = {"distributed.scheduler.allowed-failures": 1, "distributed.comm.timeouts.connect": "5s"}
+    settings = {
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.comm.timeouts.connect": "5s",
+        # A fit's memory is not Dask's to spill: a worker works, or at 95 % it is killed and the fit says why.
+        **{f"distributed.worker.memory.{measure}": False for measure in ("target", "spill", "pause")},
+    }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
         if scheduler is None:
@@ -187,9 +185,9 @@ def open_engine(n_workers: int | None = None, scheduler: str | None = None) -> I
                 preload=[_IGNORE_CTRL_C],
             )
             stack.enter_context(cluster)
-            yield Cluster(stack.enter_context(Client(cluster)))
+            yield Cluster(stack.enter_context(Client(cluster)), is_ours=True)
         else:
-            yield Cluster(stack.enter_context(_connect(scheduler)))
+            yield Cluster(stack.enter_context(_connect(scheduler)), is_ours=False)
 
 
 def _connect(scheduler: str) -> Any:

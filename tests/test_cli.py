@@ -154,7 +154,7 @@ def test_promote_before_search_is_refused(here):
 
 def test_predict_before_promote_is_refused(here):
     make_study(here)
-    assert "run `bonehpo promote --bone TB` first" in refusal("predict", "--bone", "TB", "scan.npy")
+    assert "run `bonehpo promote` for the study of TB first" in refusal("predict", "--bone", "TB", "scan.npy")
 
 
 def test_a_store_of_another_study_is_refused(promoted, monkeypatch, tmp_path):
@@ -179,7 +179,7 @@ def test_a_store_of_another_study_is_refused(promoted, monkeypatch, tmp_path):
     [
         ("epoch = 3", 'unknown key "epoch"'),
         ("[training]\nepoch = 3", 'unknown key "training.epoch": did you mean "epochs"?'),
-        ("[space]\nlayers = [1, 5]", "layers=5 pools images of 16 × 16 pixels to nothing"),
+        ("[space]\nlayers = [1, 3, 5]", "layers=5 pools images of 16 × 16 pixels to nothing"),
     ],
 )
 def test_a_study_that_cannot_be_searched_is_refused_before_training(here, toml, complaint):

@@ -44,6 +44,8 @@ def test_what_is_written_is_read_back(tmp_path):
         ("[space]\nlearning_rate = [nan]", "space.learning_rate must be positive, but got nan"),
         ("[space]\nlearning_rate = {low = 1.0, high = 0.1}", "needs 0 < low < high"),
         ('[search]\nsampler = "tpx"', "Invalid enum value 'tpx' - at $.search.sampler"),
+        ("[space]\nlearning_rate = {low = 1e-5, high = 1e-2, stpe = 1}", 'unknown key "space.learning_rate.stpe"'),
+        ("[space]\nlayers = [1, 2]", "baseline.layers is 3, which space.layers does not hold"),
         ('[search]\nsampler = "grid"\n[space]\nlearning_rate = {low = 1e-5, high = 1e-2}', "sampler grid needs a list"),
         ("[space", "is not TOML"),
     ],

@@ -40,7 +40,7 @@ def test_a_network_takes_grey_bytes_and_answers_probabilities():
 def test_grey_values_are_standardised_by_the_training_images():
     network = build_network(layers=1, kernel=1, side=8)
     images = np.random.default_rng(0).integers(40, 90, (5, 8, 8), dtype=np.uint8)
-    standardise(network, images)
+    standardise(network, images, np.arange(5))
     seen = keras.Model(network.input, network.get_layer("standardise").output).predict_on_batch(images[..., None])
     assert np.mean(seen) == pytest.approx(0, abs=1e-4)
     assert np.std(seen) == pytest.approx(1, abs=1e-3)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,18 +17,20 @@ import dask
 import numpy as np
 import optuna
 import pytest
-from dask.system import CPU_COUNT
 from distributed.system import MEMORY_LIMIT
 from optuna.trial import TrialState
 from tiny_study import TOML, make_study, plan_of
 
 from bonehpo.cli.plan import make_plan
+from bonehpo.config import Search
+from bonehpo.data.images import load_images
 from bonehpo.engine import open_engine
-from bonehpo.errors import FoldError, NetworkError, StudyError
+from bonehpo.errors import FoldError, NetworkError, StoreError, StudyError
 from bonehpo.search.facts import replay
 from bonehpo.search.objective import FinishedPair
 from bonehpo.search.optimum import folds_table, read_optimum
 from bonehpo.search.recorder import NullRecorder
+from bonehpo.search.space import make_sampler, suggest
 from bonehpo.search.storage import PAIR_PREFIX, REASON, Driver, load_study, open_storage
 from bonehpo.search.study import run_search
 from bonehpo.search.summary import summarise
@@ -57,6 +60,10 @@ def run(plan, n_trials=2, recorder=None, **more):
         return run_search(plan, engine, recorder or NullRecorder(), n_trials, **more)
 
 
+def study_of(plan):
+    return load_study(plan.storage, "TB", plan.identity)
+
+
 def fit_times(plan):
     return {path.name: path.stat().st_mtime_ns for path in plan.folder.fits.glob("*.npz")}
 
@@ -70,17 +77,17 @@ def finished(tmp_path_factory):
 
 def test_a_search_ends_with_complete_trials_and_an_optimum_fitted_again(finished):
     plan, tape, outcome = finished
-    assert outcome == (2, 0, 2, True)
+    assert outcome == (2, 0, 0, 2, True)
     assert len(fit_times(plan)) == 3 * 3  # pairs of 3 sets; two trials and the optimum
     assert [t for t in tape.told if t[0] == "trial"] == [("trial", 0, "complete"), ("trial", 1, "complete")]
     assert len({t for t in tape.told if t[0] == "fold"}) == 2 * 6
-    assert tape.told[-1] == ("optimum", read_optimum(load_study(plan.storage, "TB")).trial, 6)
-    assert len(list(plan.folder.optimum.glob("*/*.keras"))) == 3
+    assert tape.told[-1] == ("optimum", read_optimum(study_of(plan)).trial, 6)
+    assert len(list(plan.folder.optimum.glob("*.keras"))) == 3
 
 
 def test_trial_0_is_the_baseline_and_its_value_the_mean_validation_accuracy(finished):
     plan, _, _ = finished
-    study = load_study(plan.storage, "TB")
+    study = study_of(plan)
     folds = folds_table(study)
     assert study.trials[0].params == {"layers": 1, "learning_rate": 1e-2, "kernel": 3, "batch": 8}
     for trial in study.trials:
@@ -105,7 +112,7 @@ def test_a_repeated_configuration_costs_no_fit(tmp_path):
     )
     run(plan, 3)
     assert len(fit_times(plan)) == 3 + 3  # one configuration, and the optimum's fresh seeds
-    assert len({t.value for t in load_study(plan.storage, "TB").trials}) == 1
+    assert len({t.value for t in study_of(plan).trials}) == 1
 
 
 def test_a_summary_tells_paper_and_nested_accuracy(finished):
@@ -120,9 +127,8 @@ def test_a_summary_tells_paper_and_nested_accuracy(finished):
 def test_replay_tells_everything_again_from_storage_and_fits(finished):
     plan, tape, _ = finished
     again = Tape()
-    assert replay(plan, load_study(plan.storage, "TB"), again) == 0
-    assert sorted(map(str, again.told[:-1])) == sorted(map(str, tape.told))
-    assert again.told[-1] == ("interrupted",)
+    assert replay(plan, study_of(plan), again) == 0
+    assert sorted(map(str, again.told)) == sorted(map(str, tape.told))
 
 
 def test_a_trial_goes_on_at_its_first_missing_pair(tmp_path):
@@ -140,7 +146,7 @@ def test_a_trial_goes_on_at_its_first_missing_pair(tmp_path):
     assert cut.told[-1] == ("interrupted",)
     before = fit_times(plan)
     assert len(before) == 1
-    (trial,) = load_study(plan.storage, "TB").get_trials(states=(TrialState.RUNNING,))
+    (trial,) = study_of(plan).get_trials(states=(TrialState.RUNNING,))
     assert sum(key.startswith(PAIR_PREFIX) for key in trial.user_attrs) == 1
     tape = Tape()
     assert run(plan, recorder=tape).n_complete == 2
@@ -156,7 +162,7 @@ def test_a_fit_that_diverges_fails_its_trial_with_the_reason_and_not_the_study(t
         tmp_path, wild.replace("[training]", '[search]\nsampler = "grid"\n[training]').replace("[1, 2]", "[1]")
     )
     outcome = run(plan, 4)
-    failed = load_study(plan.storage, "TB").get_trials(states=(TrialState.FAIL,))
+    failed = study_of(plan).get_trials(states=(TrialState.FAIL,))
     assert (outcome.n_complete, outcome.n_failed, outcome.has_optimum) == (2, 2, True)
     assert all("diverged" in trial.user_attrs[REASON] for trial in failed)
     assert {trial.params["learning_rate"] for trial in failed} == {1e30}
@@ -167,7 +173,7 @@ def test_a_fit_that_diverges_fails_its_trial_with_the_reason_and_not_the_study(t
 def test_a_fit_that_runs_out_of_memory_fails_its_trial_with_the_reason_and_not_the_study(tmp_path):
     """Workers get less memory than TensorFlow needs; Dask's own watch kills them, twice."""
     plan = plan_of(tmp_path)
-    share = 450e6 / (MEMORY_LIMIT / CPU_COUNT)
+    share = 450e6 / MEMORY_LIMIT
     with dask.config.set({"distributed.worker.memory.terminate": share}), open_engine(1) as engine:
         outcome = run_search(plan, engine, NullRecorder(), 1)
     assert (outcome.n_complete, outcome.n_failed, outcome.has_optimum) == (0, 1, False)
@@ -192,13 +198,20 @@ def test_two_drivers_share_a_study_without_sharing_a_trial(tmp_path):
     plan = plan_of(tmp_path)
     with Driver(plan.folder) as first, Driver(plan.folder) as second:
         study = optuna.create_study(storage=open_storage(plan.storage), study_name="TB", direction="maximize")
-        mine, yours = first.next_trial(study, 2), second.next_trial(study, 2)
+
+        def sampler(n_trials):
+            return make_sampler(dataclasses.replace(plan.config, search=Search(sampler="random")), n_trials)
+
+        mine, yours = first.next_trial(study, 2, sampler), second.next_trial(study, 2, sampler)
         assert (mine.number, yours.number) == (0, 1)
-        assert second.next_trial(study, 2).number == 1  # its own, unfinished
+        assert suggest(mine, plan.config.space) != suggest(yours, plan.config.space)  # each trial has a seed of its own
+        assert second.next_trial(study, 2, sampler).number == 1  # its own, unfinished
         study.tell(yours.number, 0.5)
-        assert second.next_trial(study, 2) is None
+        assert second.next_trial(study, 2, sampler) is None
+        assert second.others_at_work(study) == 1
     with Driver(plan.folder) as third:
-        assert third.next_trial(study, 2).number == 0  # its driver is gone
+        assert third.others_at_work(study) == 0
+        assert third.next_trial(study, 2, sampler).number == 0  # its driver is gone
 
 
 def test_a_study_refuses_another_store_and_other_settings(finished, tmp_path):
@@ -210,6 +223,8 @@ def test_a_study_refuses_another_store_and_other_settings(finished, tmp_path):
     ):
         with pytest.raises(StudyError, match=complaint):
             run(dataclasses.replace(plan, **change))
+        with pytest.raises(StudyError, match=complaint):
+            summarise(dataclasses.replace(plan, **change))
 
 
 def test_an_impossible_space_is_refused_before_any_trial(tmp_path):
@@ -243,9 +258,37 @@ def test_an_unopenable_storage_is_refused_in_two_seconds(tmp_path, spoil, compla
     assert "\n" not in str(caught.value)
 
 
-def test_a_storage_that_is_no_url_is_refused():
-    with pytest.raises(StudyError, match="is no database URL"):
-        open_storage("optuna.db")
+@pytest.mark.parametrize("url", ["optuna.db", "sqlite://", "postgresql://127.0.0.1:9/bonehpo"])
+def test_a_storage_that_cannot_be_reached_is_refused_in_one_line(url):
+    with pytest.raises(StudyError, match=r"is no database URL|cannot be opened") as caught:
+        open_storage(url)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_storage_that_fails_in_the_middle_ends_with_one_line_and_loses_nothing(tmp_path):
+    plan = plan_of(tmp_path)
+    database = tmp_path / "studies" / "optuna.db"
+
+    class Spoiler(NullRecorder):
+        def fold(self, trial_number, fold):
+            database.write_bytes(b"no database any more " * 500)
+
+    with pytest.raises(StudyError, match=r"Optuna's storage failed .*run the same command again"):
+        run(plan, recorder=Spoiler())
+    assert len(fit_times(plan)) == 1
+
+
+def test_a_store_that_is_damaged_meanwhile_ends_the_search_and_not_a_trial(tmp_path):
+    plan = plan_of(tmp_path)
+    run(plan, 1)
+    shutil.rmtree(plan.folder.optimum)
+    for path in plan.folder.fits.glob("*.npz"):
+        path.unlink()
+    shard = next(path for path in (plan.folder.store / "slices" / "c").rglob("*") if path.is_file())
+    shard.unlink()
+    load_images.cache_clear()
+    with pytest.raises(StoreError, match="missing"):
+        run(plan, 1)
 
 
 def test_a_full_disk_ends_the_search_with_the_remedy_and_loses_nothing(tmp_path, monkeypatch):
@@ -258,7 +301,7 @@ def test_a_full_disk_ends_the_search_with_the_remedy_and_loses_nothing(tmp_path,
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StudyError, match="No space left on device: free space"):
+    with pytest.raises(StudyError, match="No space left on device: make room there"):
         run(plan)
     monkeypatch.undo()
     assert run(plan).has_optimum

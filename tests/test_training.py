@@ -10,7 +10,7 @@ from tiny_study import TOML, plan_of
 from bonehpo.config import Training
 from bonehpo.data.images import load_images
 from bonehpo.domain import HoldoutPair, Hyperparameters
-from bonehpo.errors import FitError, StoreError
+from bonehpo.errors import FitError, StoreError, StudyError
 from bonehpo.learning.augmentation import augment
 from bonehpo.learning.fits import fit_path, load_fit, pair_seed, run_fit
 from bonehpo.learning.metrics import evaluate
@@ -36,7 +36,7 @@ def separate_fold(plan, test, validation):
     reset_weights(network, seed)
     generator = np.random.default_rng(seed)
     train = images.indices(tuple(g for name in plan.sets if name not in (test, validation) for g in plan.sets[name]))
-    standardise(network, images.pixels[train])
+    standardise(network, images.pixels, train)
     history = []
     for _ in range(training.epochs):
         order = generator.permutation(train)
@@ -100,7 +100,11 @@ def test_a_damaged_result_is_trained_again_to_the_same_values(plan, caplog):
     task = plan.task(CHOICE, plan.pairs[0])
     first = run_fit(task)
     path = fit_path(task.fits, task.spec.key)
-    path.write_bytes(path.read_bytes()[:-100])
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 97):  # whatever one flipped bit makes of a zip archive
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        load_fit(task.fits, task.spec.key)
+    path.write_bytes(whole[:-100])
     assert load_fit(task.fits, task.spec.key) is None
     assert "is damaged" in caplog.text
     again = run_fit(task)
@@ -145,22 +149,29 @@ def test_a_network_that_diverges_ends_with_the_reason(plan):
     assert not list(plan.folder.fits.glob("*"))
 
 
-def test_the_kept_network_answers_what_the_fit_recorded(plan, tmp_path):
-    task = plan.task(CHOICE, plan.pairs[0], network=tmp_path / "kept.keras")
+def test_a_network_that_answers_no_numbers_has_diverged(plan):
+    """The loss is seen before each step: weights that break in the last one show in the answers alone."""
+    once = dataclasses.replace(CHOICE, learning_rate=1e38, batch=24)  # one step an epoch
+    task = plan.task(once, plan.pairs[0])
+    spec = dataclasses.replace(task.spec, training=dataclasses.replace(task.spec.training, epochs=1))
+    with pytest.raises(FitError, match="answers what is no number after epoch 1"):
+        run_fit(dataclasses.replace(task, spec=spec))
+
+
+def test_the_kept_network_answers_what_the_fit_recorded(plan):
+    task = plan.task(CHOICE, plan.pairs[0], repeat=1)
     result = run_fit(task)
     images = load_images(task.store, plan.store_id)
-    answers = predict_failed(
-        load_network(tmp_path / "kept.keras"), images.pixels, images.indices(plan.sets[plan.pairs[0].first])
-    )
+    answers = predict_failed(load_network(task.network), images.pixels, images.indices(plan.sets[plan.pairs[0].first]))
     assert answers == pytest.approx(result.predictions[0].p_failed, abs=1e-6)
 
 
-def test_a_missing_network_is_fitted_again_though_its_result_is_there(plan, tmp_path):
-    task = plan.task(CHOICE, plan.pairs[0], network=tmp_path / "kept.keras")
+def test_a_missing_network_is_fitted_again_though_its_result_is_there(plan):
+    task = plan.task(CHOICE, plan.pairs[0], repeat=1)
     run_fit(task)
-    (tmp_path / "kept.keras").unlink()
+    task.network.unlink()
     run_fit(task)
-    assert (tmp_path / "kept.keras").exists()
+    assert [path.name for path in plan.folder.optimum.iterdir()] == [f"{task.spec.key}.keras"]
 
 
 def test_a_store_that_was_made_anew_is_not_trained_on(plan):
@@ -201,6 +212,6 @@ def test_an_interrupted_write_leaves_nothing(plan, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StudyError, match="No space left on device: make room there"):
         run_fit(task)
     assert not list(task.fits.iterdir())

@@ -36,11 +36,12 @@ class TrialEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class NestedEstimate:
-    """The accuracy of the whole procedure, choice of the trial included, on a specimen that it has not seen.
+    """The accuracy of the whole procedure, choice of the trial included, on a set that it has not seen.
 
     Attributes:
         mean: The nested accuracy.
-        lower: Lower bound of its one-sided 95 % interval (Student's t over the test sets).
+        lower: Lower bound of its one-sided 95 % interval, Student's t over the test sets. Approximate: the sets share
+            training specimens.
         by_set: For each test set the test accuracy of the trial chosen for it.
         chosen: For each test set the trial that its validation accuracies chose.
     """
@@ -90,7 +91,7 @@ def nested_accuracy(folds: pd.DataFrame) -> NestedEstimate:
 
 
 def lower_bound(accuracies: np.ndarray, confidence: float = 0.95) -> float:
-    """Lower end of the one-sided Student interval of the mean of independent accuracies (set,); NaN below two."""
+    """Lower end of the one-sided Student interval of the mean of accuracies (set,), taken as independent; NaN below two."""
     n = len(accuracies)
     if n < 2:
         return float("nan")

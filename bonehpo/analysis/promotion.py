@@ -8,7 +8,7 @@ from bonehpo.errors import PromotionRefused
 
 
 def check_gate(folds: pd.DataFrame, trial: int, n_folds: int) -> None:
-    """Let an optimum pass whose folds are whole and whose procedure beats chance on specimens it has not seen.
+    """Let an optimum pass whose folds are whole and whose procedure beats chance on sets it has not seen.
 
     Args:
         folds: Recorded folds of all complete trials of the study.

@@ -28,7 +28,8 @@ class _Program(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("Interrupted. What is finished is kept; the same command goes on from there.", err=True)
+            goes_on = " What is finished is kept; the same command goes on from there."
+            click.echo(f"Interrupted.{goes_on if ctx.invoked_subcommand == 'search' else ''}", err=True)
             ctx.exit(130)
         except OSError as error:
             if error.errno not in ENVIRONMENT_ERRORS:

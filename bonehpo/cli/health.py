@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +35,7 @@ def examine(root: Path) -> list[Finding]:
 
 
 def _python() -> Finding:
-    return Finding("Python", platform.python_version(), platform.python_version_tuple() >= ("3", "11"))
+    return Finding("Python", platform.python_version(), sys.version_info >= (3, 11))
 
 
 def _package(name: str) -> Finding:

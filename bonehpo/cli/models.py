@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from bonehpo.cli.console import print_json, print_table
-from bonehpo.cli.options import TRACKING, json_option, storage_option, study_option
+from bonehpo.cli.options import TRACKING, flag, json_option, storage_option, study_option
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder, load_config
 
@@ -20,15 +20,17 @@ def promote(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
     Refused when folds are missing or not numbers, or when the nested accuracy does not beat chance.
     """
     from bonehpo.cli.promotion import promote_optimum
+    from bonehpo.tracking.database import open_tracking
 
-    version = promote_optimum(make_plan(folder, storage), TRACKING.absolute().parent)
+    plan, tracking = make_plan(folder, storage), open_tracking(TRACKING.absolute().parent)
+    version = promote_optimum(plan, tracking)
     if as_json:
         print_json(version)
         return
-    click.echo(f"{version.name} version {version.version} is the champion: {version.uri}")
-    click.echo(
-        f"Next: bonehpo predict --bone {folder.name} SCAN, or mlflow models serve -m {version.uri} --env-manager local"
-    )
+    note = " It was trained on phantoms: it knows nothing of real bone." if plan.ran_on == "phantom" else ""
+    click.echo(f"{version.name} version {version.version} is the champion: {version.uri}.{note}")
+    click.echo(f"Next: bonehpo predict {flag(folder)} SCAN")
+    click.echo(f"Or:   MLFLOW_TRACKING_URI={tracking.uri} mlflow models serve -m {version.uri} --env-manager local")
 
 
 @click.command()
@@ -67,6 +69,8 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
         print_json(
             {
                 "verdict": found.verdict,
+                "model": f"{champion.name} version {champion.version}",
+                "ran_on": champion.ran_on,
                 "p_failed": found.mean,
                 "planes": found.planes,
                 "csv": str(csv),
@@ -81,6 +85,8 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
     click.echo(
         f"Scan: {found.verdict} (mean p(failed) {found.mean:.3f}), by {champion.name} version {champion.version}"
     )
+    if champion.ran_on == "phantom":
+        click.echo("Caution: that network was trained on phantoms; it knows nothing of real bone.")
     click.echo(f"Slices: {csv}\nPicture: {picture}")
 
 

@@ -75,6 +75,7 @@ def json_option(function: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
-def flag(folder: StudyFolder) -> str:
-    """How the next command names this study."""
-    return f"--bone {folder.name}" if folder.path.parent == STUDIES.absolute() else f"--study {folder.path}"
+def flag(folder: StudyFolder, storage: str | None = None) -> str:
+    """How the next command names this study, and its storage where it is not the usual one."""
+    name = f"--bone {folder.name}" if folder.path.parent == STUDIES.absolute() else f"--study {folder.path}"
+    return f"{name} --storage {storage}" if storage else name

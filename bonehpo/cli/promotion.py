@@ -1,7 +1,5 @@
 """What `bonehpo promote` does: gate, card, registry."""
 
-from pathlib import Path
-
 import numpy as np
 
 from bonehpo.analysis.promotion import check_gate
@@ -11,34 +9,34 @@ from bonehpo.errors import PromotionRefused
 from bonehpo.report.card import model_card
 from bonehpo.search.facts import folds_of_optimum, git_commit
 from bonehpo.search.objective import SearchPlan
-from bonehpo.search.optimum import network_path, read_optimum
+from bonehpo.search.optimum import read_optimum
 from bonehpo.search.storage import load_study
 from bonehpo.search.summary import RefitOptimum, estimate, summarise
-from bonehpo.tracking.database import open_tracking
+from bonehpo.tracking.database import Tracking
 from bonehpo.tracking.registry import NewModel, RegisteredVersion, register_champion
 
 
-def promote_optimum(plan: SearchPlan, root: Path) -> RegisteredVersion:
+def promote_optimum(plan: SearchPlan, tracking: Tracking) -> RegisteredVersion:
     """Register the best network of a study's optimum.
 
     Args:
         plan: Of the study.
-        root: Folder of the project, which holds `mlruns/`.
+        tracking: Where to register it.
 
     Raises:
         PromotionRefused: There is no optimum, or it does not pass the gate.
         TrackingError: MLflow cannot be written.
     """
-    study = load_study(plan.storage, plan.folder.name)
+    study = load_study(plan.storage, plan.folder.name, plan.identity)
     summary, optimum = summarise(plan), read_optimum(study)
-    if optimum is None or summary.optimum is None:
+    if optimum is None or summary.optimum is None or len(summary.optimum.folds) < 2 * len(plan.pairs):
         raise PromotionRefused(
-            f"study {plan.folder.name} has no optimum yet: let `bonehpo search` run to its end, which fits it again"
+            f"study {plan.folder.name} has no whole optimum: let `bonehpo search` run to its end, which fits it"
         )
     folds = folds_of_optimum(study, optimum)
     check_gate(folds, optimum.trial, 2 * len(plan.pairs))
     pair = best_pair(summary.optimum)
-    network = network_path(plan.folder.optimum / str(optimum.trial), pair)
+    network = plan.network(optimum.keys[pair.label])
     if not network.exists():
         raise PromotionRefused(f"{network} is missing: run the same `bonehpo search` again, which fits it anew")
     store = SliceStore.open(plan.folder.store)
@@ -60,7 +58,7 @@ def promote_optimum(plan: SearchPlan, root: Path) -> RegisteredVersion:
         },
         input_example=_examples(store),
     )
-    return register_champion(open_tracking(root), model)
+    return register_champion(tracking, model)
 
 
 def best_pair(optimum: RefitOptimum) -> HoldoutPair:

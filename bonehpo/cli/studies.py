@@ -1,7 +1,9 @@
 """Commands on studies: network, search, show, sync, doctor."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,6 +11,11 @@ from bonehpo.cli.console import describe, duration, print_json, print_table, sea
 from bonehpo.cli.options import TRACKING, flag, json_option, storage_option, study_option, workers_option
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder
+
+if TYPE_CHECKING:
+    from bonehpo.search.objective import SearchPlan
+    from bonehpo.search.progress import SearchOutcome
+    from bonehpo.search.summary import Estimates, TrialRow
 
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -77,7 +84,7 @@ def search(
 
     check_space(plan.config, plan.side)
     if dry_run:
-        _print_forecast(folder, trials, storage, workers, as_json)
+        _print_forecast(plan, trials, workers, as_json)
         return
     from bonehpo.engine import open_engine
     from bonehpo.search.study import run_search
@@ -89,27 +96,38 @@ def search(
             outcome = run_search(plan, engine, recorder, trials, timeout_s=timeout_s, progress=progress)
     finally:
         recorder.close()
-    if outcome.n_failed:
-        click.echo(f"{outcome.n_failed} trials failed; `bonehpo show {flag(folder)}` says why.", err=True)
-    if not outcome.has_optimum:
-        ended = "Every trial failed." if outcome.n_complete == 0 and timeout_s is None else "The time is over."
-        click.echo(f"{ended} {outcome.n_complete} of {outcome.n_trials} trials are complete; the same command goes on.")
-        if timeout_s is None:
-            raise SystemExit(1)
+    if outcome.has_optimum:
+        _print_study(plan, storage, as_json)
         return
-    _print_study(folder, storage, as_json)
+    if as_json:
+        print_json(outcome._asdict())
+    else:
+        click.echo(_why_no_optimum(outcome, flag(folder)))
+    if outcome.n_complete == 0 and outcome.n_failed >= outcome.n_trials:
+        raise SystemExit(1)
 
 
-def _print_forecast(folder: StudyFolder, trials: int, storage: str | None, workers: int | None, as_json: bool) -> None:
+def _why_no_optimum(outcome: "SearchOutcome", study: str) -> str:
+    done = f"{outcome.n_complete} of {outcome.n_trials} trials are complete"
+    if outcome.n_complete == 0 and outcome.n_failed >= outcome.n_trials:
+        return f"Every trial failed; `bonehpo show {study}` says why."
+    if outcome.n_complete + outcome.n_failed >= outcome.n_trials or outcome.n_elsewhere:
+        return f"{done}; other drivers are at work, and the last of them fits the optimum."
+    return f"The time is over. {done}; the same command goes on."
+
+
+def _print_forecast(plan: "SearchPlan", trials: int, workers: int | None, as_json: bool) -> None:
     import os
 
     from bonehpo.learning.speed import OVERHEAD, measure_speed
     from bonehpo.search.forecast import forecast, space_in_words
+    from bonehpo.search.space import candidates
 
-    plan = make_plan(folder, storage)
+    if plan.config.protocol == "strict":
+        trials = min(trials, len(candidates(plan.config, trials)))
     os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")  # as in a worker
     speed = measure_speed(plan.config.baseline, plan.side, plan.config.training)
-    n_workers = workers or len(os.sched_getaffinity(0))
+    n_workers = len(os.sched_getaffinity(0)) if workers is None else max(workers, 1)
     found = forecast(plan, trials, speed.operations_per_s, n_workers, OVERHEAD)
     if as_json:
         print_json(found)
@@ -137,16 +155,37 @@ def _span(ends: tuple[int, int]) -> str:
 @json_option
 def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
     """Print the trials of a study, its optimum, and how accurate that really is."""
-    _print_study(folder, storage, as_json)
+    _print_study(make_plan(folder, storage), storage, as_json)
 
 
-def _print_study(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
+def _print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
     from bonehpo.search.summary import summarise
 
-    study = summarise(make_plan(folder, storage))
+    study = summarise(plan)
     if as_json:
         print_json(study)
         return
+    _print_trials(study.trials)
+    ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
+    click.echo(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split, {study.protocol}.")
+    if study.estimates is None:
+        click.echo("No trial is complete yet.")
+        return
+    _print_estimates(study.estimates, describe(study.row(study.estimates.trial).hyperparameters))
+    if study.split == "mixed":
+        click.echo("Caution          in the mixed split a specimen under test was trained on, in its other planes")
+    name = flag(plan.folder, storage)
+    if study.optimum is None:
+        click.echo(f"Next: bonehpo search {name} --trials {len(study.trials)} (fits the optimum again, for promotion)")
+    else:
+        click.echo(
+            f"Optimum          trial {study.optimum.trial}, fitted again with fresh seeds: "
+            f"{study.optimum.refit_accuracy:.3f} ± {study.optimum.refit_sd:.3f}"
+        )
+        click.echo(f"Next: bonehpo promote {name}, or bonehpo ui to compare runs")
+
+
+def _print_trials(trials: "Sequence[TrialRow]") -> None:
     print_table(
         ["trial", "layers", "lr", "kernel", "batch", "accuracy", "sd", "state"],
         [
@@ -160,16 +199,12 @@ def _print_study(folder: StudyFolder, storage: str | None, as_json: bool) -> Non
                 "-" if row.sd is None else f"{row.sd:.3f}",
                 row.state if row.reason is None else f"{row.state}: {row.reason}",
             ]
-            for row in study.trials
+            for row in trials
         ],
     )
-    ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
-    click.echo(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split, {study.protocol}.")
-    if study.estimates is None:
-        click.echo("No trial is complete yet.")
-        return
-    found = study.estimates
-    choice = describe(study.trials[found.trial].hyperparameters)
+
+
+def _print_estimates(found: "Estimates", choice: str) -> None:
     click.echo(f"Best trial       {found.trial} ({choice})")
     click.echo(
         f"Paper accuracy   {found.paper_accuracy:.3f} ± {found.sd:.3f}   mean ± sd over its {found.n_folds} folds"
@@ -177,22 +212,11 @@ def _print_study(folder: StudyFolder, storage: str | None, as_json: bool) -> Non
     click.echo(
         f"Nested accuracy  {found.nested_accuracy:.3f}           on a set that the choice of the trial has not seen"
     )
-    click.echo(
-        f"                 at least {found.nested_lower:.3f} (one-sided 95 %, n = {len(found.nested_by_set)} sets)"
-    )
+    n_sets = len(found.nested_by_set)
+    click.echo(f"                 at least {found.nested_lower:.3f} (one-sided 95 %, approximate, n = {n_sets} sets)")
     click.echo(f"Optimism         {found.gap:+.3f}          paper minus nested: the search maximised the former")
     for name, trial in found.chosen_by_set.items():
         click.echo(f"  without {name}: trial {trial} is chosen, and has {found.nested_by_set[name]:.3f} on it")
-    if study.optimum is None:
-        click.echo(
-            f"Next: bonehpo search {flag(folder)} --trials {len(study.trials)} (fits the optimum again, for promotion)"
-        )
-    else:
-        click.echo(
-            f"Optimum          trial {study.optimum.trial}, fitted again with fresh seeds: "
-            f"{study.optimum.refit_accuracy:.3f} ± {study.optimum.refit_sd:.3f}"
-        )
-        click.echo(f"Next: bonehpo promote {flag(folder)}, or bonehpo ui to compare runs")
 
 
 @click.command()
@@ -211,7 +235,7 @@ def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
     if moved:
         click.echo(f"{relocate(TRACKING.absolute().parent)} paths adapted.")
     plan = make_plan(folder, storage)
-    study = load_study(plan.storage, folder.name)
+    study = load_study(plan.storage, folder.name, plan.identity)
     recorder = MlflowRecorder(open_tracking(TRACKING.absolute().parent))
     n_lost = replay(plan, study, recorder)
     recorder.close()

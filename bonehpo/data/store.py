@@ -76,7 +76,7 @@ class SliceStore:
         if not (path / MANIFEST).is_file():
             raise StoreMissing(
                 f"{path}: no slice store; make one with `bonehpo prepare SCANS.csv --bone {path.parent.name}`, "
-                f"after `bonehpo phantom --bone {path.parent.name} --out DIR` if there are no scans"
+                f"after `bonehpo phantom --bone TB --out DIR` if there are no scans"
             )
         manifest, store_id = read_manifest(path)
         store = cls(path=path, id=store_id, manifest=manifest)

@@ -34,7 +34,8 @@ with _quiet():
     if keras.backend.backend() == "tensorflow":
         import tensorflow
 
-        tensorflow.config.list_physical_devices()
+        for gpu in tensorflow.config.list_physical_devices("GPU"):
+            tensorflow.config.experimental.set_memory_growth(gpu, True)  # workers share a card
 
 __all__ = ["accelerators", "keras"]
 

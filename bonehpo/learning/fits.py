@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy.typing as npt
 from bonehpo.config import Training
 from bonehpo.data.folds import Sets
 from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
-from bonehpo.errors import FitError
+from bonehpo.errors import FitError, StudyError
 from bonehpo.learning.metrics import evaluate
 
 logger = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ CODE_VERSION = 2
 
 @dataclass(frozen=True, kw_only=True)
 class FitSpec:
-    """All that determines the outcome of one fit.
+    """All that determines the outcome of one fit, but for rounding: with precision "auto" the hardware chooses that.
 
     Attributes:
         store_id: Of the slice store.
@@ -167,9 +166,8 @@ def save_fit(result: FitResult, folder: Path) -> None:
     """Write a result durably: whole and on the disk, or not at all.
 
     Raises:
-        OSError: The folder cannot be written, or the disk is full.
+        StudyError: The folder cannot be written, or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     head = {
         "key": result.key,
         "pair": list(result.pair),
@@ -183,21 +181,34 @@ def save_fit(result: FitResult, folder: Path) -> None:
     columns = {f"{name}_{i}": c for i, p in enumerate(result.predictions) for name, c in p._asdict().items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, head=np.array(json.dumps(head)), **result.curves._asdict(), **columns)
-    write_durably(fit_path(folder, result.key), buffer.getvalue())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_durably(fit_path(folder, result.key), buffer.getvalue())
+    except OSError as error:
+        raise StudyError(
+            f"a result could not be written to {folder}: {error.strerror}: make room there and run the same command again; "
+            "nothing finished is lost"
+        ) from error
 
 
 def load_fit(folder: Path, key: str) -> FitResult | None:
     """The result with this address, or None where there is none that can be read."""
     path = fit_path(folder, key)
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays: Mapping[str, npt.NDArray[np.generic]] = dict(file)
-        head = json.loads(str(arrays["head"]))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    try:
+        return _read_fit(path, key)
+    except Exception as error:  # whatever a flipped bit makes of a zip archive
         logger.warning("%s is damaged (%s) and will be trained again", path, error)
         return None
+
+
+def _read_fit(path: Path, key: str) -> FitResult:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        arrays: Mapping[str, npt.NDArray[np.generic]] = dict(file)
+    head = json.loads(str(arrays["head"]))
+    if head["key"] != key:
+        raise ValueError(f"it is the result {head['key']}")
     return FitResult(
         key=key,
         pair=HoldoutPair(*head["pair"]),
@@ -222,7 +233,7 @@ def run_fit(task: FitTask) -> FitResult:
     Raises:
         FitError: The loss became NaN or infinite, or memory ran out.
         StoreError: The store is not the one that is meant, or is damaged.
-        OSError: The result cannot be written.
+        StudyError: The result cannot be written.
     """
     done = find_fit(task)
     if done is not None:

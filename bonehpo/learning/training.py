@@ -89,20 +89,23 @@ def train(task: FitTask) -> FitResult:
     held_out = tuple(images.indices(spec.sets[name]) for name in spec.pair)
     train = images.indices(tuple(g for name, groups in spec.sets.items() if name not in spec.pair for g in groups))
     generator = np.random.default_rng(spec.seed)
-    standardise(network, images.pixels[train])
+    standardise(network, images.pixels, train)
     curves = _empty_curves(spec.training.epochs)
-    kept: list[npt.NDArray[np.float32]] = []
+    kept: dict[int, npt.NDArray[np.float32]] = {}
     weights: list[npt.NDArray[np.float32]] = []
     epochs = [0, 0]
     for epoch in range(spec.training.epochs):
         loss, accuracy = _train_epoch(network, images, generator.permutation(train), spec, generator)
         curves.train_loss[epoch], curves.train_accuracy[epoch] = loss, accuracy
         p_failed = [predict_failed(network, images.pixels, indices) for indices in held_out]
+        if not all(np.isfinite(p).all() for p in p_failed):
+            raise FitError(
+                f"diverged: the network answers what is no number after epoch {epoch + 1} at {spec.hyperparameters}"
+            )
         for i, indices in enumerate(held_out):
             labels = images.labels[indices]
             curves.held_out_loss[i, epoch] = cross_entropy(p_failed[i], labels)
             curves.held_out_accuracy[i, epoch] = np.mean((p_failed[i] > 0.5) == labels)
-        kept = kept or list(p_failed)
         for i in (0, 1):
             if _takes(spec.training.checkpoint, curves.held_out_accuracy[1 - i], epoch):
                 epochs[i], kept[i] = epoch, p_failed[i]

@@ -18,12 +18,17 @@ def model_card(
         train: Sets that it trained on.
         commit: Of the code.
     """
-    choice = study.trials[estimates.trial].hyperparameters
+    choice = study.row(estimates.trial).hyperparameters
     phantom = study.ran_on == "phantom"
     source = (
         "**phantoms: synthetic specimens whose damage is simulated. It says nothing about real bone.**"
         if phantom
         else "scans of real specimens."
+    )
+    unseen = (
+        "a specimen that neither training nor the choice of\n  the hyperparameters has seen"
+        if study.split == "specimen"
+        else "other planes of the same specimens:\n  in the mixed split a specimen under test was trained on"
     )
     matched = recipe.reference if recipe.match else "none"
     return f"""# bonehpo-{study.bone}
@@ -36,7 +41,7 @@ Tells failed from pristine slices of {study.bone}. It was made from {source}
 | learning rate | {choice.learning_rate:g} |
 | kernel | {choice.kernel} |
 | batch | {choice.batch} |
-| parameters | {study.trials[estimates.trial].n_parameters:,} |
+| parameters | {study.row(estimates.trial).n_parameters:,} |
 | study | {study.name}, trial {estimates.trial} of {len(study.trials)}, {study.split} split, {study.protocol} protocol |
 | store | {study.store_id} |
 | code | {commit} |
@@ -47,8 +52,8 @@ Tells failed from pristine slices of {study.bone}. It was made from {source}
 
 ## Accuracy
 
-- **Nested accuracy {estimates.nested_accuracy:.3f}**: what to expect on a specimen that neither training nor the choice of
-  the hyperparameters has seen; at least {estimates.nested_lower:.3f} (one-sided 95 %, {len(estimates.nested_by_set)} sets).
+- **Nested accuracy {estimates.nested_accuracy:.3f}**: what to expect on {unseen}; at least {estimates.nested_lower:.3f}
+  (one-sided 95 %, approximate, {len(estimates.nested_by_set)} sets).
 - Paper accuracy {estimates.paper_accuracy:.3f} ± {estimates.sd:.3f}: mean ± sd over the {estimates.n_folds} folds of the
   chosen trial. The search maximised it, so it flatters: it is {estimates.gap:+.3f} from the nested accuracy.
 

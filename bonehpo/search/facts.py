@@ -25,7 +25,7 @@ from bonehpo.learning.fits import load_fit
 from bonehpo.search.objective import SearchPlan, fold_facts
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
 from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
-from bonehpo.search.storage import REASON, STUDY_ID, RecordedTrial
+from bonehpo.search.storage import REASON, STUDY_ID, finished_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def optimum_facts(
         number=optimum.trial,
         hyperparameters=choice,
         rule=optimum.rule,
-        n_trials=optimum.n_trials,
+        n_trials=len(optimum.trials),
         paper_accuracy=estimate.mean,
         sd=estimate.sd,
         nested_accuracy=nested.mean,
@@ -136,7 +136,6 @@ def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
         n_lost += len(optimum.keys) - len(refit) // 2
         choice = hyperparameters(study.get_trials(deepcopy=False)[optimum.trial].params)
         recorder.optimum(optimum_facts(optimum, choice, folds_of_optimum(study, optimum), refit), refit)
-    recorder.interrupted()
     return n_lost
 
 
@@ -147,7 +146,7 @@ def replay_trial(plan: SearchPlan, trial: FrozenTrial, recorder: Recorder) -> in
         Number of its fits whose result file is gone.
     """
     recorder.trial_started(trial_facts(trial, hyperparameters(trial.params), plan.side))
-    pairs = RecordedTrial.of(trial).pairs.values()
+    pairs = finished_pairs(trial).values()
     folds = read_folds(plan, [pair.key for pair in pairs])
     for fold in folds:
         recorder.fold(trial.number, fold)
@@ -157,10 +156,9 @@ def replay_trial(plan: SearchPlan, trial: FrozenTrial, recorder: Recorder) -> in
 
 
 def folds_of_optimum(study: optuna.Study, optimum: Optimum) -> pd.DataFrame:
-    """The folds that there were when the optimum was chosen: those of the first `n_trials` complete trials."""
+    """The folds that it was chosen from."""
     folds = folds_table(study)
-    numbers = sorted(folds["trial"].unique())[: optimum.n_trials]
-    return folds[folds["trial"].isin(numbers)]
+    return folds[folds["trial"].isin(optimum.trials)]
 
 
 def read_folds(plan: SearchPlan, keys: Sequence[str]) -> list[FoldFacts]:

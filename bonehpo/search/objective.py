@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bonehpo.config import StudyConfig, StudyFolder
+from bonehpo.config import StudyConfig, StudyFolder, plain
 from bonehpo.data.folds import Sets, holdout_pairs
 from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
-from bonehpo.learning.fits import FitResult, FitSpec, FitTask, pair_seed
+from bonehpo.learning.fits import CODE_VERSION, FitResult, FitSpec, FitTask, pair_seed
 from bonehpo.search.recorder import FoldFacts
 
 
@@ -46,16 +46,31 @@ class SearchPlan:
         """The holdout pairs, in the order in which they are fitted."""
         return holdout_pairs(list(self.sets))
 
-    def task(
-        self, choice: Hyperparameters, pair: HoldoutPair, *, repeat: int = 0, network: Path | None = None
-    ) -> FitTask:
+    @property
+    def identity(self) -> dict[str, str]:
+        """What must stay as it is while a study lasts: the store, the code, and all that changes a score or a proposal."""
+        config = plain(self.config)
+        settings = {
+            f"{table}.{key}": json.dumps(value)
+            for table in ("split", "space", "baseline", "training")
+            for key, value in config[table].items()
+        }
+        search = self.config.search
+        return {
+            "store": self.store_id,
+            "code version": str(CODE_VERSION),
+            **settings,
+            "search.sampler": search.sampler,
+            "search.seed": str(search.seed),
+        }
+
+    def task(self, choice: Hyperparameters, pair: HoldoutPair, *, repeat: int = 0) -> FitTask:
         """The fit of one holdout pair.
 
         Args:
             choice: Hyperparameters of the network.
             pair: Sets to hold out.
-            repeat: 0 in the search, 1 and up for fresh seeds.
-            network: Where to keep the network; None to drop it.
+            repeat: 0 in the search; 1 and up for fresh seeds, and then the network is kept.
         """
         spec = FitSpec(
             store_id=self.store_id,
@@ -70,8 +85,12 @@ class SearchPlan:
             spec=spec,
             store=self.folder.store.absolute(),
             fits=self.folder.fits.absolute(),
-            network=network.absolute() if network else None,
+            network=self.network(spec.key).absolute() if repeat else None,
         )
+
+    def network(self, key: str) -> Path:
+        """Where the kept network of the fit with this address lies."""
+        return self.folder.optimum / f"{key}.keras"
 
 
 @dataclass(frozen=True, kw_only=True)

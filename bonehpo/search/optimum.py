@@ -3,14 +3,13 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 import pandas as pd
 from optuna.trial import TrialState
 
-from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
-from bonehpo.search.storage import OPTIMUM, RecordedTrial
+from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.search.storage import OPTIMUM, finished_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,21 +19,16 @@ class Optimum:
     Attributes:
         trial: Its number.
         rule: How it was chosen.
-        n_trials: Complete trials it was chosen from.
+        trials: Numbers of the complete trials that it was chosen from.
         keys: Content address of the fresh fit of each holdout pair, by label.
         chosen: When, ISO 8601.
     """
 
     trial: int
     rule: str
-    n_trials: int
+    trials: tuple[int, ...]
     keys: dict[str, str]
     chosen: str
-
-
-def network_path(folder: Path, pair: HoldoutPair) -> Path:
-    """Where the kept network of one holdout pair lies."""
-    return folder / f"{pair.first}+{pair.second}.keras"
 
 
 def hyperparameters(params: dict[str, float]) -> Hyperparameters:
@@ -52,7 +46,7 @@ def folds_table(study: optuna.Study) -> pd.DataFrame:
     rows = [
         {"trial": trial.number, **dataclasses.asdict(fold)}
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        for pair in RecordedTrial.of(trial).pairs.values()
+        for pair in finished_pairs(trial).values()
         for fold in pair.folds
     ]
     return pd.DataFrame(rows, columns=["trial", *(f.name for f in dataclasses.fields(FoldScores))])
@@ -61,4 +55,7 @@ def folds_table(study: optuna.Study) -> pd.DataFrame:
 def read_optimum(study: optuna.Study) -> Optimum | None:
     """The optimum that the study holds, or None before it has one."""
     text = study.user_attrs.get(OPTIMUM)
-    return Optimum(**json.loads(text)) if text else None
+    if not text:
+        return None
+    data = json.loads(text)
+    return Optimum(**{**data, "trials": tuple(data["trials"])})

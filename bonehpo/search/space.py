@@ -57,7 +57,8 @@ def make_sampler(config: StudyConfig, n_trials_before: int) -> optuna.samplers.B
 
     Args:
         config: The study.
-        n_trials_before: Trials that the study holds already: a search that goes on must not propose its first trials again.
+        n_trials_before: Trials that the study holds already. Each trial has a seed of its own, so that neither a search
+            that goes on nor a second driver proposes what was proposed before.
     """
     seed = config.search.seed + n_trials_before
     if config.search.sampler == "tpe":
@@ -66,7 +67,7 @@ def make_sampler(config: StudyConfig, n_trials_before: int) -> optuna.samplers.B
 
 
 def candidates(config: StudyConfig, n_trials: int) -> tuple[Hyperparameters, ...]:
-    """The choices that are fixed before any score. The first is always the baseline, where the space holds it.
+    """The choices that are fixed before any score. The first is the baseline.
 
     Args:
         config: The study.
@@ -76,20 +77,13 @@ def candidates(config: StudyConfig, n_trials: int) -> tuple[Hyperparameters, ...
         For "tpe" and "random" the baseline alone; for "quasi-random" `n_trials` points of a scrambled Sobol sequence; for
         "grid" the whole grid and for "sweep" the paper's one-at-a-time variation, however many they are.
     """
-    first = [config.baseline] if _holds(config.space, config.baseline) else []
     proposals: dict[SamplerName, Callable[[], list[Hyperparameters]]] = {
         "quasi-random": lambda: _sobol(config, n_trials),
         "grid": lambda: _grid(config),
         "sweep": lambda: _sweep(config),
     }
     further = proposals[config.search.sampler]() if config.search.sampler in proposals else []
-    return tuple(dict.fromkeys(first + further))
-
-
-def _holds(space: Space, choice: Hyperparameters) -> bool:
-    rate = space.learning_rate
-    known = rate.low <= choice.learning_rate <= rate.high if isinstance(rate, Range) else choice.learning_rate in rate
-    return known and choice.layers in space.layers and choice.kernel in space.kernel and choice.batch in space.batch
+    return tuple(dict.fromkeys([config.baseline, *further]))
 
 
 def _rates(config: StudyConfig) -> tuple[float, ...]:
@@ -116,7 +110,7 @@ def _sweep(config: StudyConfig) -> list[Hyperparameters]:
         "kernel": config.space.kernel,
     }
     start = {name: getattr(base, name) for name in values}
-    return [base] + [Hyperparameters(**{**start, name: value}) for name, list_ in values.items() for value in list_]
+    return [Hyperparameters(**{**start, name: value}) for name, list_ in values.items() for value in list_]
 
 
 def _sobol(config: StudyConfig, n: int) -> list[Hyperparameters]:

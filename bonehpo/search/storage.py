@@ -9,14 +9,14 @@ import json
 import logging
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -47,6 +47,8 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     """
     try:
         backend = make_url(url)
+        if not backend.database:
+            raise ArgumentError("it names no database")
     except ArgumentError as error:
         raise StudyError(
             f'"{url}" is no database URL: give --storage sqlite:///FILE or postgresql://USER@HOST/NAME'
@@ -57,9 +59,29 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(
             url, engine_kwargs={"pool_pre_ping": True, "connect_args": {"connect_timeout": 2}}
         )
-    except (SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
+    except (SQLAlchemyError, StorageInternalError, ImportError, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise StudyError(f"Optuna's storage {backend.render_as_string()} cannot be opened: {reason}") from error
+        raise StudyError(
+            f"Optuna's storage {backend.render_as_string()} cannot be opened: {reason}: "
+            "check the address, and that the server runs"
+        ) from error
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn what a full disk, a lock or a lost server makes of a storage into one clear line.
+
+    Raises:
+        StudyError: The storage failed inside the block.
+    """
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        raise StudyError(
+            f"Optuna's storage failed ({cause}): see to its disk or server and run the same command again; "
+            "nothing finished is lost"
+        ) from error
 
 
 def _open_sqlite(url: str, path: Path) -> optuna.storages.RDBStorage:
@@ -75,16 +97,13 @@ def _open_sqlite(url: str, path: Path) -> optuna.storages.RDBStorage:
         ) from error
 
 
-def open_study(
-    storage: optuna.storages.RDBStorage, name: str, identity: Mapping[str, str], sampler: optuna.samplers.BaseSampler
-) -> optuna.Study:
-    """Open a study, creating it where it is new.
+def open_study(storage: optuna.storages.RDBStorage, name: str, identity: Mapping[str, str]) -> optuna.Study:
+    """Open a study, creating it where it is new. Two drivers that do so at once need a lock.
 
     Args:
         storage: Where it is kept.
         name: Of the study.
         identity: What must not change while a study lasts, as text by name.
-        sampler: Who proposes trials.
 
     Raises:
         StudyError: The study was begun with another identity.
@@ -94,51 +113,48 @@ def open_study(
         study_name=name,
         direction="maximize",
         load_if_exists=True,
-        sampler=sampler,
         pruner=optuna.pruners.NopPruner(),
     )
     if IDENTITY not in study.user_attrs:
         study.set_user_attr(STUDY_ID, uuid.uuid4().hex)
         study.set_user_attr(IDENTITY, json.dumps(identity, sort_keys=True))
-        return study
+    _check_identity(study, identity)
+    return study
+
+
+def load_study(url: str, name: str, identity: Mapping[str, str]) -> optuna.Study:
+    """A study that has begun.
+
+    Raises:
+        StudyError: It has not, it was begun with another identity, or its storage cannot be opened.
+    """
+    try:
+        study = optuna.load_study(storage=open_storage(url), study_name=name)
+    except KeyError:
+        study = None
+    if study is None or IDENTITY not in study.user_attrs:
+        raise StudyError(f"study {name} has no trials yet: run `bonehpo search --bone {name} --trials 50` first")
+    _check_identity(study, identity)
+    return study
+
+
+def _check_identity(study: optuna.Study, identity: Mapping[str, str]) -> None:
     began = json.loads(study.user_attrs[IDENTITY])
     for key, value in identity.items():
         if began.get(key) != value:
             raise StudyError(
-                f"study {name} was begun with {key} = {began.get(key)}, now it is {value}: "
-                "restore it, or search in a new study folder"
+                f"study {study.study_name} was begun with {key} = {began.get(key)}, now it is {value}: "
+                "go back to that, or search in a study folder of another name"
             )
-    return study
 
 
-def load_study(url: str, name: str) -> optuna.Study:
-    """A study that exists.
-
-    Raises:
-        StudyError: It does not, or its storage cannot be opened.
-    """
-    try:
-        return optuna.load_study(storage=open_storage(url), study_name=name)
-    except KeyError as error:
-        raise StudyError(f"study {name} has no trials yet: run `bonehpo search --bone {name} --trials 50`") from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedTrial:
-    """A trial as the storage holds it, with its finished pairs by label."""
-
-    trial: FrozenTrial
-    pairs: Mapping[str, FinishedPair]
-
-    @classmethod
-    def of(cls, trial: FrozenTrial) -> "RecordedTrial":
-        """Read the pairs of a trial."""
-        pairs = {
-            key.removeprefix(PAIR_PREFIX): FinishedPair.from_json(text)
-            for key, text in trial.user_attrs.items()
-            if key.startswith(PAIR_PREFIX)
-        }
-        return cls(trial=trial, pairs=pairs)
+def finished_pairs(trial: FrozenTrial) -> dict[str, FinishedPair]:
+    """What a trial has finished, by the label of the pair."""
+    return {
+        key.removeprefix(PAIR_PREFIX): FinishedPair.from_json(text)
+        for key, text in trial.user_attrs.items()
+        if key.startswith(PAIR_PREFIX)
+    }
 
 
 def record_pair(trial: optuna.Trial, pair: HoldoutPair, finished: FinishedPair) -> None:
@@ -169,13 +185,25 @@ class Driver:
         Path(self._lock.lock_file).unlink(missing_ok=True)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep every other driver from choosing a trial."""
-        with FileLock(self._folder / "choosing.lock"):
+    def alone(self, at: str = "choosing", timeout_s: float = -1) -> Iterator[None]:
+        """Keep every other driver from doing the same: choosing a trial, or fitting the optimum.
+
+        Raises:
+            Timeout: Another driver is at it, for longer than `timeout_s`.
+        """
+        with FileLock(self._folder / f"{at}.lock", timeout=timeout_s):
             yield
 
-    def next_trial(self, study: optuna.Study, n_trials: int) -> optuna.Trial | None:
-        """An orphan to go on with, else a new trial, else None when the study has its `n_trials`."""
+    def next_trial(
+        self, study: optuna.Study, n_trials: int, sampler: Callable[[int], optuna.samplers.BaseSampler]
+    ) -> optuna.Trial | None:
+        """An orphan to go on with, else a new trial, else None when the study has its `n_trials`.
+
+        Args:
+            study: The study.
+            n_trials: Trials that it shall have in all.
+            sampler: Who proposes a trial, given the number of trials that there are.
+        """
         with self.alone():
             trials = study.get_trials(deepcopy=False)
             for frozen in trials:
@@ -186,9 +214,15 @@ class Driver:
                     return trial
             if sum(frozen.state != TrialState.WAITING for frozen in trials) >= n_trials:
                 return None
+            study.sampler = sampler(len(trials))
             trial = study.ask()
             trial.set_user_attr(DRIVER, self.id)
             return trial
+
+    def others_at_work(self, study: optuna.Study) -> int:
+        """Number of trials that other living drivers are at."""
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return sum(not self._is_orphan(trial) for trial in running)
 
     def _is_orphan(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get(DRIVER)

@@ -11,59 +11,38 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
-from typing import NamedTuple
 
 import optuna
-import pandas as pd
+from filelock import Timeout
 from optuna.trial import TrialState
 
 from bonehpo.analysis.estimates import choose_optimum
-from bonehpo.config import plain
 from bonehpo.domain import Hyperparameters
 from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.learning.fits import CODE_VERSION, FitResult, FitTask, find_fit, run_fit
+from bonehpo.learning.fits import FitResult, FitTask, find_fit, run_fit
 from bonehpo.search.facts import optimum_facts, replay_trial, study_facts, trial_summary
 from bonehpo.search.interrupts import HeldInterrupts
 from bonehpo.search.objective import FinishedPair, SearchPlan, fold_facts, objective
-from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, network_path, read_optimum
-from bonehpo.search.recorder import FoldFacts, Recorder
+from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
+from bonehpo.search.progress import SearchOutcome, SearchProgress
+from bonehpo.search.recorder import Recorder
 from bonehpo.search.space import candidates, check_space, make_sampler, suggest
-from bonehpo.search.storage import OPTIMUM, REASON, Driver, RecordedTrial, open_storage, open_study, record_pair
+from bonehpo.search.storage import (
+    OPTIMUM,
+    REASON,
+    Driver,
+    finished_pairs,
+    open_storage,
+    open_study,
+    record_pair,
+    storage_errors,
+)
 
 logger = logging.getLogger(__name__)
 
-
-class SearchProgress(NamedTuple):
-    """Where a search is.
-
-    Attributes:
-        trial: Number of the trial at work, from 0; None while the optimum is fitted again.
-        n_trials: Trials that the study shall have.
-        fit: Fits of it that are finished.
-        n_fits: Fits that it takes.
-        best: Highest mean accuracy of a complete trial so far; NaN before the first.
-        seconds_left: Estimate from the fits trained so far; NaN before the first.
-        choice: Its hyperparameters.
-    """
-
-    trial: int | None
-    n_trials: int
-    fit: int
-    n_fits: int
-    best: float
-    seconds_left: float
-    choice: Hyperparameters
-
-
-class SearchOutcome(NamedTuple):
-    """How a call of `run_search` ended: finished trials of how many wanted, and whether the optimum is fitted again."""
-
-    n_complete: int
-    n_failed: int
-    n_trials: int
-    has_optimum: bool
+REFIT_ATTEMPTS = 3
 
 
 def run_search(
@@ -92,46 +71,28 @@ def run_search(
     """
     check_space(plan.config, plan.side)
     storage = open_storage(plan.storage)
-    before = _count_trials(storage, plan.folder.name)
-    study = open_study(storage, plan.folder.name, _identity(plan), make_sampler(plan.config, before))
-    with HeldInterrupts() as interrupts, Driver(plan.folder) as driver:
+    with HeldInterrupts() as interrupts, storage_errors(), Driver(plan.folder) as driver:
         with driver.alone():
+            study = open_study(storage, plan.folder.name, plan.identity)
             n_trials = _enqueue(study, plan, n_trials)
-        search = _Search(plan, study, engine, recorder, interrupts, n_trials, timeout_s, progress)
+        search = _Search(plan, study, driver, engine, recorder, interrupts, n_trials, timeout_s, progress)
         recorder.study(study_facts(plan, study))
         try:
             for trial in study.get_trials(deepcopy=False):
-                if trial.state.is_finished():  # killed between storage and record, or MLflow was out
+                if trial.state.is_finished() and trial.params:  # killed between storage and record, or MLflow was out
                     replay_trial(plan, trial, recorder)
-            complete = search.run(driver)
+            has_optimum = search.run()
         except BaseException:
             recorder.interrupted()
             raise
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    return SearchOutcome(states.count(TrialState.COMPLETE), states.count(TrialState.FAIL), n_trials, complete)
-
-
-def _count_trials(storage: optuna.storages.RDBStorage, name: str) -> int:
-    counts = [s.n_trials for s in optuna.get_all_study_summaries(storage) if s.study_name == name]
-    return counts[0] if counts else 0
-
-
-def _identity(plan: SearchPlan) -> dict[str, str]:
-    """What must stay as it is while a study lasts: the store, and all that changes a score or a proposal."""
-    config = plain(plan.config)
-    settings = {
-        f"{table}.{key}": json.dumps(value)
-        for table in ("split", "space", "baseline", "training")
-        for key, value in config[table].items()
-    }
-    search = plan.config.search
-    return {
-        "store": plan.store_id,
-        "code": str(CODE_VERSION),
-        **settings,
-        "search.sampler": search.sampler,
-        "search.seed": str(search.seed),
-    }
+        states = [trial.state for trial in study.get_trials(deepcopy=False)]
+        return SearchOutcome(
+            n_complete=states.count(TrialState.COMPLETE),
+            n_failed=states.count(TrialState.FAIL),
+            n_elsewhere=driver.others_at_work(study),
+            n_trials=n_trials,
+            has_optimum=has_optimum,
+        )
 
 
 def _enqueue(study: optuna.Study, plan: SearchPlan, n_trials: int) -> int:
@@ -152,6 +113,7 @@ class _Search:
         self,
         plan: SearchPlan,
         study: optuna.Study,
+        driver: Driver,
         engine: Engine,
         recorder: Recorder,
         interrupts: HeldInterrupts,
@@ -159,28 +121,35 @@ class _Search:
         timeout_s: float | None,
         progress: Callable[[SearchProgress], None],
     ) -> None:
-        self.plan, self.study, self.engine, self.recorder = plan, study, engine, recorder
+        self.plan, self.study, self.driver, self.engine, self.recorder = plan, study, driver, engine, recorder
         self.interrupts, self.n_trials, self.tell = interrupts, n_trials, progress
         self.started = time.monotonic()
         self.deadline = None if timeout_s is None else self.started + timeout_s
         self.n_trained = 0
 
-    def run(self, driver: Driver) -> bool:
-        """Trials until there are enough, then the optimum. True when it is fitted; False when time ran out before."""
+    def run(self) -> bool:
+        """Trials until there are enough, then the optimum. False when time ran out, or others are still at work."""
         try:
-            while (trial := driver.next_trial(self.study, self.n_trials)) is not None:
+            while (trial := self.next_trial()) is not None:
                 self.run_trial(trial)
-            return self.fit_optimum()
+            with self.driver.alone("optimum", timeout_s=0):
+                return not self.driver.others_at_work(self.study) and self.fit_optimum()
         except DeadlinePassed:
             self.recorder.interrupted()
             return False
+        except Timeout:  # another driver is fitting it
+            return False
+
+    def next_trial(self) -> optuna.Trial | None:
+        """See `Driver.next_trial`."""
+        return self.driver.next_trial(self.study, self.n_trials, lambda n: make_sampler(self.plan.config, n))
 
     def run_trial(self, trial: optuna.Trial) -> None:
         """Fit the missing pairs of a trial, and tell Optuna its value or why it has none."""
         choice = suggest(trial, self.plan.config.space)
         number = trial.number
         frozen = self.study.get_trials(deepcopy=False)[number]
-        done = dict(RecordedTrial.of(frozen).pairs)
+        done = finished_pairs(frozen)
         replay_trial(self.plan, frozen, self.recorder)
         tasks = [self.plan.task(choice, pair) for pair in self.plan.pairs if pair.label not in done]
         self._report(number, choice, len(done))
@@ -194,9 +163,9 @@ class _Search:
 
         try:
             self._fit(tasks, keep)
+        except DeadlinePassed:
+            raise
         except (FitError, EngineError) as error:
-            if isinstance(error, DeadlinePassed):
-                raise
             trial.set_user_attr(REASON, str(error))
             frozen = self.study.tell(trial, state=TrialState.FAIL)
         else:
@@ -215,7 +184,7 @@ class _Search:
                 missing.append(task)
         with closing(self.engine.run(run_fit, missing, self.deadline)) as outcomes:
             while (outcome := self._next(outcomes)) is not None:
-                result = _result(outcome.error) if outcome.error is not None else outcome.result()
+                result = outcome.result()
                 self.n_trained += 1
                 keep(outcome.task, result)
 
@@ -224,52 +193,59 @@ class _Search:
             return next(outcomes, None)
 
     def fit_optimum(self) -> bool:
-        """Choose the optimum and fit it again with fresh seeds, keeping its networks."""
+        """Choose the optimum and fit it again with fresh seeds, keeping its networks. False when no trial is complete."""
         folds = folds_table(self.study)
         if folds.empty:
             return False
-        rule, side = self.plan.config.search.optimum, self.plan.side
-        trials = {t.number: t for t in self.study.get_trials(deepcopy=False)}
-        choices = {int(n): hyperparameters(trials[int(n)].params) for n in folds["trial"].unique()}
-        number = choose_optimum(
-            folds, rule, {n: count_parameters(c.layers, c.kernel, side) for n, c in choices.items()}
-        )
-        results: dict[str, FitResult] = {}
-
-        def keep(task: FitTask, result: FitResult) -> None:
-            results[task.spec.pair.label] = result
-            self._report(None, choices[number], len(results))
-
-        self._report(None, choices[number], 0)
-        networks = self.plan.folder.optimum / str(number)
-        self._fit(
-            [self.plan.task(choices[number], p, repeat=1, network=network_path(networks, p)) for p in self.plan.pairs],
-            keep,
-        )
+        rule = self.plan.config.search.optimum
+        trials = {t.number: t for t in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
+        choices = {number: hyperparameters(trial.params) for number, trial in trials.items()}
+        sizes = {n: count_parameters(c.layers, c.kernel, self.plan.side) for n, c in choices.items()}
+        number = choose_optimum(folds, rule, sizes)
+        results = self._refit(number, choices[number])
         optimum = Optimum(
             trial=number,
             rule=rule,
-            n_trials=len(choices),
+            trials=tuple(sorted(choices)),
             keys={label: result.key for label, result in results.items()},
             chosen=datetime.now().astimezone().isoformat(timespec="seconds"),
         )
-        self._record_optimum(optimum, choices[number], folds, results)
-        return True
-
-    def _record_optimum(
-        self, optimum: Optimum, choice: Hyperparameters, folds: pd.DataFrame, results: dict[str, FitResult]
-    ) -> None:
         known = read_optimum(self.study)
         if known is not None and dataclasses.replace(known, chosen=optimum.chosen) == optimum:
             optimum = known
         else:
             self.study.set_user_attr(OPTIMUM, json.dumps(dataclasses.asdict(optimum)))
-        refit: list[FoldFacts] = [f for pair in self.plan.pairs for f in fold_facts(results[pair.label])]
-        self.recorder.optimum(optimum_facts(optimum, choice, folds, refit), refit)
+        refit = [fold for pair in self.plan.pairs for fold in fold_facts(results[pair.label])]
+        self.recorder.optimum(optimum_facts(optimum, choices[number], folds, refit), refit)
+        for path in self.plan.folder.optimum.glob("*.keras"):  # of former optima
+            if path.stem not in optimum.keys.values():
+                path.unlink()
+        return True
+
+    def _refit(self, number: int, choice: Hyperparameters) -> dict[str, FitResult]:
+        """Fit a trial with fresh seeds; with others if one diverges. Results by the label of the pair."""
+        for repeat in range(1, REFIT_ATTEMPTS + 1):
+            results: dict[str, FitResult] = {}
+
+            def keep(task: FitTask, result: FitResult, results: dict[str, FitResult] = results) -> None:
+                results[task.spec.pair.label] = result
+                self._report(None, choice, len(results))
+
+            self._report(None, choice, 0)
+            try:
+                self._fit([self.plan.task(choice, pair, repeat=repeat) for pair in self.plan.pairs], keep)
+            except FitError as error:
+                logger.warning("The optimum, trial %d, was not fitted with fresh seeds %d: %s", number, repeat, error)
+            else:
+                return results
+        raise StudyError(
+            f"the optimum, trial {number}, diverges with {REFIT_ATTEMPTS} sets of fresh seeds: its accuracy was luck; "
+            "search more trials"
+        )
 
     def _report(self, trial: int | None, choice: Hyperparameters, fit: int) -> None:
         n_fits = len(self.plan.pairs)
-        complete = [t for t in self.study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         later = 0 if trial is None else max(self.n_trials - trial - 1, 0) + 1  # the optimum's own fits are the last
         fits_left = later * n_fits + n_fits - fit
         elapsed = time.monotonic() - self.started
@@ -284,12 +260,3 @@ class _Search:
                 choice=choice,
             )
         )
-
-
-def _result(error: BaseException) -> FitResult:
-    if isinstance(error, OSError):
-        raise StudyError(
-            f"a result could not be written: {error.strerror or error}: free space in the study folder and run the same "
-            "command again; nothing finished is lost"
-        ) from error
-    raise error

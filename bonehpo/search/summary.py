@@ -15,7 +15,7 @@ from bonehpo.learning.architecture import count_parameters
 from bonehpo.search.facts import read_folds
 from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import folds_table, hyperparameters, read_optimum
-from bonehpo.search.storage import REASON, RecordedTrial, load_study
+from bonehpo.search.storage import REASON, finished_pairs, load_study
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -91,6 +91,10 @@ class StudySummary:
     estimates: Estimates | None
     optimum: RefitOptimum | None
 
+    def row(self, trial: int) -> TrialRow:
+        """The trial with this number."""
+        return next(row for row in self.trials if row.trial == trial)
+
 
 def summarise(plan: SearchPlan) -> StudySummary:
     """Read a study from Optuna's storage.
@@ -98,7 +102,7 @@ def summarise(plan: SearchPlan) -> StudySummary:
     Raises:
         StudyError: It has not begun.
     """
-    study = load_study(plan.storage, plan.folder.name)
+    study = load_study(plan.storage, plan.folder.name, plan.identity)
     folds = folds_table(study)
     rows = tuple(_row(t, folds, plan.side) for t in study.get_trials(deepcopy=False) if t.state in STATES and t.params)
     return StudySummary(
@@ -121,7 +125,7 @@ def _row(trial: optuna.trial.FrozenTrial, folds: pd.DataFrame, side: int) -> Tri
         trial=trial.number,
         hyperparameters=choice,
         n_parameters=count_parameters(choice.layers, choice.kernel, side),
-        n_folds=2 * len(RecordedTrial.of(trial).pairs),
+        n_folds=2 * len(finished_pairs(trial)),
         mean=found[0].mean if found else None,
         sd=found[0].sd if found and math.isfinite(found[0].sd) else None,
         by_set=found[0].by_set if found else {},

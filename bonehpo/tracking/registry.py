@@ -72,6 +72,7 @@ class Champion:
         version: Its version.
         card: Its model card in Markdown.
         recipe_json: How a scan is prepared for it.
+        ran_on: "phantom" or "scans".
         side: Side of its slices in pixels.
     """
 
@@ -79,6 +80,7 @@ class Champion:
     version: int
     card: str
     recipe_json: str
+    ran_on: str
     side: int
     _model: Any
 
@@ -129,7 +131,7 @@ def load_champion(tracking: Tracking, name: str) -> Champion:
     except MlflowException as error:
         bone = name.removeprefix("bonehpo-")
         raise TrackingError(
-            f"{tracking.uri} holds no {name}@{CHAMPION}: run `bonehpo promote --bone {bone}` first"
+            f"{tracking.uri} holds no {name}@{CHAMPION}: run `bonehpo promote` for the study of {bone} first"
         ) from error
     try:
         with _as_default(tracking):
@@ -143,7 +145,15 @@ def load_champion(tracking: Tracking, name: str) -> Champion:
             "restore them, or promote again"
         ) from error
     side = model.metadata.get_input_schema().inputs[0].shape[1]
-    return Champion(name=name, version=int(found.version), card=card, recipe_json=recipe_json, side=side, _model=model)
+    return Champion(
+        name=name,
+        version=int(found.version),
+        card=card,
+        recipe_json=recipe_json,
+        ran_on=found.tags.get("bonehpo.ran_on", "unknown"),
+        side=side,
+        _model=model,
+    )
 
 
 def _register(tracking: Tracking, new: NewModel, folder: Path) -> ModelVersion:
