@@ -96,7 +96,7 @@ def test_a_version_says_what_it_is(promoted, new):
 
 def test_without_a_champion_the_command_that_makes_one_is_named(tmp_path):
     tracking = open_tracking(new_project(tmp_path / "project"))
-    with pytest.raises(TrackingError, match=r"run `bonehpo promote --bone CB` first"):
+    with pytest.raises(TrackingError, match=r"run `bonehpo promote` for the study of CB first"):
         load_champion(tracking, "bonehpo-CB")
 
 

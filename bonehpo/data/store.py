@@ -74,9 +74,11 @@ class SliceStore:
             StoreDamaged: A file is missing or cut, or metadata differ from the manifest.
         """
         if not (path / MANIFEST).is_file():
+            study = path.parent.name
+            phantom = study if study in ("CB", "TB") else "TB"
             raise StoreMissing(
-                f"{path}: no slice store; make one with `bonehpo prepare SCANS.csv --bone {path.parent.name}`, "
-                f"after `bonehpo phantom --bone TB --out DIR` if there are no scans"
+                f"{path}: no slice store; make one with `bonehpo prepare SCANS.csv --bone {study}`, "
+                f"after `bonehpo phantom --bone {phantom} --out DIR` if there are no scans"
             )
         manifest, store_id = read_manifest(path)
         store = cls(path=path, id=store_id, manifest=manifest)
