@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from tiny_study import TOML, make_study, plan_of
 
 from bonehpo.cli.plan import make_plan
-from bonehpo.config import Search
+from bonehpo.config import Search, StudyFolder
 from bonehpo.data.images import load_images
 from bonehpo.engine import open_engine
 from bonehpo.errors import FoldError, NetworkError, StoreError, StudyError
@@ -360,6 +360,20 @@ def test_a_search_that_is_stopped_by_a_signal_goes_on_where_it_was(tmp_path, how
     assert len(list(tmp_path.glob("studies/TB/fits/*.npz"))) == 9
     assert set(statuses(tmp_path)) == {"FINISHED"}
     assert len(statuses(tmp_path)) == 1 + 2 * (1 + 6) + (1 + 6)  # study, trials with folds, optimum with folds
+
+
+def test_two_searches_at_once_share_the_trials_and_the_last_fits_the_optimum(tmp_path):
+    make_study(tmp_path)
+    both = [start(tmp_path), start(tmp_path)]
+    told = [process.communicate(timeout=150)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    plan = make_plan(StudyFolder(tmp_path / "studies" / "TB"))
+    study = study_of(plan)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+    assert len(study.trials[0].user_attrs) == len(study.trials[1].user_attrs) == 1 + 3  # driver and pairs
+    assert read_optimum(study).trials == (0, 1)
+    assert len(fit_times(plan)) == 9
+    assert set(statuses(tmp_path)) == {"FINISHED"}
 
 
 def test_what_a_pair_stores_is_read_back():
