@@ -11,6 +11,8 @@ from data_makers import write_table
 from tiny_study import SPECIMENS, TOML, make_study, write_striped
 
 from bonehpo.cli import main
+from bonehpo.errors import PhantomError
+from bonehpo.report.phantom_plate import phantom_plate
 
 PROJECT = Path(__file__).parents[1]
 LONG_ENOUGH = TOML.replace("epochs = 3", "epochs = 12")
@@ -198,8 +200,8 @@ def test_an_unopenable_mlflow_database_is_told_and_stops_no_search(here):
     make_study(here, TOML.replace("epochs = 3", "epochs = 1"))
     (here / "mlruns").mkdir()
     (here / "mlruns" / "mlflow.db").write_text("no database, but a text that is long enough " * 9)
-    assert "mlflow.db" in refusal("sync", "--bone", "TB") or "has no trials" in refusal("sync", "--bone", "TB")
     assert "Optimum" in call("search", "--bone", "TB", "--trials", 1, "--workers", 0).output
+    assert "mlflow.db" in refusal("sync", "--bone", "TB")
 
 
 @pytest.mark.parametrize(
@@ -233,15 +235,17 @@ def test_a_step_that_cannot_be_done_leaves_no_store(here, words, complaint):
     assert not list(here.glob("studies/*/slices.zarr"))
 
 
-def test_one_specimen_is_prepared_but_not_searched(here):
+def test_one_specimen_alone_is_refused(here):
     csv = write_striped(here / "scans")
-    lines = csv.read_text().splitlines()
-    csv.write_text("\n".join(lines[:3]) + "\n")
-    answer = CliRunner().invoke(main, ["prepare", str(csv), "--bone", "TB", "--workers", "0"])
-    if answer.exit_code == 0:
-        assert "needs at least 3 sets" in refusal("search", "--bone", "TB", "--trials", 1)
-    else:
-        assert "specimen" in answer.output
+    csv.write_text("".join(csv.read_text().splitlines(keepends=True)[:3]))
+    assert "only one specimen (TB5)" in refusal("prepare", csv, "--bone", "TB", "--workers", 0)
+
+
+def test_two_specimens_are_prepared_but_too_few_to_search(here):
+    csv = write_striped(here / "scans")
+    csv.write_text("".join(csv.read_text().splitlines(keepends=True)[:5]))
+    call("prepare", csv, "--bone", "TB", "--workers", 0)
+    assert "needs at least 3 sets" in refusal("search", "--bone", "TB", "--trials", 1)
 
 
 def test_a_table_without_rows_is_refused(here):
@@ -254,7 +258,15 @@ def test_phantoms_are_made_prepared_and_named_as_such(here):
     call("phantom", "--bone", "TB", "--out", "p", "--side", 32, "--states", 2, "--specimens", "A,B,C", "--workers", 0)
     assert "Next: bonehpo search" in call("prepare", "p/scans.csv", "--bone", "TB", "--workers", 0).output
     assert "made from phantoms" in call("inspect", "--bone", "TB").output
-    assert "A,B" not in refusal("phantom", "--bone", "TB", "--out", "p", "--side", 32)
+    assert "p exists already" in refusal("phantom", "--bone", "TB", "--out", "p", "--side", 32)
+
+
+def test_the_plate_of_a_phantom_is_a_picture(here):
+    call("phantom", "--bone", "TB", "--out", "p", "--side", 32, "--states", 3, "--specimens", "A,B,C", "--workers", 0)
+    phantom_plate(here / "p", "B", here / "plate.png")
+    assert (here / "plate.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(PhantomError, match="has no specimen Z"):
+        phantom_plate(here / "p", "Z", here / "none.png")
 
 
 def test_doctor_finds_this_installation_usable(here):
