@@ -49,6 +49,11 @@ class StudyFolder(NamedTuple):
         return self.path / "optimum"
 
     @property
+    def results(self) -> Path:
+        """Comparisons and explanations, a folder each."""
+        return self.path / "results"
+
+    @property
     def drivers(self) -> Path:
         """Locks by which drivers of the study know of each other."""
         return self.path / "drivers"

@@ -1,0 +1,165 @@
+"""A result on disk: what a comparison or an explanation found, whole or not there at all.
+
+`docs/results.md` lists results, tables and columns. Figures are drawn from these files alone, and lie beside them.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bonehpo.config import StudyFolder
+from bonehpo.errors import StudyError
+
+logger = logging.getLogger(__name__)
+
+HEAD, ARRAYS = "result.json", "arrays.npz"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """What a comparison or an explanation found.
+
+    Attributes:
+        name: As in `docs/results.md`; unique within a study.
+        level: Which of the two it is.
+        inputs: Content address of everything that it was made from: the same inputs give the same result.
+        study: Name of the study.
+        bone: Bone type.
+        store_id: Of the slice store.
+        ran_on: Whether the store was made from phantoms or from scans.
+        parameters: What it was made with.
+        metrics: Its numbers, by name.
+        sentences: What it says in words; warnings begin with "Caution".
+        tables: By name.
+        arrays: Pictures, in the order of the rows of a table.
+        finished: When it was done.
+    """
+
+    name: str
+    level: Literal["comparison", "explanation"]
+    inputs: str
+    study: str
+    bone: str
+    store_id: str
+    ran_on: Literal["phantom", "scans"]
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
+    sentences: tuple[str, ...]
+    tables: Mapping[str, pd.DataFrame]
+    arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    finished: datetime
+
+
+_IN_HEAD = tuple(f.name for f in fields(Result) if f.name not in ("tables", "arrays"))
+
+
+def result_folder(folder: StudyFolder, name: str) -> Path:
+    """Where a result lies."""
+    return folder.results / name
+
+
+def save_result(result: Result, folder: StudyFolder) -> Path:
+    """Write a result in place of the last one of its name.
+
+    Returns:
+        Its folder, `studies/<study>/results/<name>`.
+
+    Raises:
+        StudyError: The folder cannot be written.
+    """
+    place = result_folder(folder, result.name)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{result.name}-") as made:
+            new = Path(made) / "new"
+            new.mkdir()
+            _write(result, new)
+            if place.exists():
+                place.rename(Path(made) / "old")
+            new.rename(place)
+    except OSError as error:
+        raise StudyError(f"{place} could not be written: {error.strerror}: make room there and run it again") from error
+    return place
+
+
+def load_result(folder: StudyFolder, name: str) -> Result | None:
+    """Read a result; None where there is none that can be read."""
+    place = result_folder(folder, name)
+    if not (place / HEAD).exists():
+        return None
+    try:
+        return _read(place)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("%s cannot be read (%s) and will be made again", place, error)
+        return None
+
+
+def is_made(folder: StudyFolder, name: str, inputs: str) -> bool:
+    """Whether the result is there, made from these inputs."""
+    found = load_result(folder, name)
+    return found is not None and found.inputs == inputs
+
+
+def content_address(*parts: object) -> str:
+    """A hash of plain values, dataclasses among them; for `Result.inputs`."""
+    text = json.dumps(parts, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} has no content address")
+
+
+_KINDS = {"b": "bool", "i": "int64", "u": "int64", "f": "float64"}
+
+
+def _write(result: Result, place: Path) -> None:
+    head = {name: getattr(result, name) for name in _IN_HEAD}
+    head["metrics"] = {key: float(v) if math.isfinite(v) else None for key, v in result.metrics.items()}
+    head["finished"] = result.finished.isoformat()
+    head["tables"] = {
+        name: {str(column): _KINDS.get(table[column].dtype.kind, "str") for column in table}
+        for name, table in result.tables.items()
+    }
+    for name, table in result.tables.items():
+        table.to_csv(place / f"{name}.csv", index=False)
+    if result.arrays:
+        np.savez_compressed(place / ARRAYS, allow_pickle=False, **result.arrays)
+    (place / HEAD).write_text(json.dumps(head, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _read(place: Path) -> Result:
+    head = json.loads((place / HEAD).read_text(encoding="utf-8"))
+    tables = {name: _read_table(place / f"{name}.csv", kinds) for name, kinds in head.pop("tables").items()}
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    if (place / ARRAYS).exists():
+        with np.load(place / ARRAYS, allow_pickle=False) as file:
+            arrays = dict(file)
+    head["metrics"] = {key: math.nan if value is None else value for key, value in head["metrics"].items()}
+    head["finished"] = datetime.fromisoformat(head["finished"])
+    head["sentences"] = tuple(head["sentences"])
+    return Result(**head, tables=tables, arrays=arrays)
+
+
+def _read_table(path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
+    """A table as it was written: names stay text, empty text stays empty, an empty number is NaN."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for column, kind in kinds.items():
+        if kind == "bool":
+            table[column] = table[column] == "True"
+        elif kind != "str":
+            table[column] = pd.to_numeric(table[column].replace("", "nan")).astype(kind)
+    return table
