@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 import tomlkit
 
-from bonehpo.domain import Hyperparameters
+from bonehpo.domain import Hyperparameters, Task
 from bonehpo.errors import ConfigError
 
 
@@ -132,9 +132,20 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """The whole of study.toml. `bone` names the registered model `bonehpo-<bone>`."""
+    """The whole of study.toml.
+
+    Attributes:
+        bone: Names the registered model `bonehpo-<bone>`.
+        task: "damage" tells failed from pristine slices; "strain" predicts the apparent strain of slices of all load states.
+        split: What a set is.
+        space: What may be chosen.
+        baseline: The first trial, and what the one-at-a-time sweep varies.
+        training: How networks are trained.
+        search: How candidates are proposed and the optimum is chosen.
+    """
 
     bone: str
+    task: Task = "damage"
     split: Split = Split()
     space: Space = Space()
     baseline: Hyperparameters = field(

@@ -24,8 +24,8 @@ def folds_of(accuracy: np.ndarray) -> pd.DataFrame:
                 "trial": trial,
                 "test": fold.test,
                 "validation": fold.validation,
-                "test_accuracy": accuracy[trial, index[fold.test]],
-                "validation_accuracy": accuracy[trial, index[fold.validation]],
+                "test_score": accuracy[trial, index[fold.test]],
+                "validation_score": accuracy[trial, index[fold.validation]],
             }
             for trial in range(len(accuracy))
             for fold in nested_folds(SETS)
@@ -111,11 +111,11 @@ def test_of_equal_trials_the_earlier_is_the_optimum():
     ("spoil", "reason"),
     [
         (lambda folds: folds.iloc[:-1], "trial 0 has 19 of 20 folds"),
-        (lambda folds: folds.assign(test_accuracy=folds["test_accuracy"].where(folds.index != 3)), "no finite number"),
-        (lambda folds: folds.assign(validation_accuracy=np.inf), "no finite number"),
-        (lambda folds: folds.assign(test_accuracy=0.5), "does not beat chance"),
+        (lambda folds: folds.assign(test_score=folds["test_score"].where(folds.index != 3)), "no finite number"),
+        (lambda folds: folds.assign(validation_score=np.inf), "no finite number"),
+        (lambda folds: folds.assign(test_score=0.5), "does not beat chance"),
         (
-            lambda folds: folds.assign(test_accuracy=np.where(folds["test"] == "TB5", 0.0, 0.7)),
+            lambda folds: folds.assign(test_score=np.where(folds["test"] == "TB5", 0.0, 0.7)),
             r"does not beat chance: nested accuracy 0\.560",
         ),
     ],

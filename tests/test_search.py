@@ -49,7 +49,7 @@ class Tape(NullRecorder):
         self.told.append(("trial", trial_number, summary.state))
 
     def optimum(self, facts, refit):
-        self.told.append(("optimum", facts.number, len(refit)))
+        self.told.append(("optimum", facts.estimates.trial, len(refit)))
 
     def interrupted(self):
         self.told.append(("interrupted",))
@@ -92,8 +92,8 @@ def test_trial_0_is_the_baseline_and_its_value_the_mean_validation_accuracy(fini
     assert study.trials[0].params == {"layers": 1, "learning_rate": 1e-2, "kernel": 3, "batch": 8}
     for trial in study.trials:
         rows = folds[folds["trial"] == trial.number]
-        assert trial.value == pytest.approx(rows["validation_accuracy"].mean())
-        assert trial.value == pytest.approx(rows["test_accuracy"].mean())  # a fixed number of epochs
+        assert trial.value == pytest.approx(rows["validation_score"].mean())
+        assert trial.value == pytest.approx(rows["test_score"].mean())  # a fixed number of epochs
 
 
 def test_the_same_search_again_trains_nothing_and_says_the_same(finished):
@@ -119,8 +119,8 @@ def test_a_summary_tells_paper_and_nested_accuracy(finished):
     plan, _, _ = finished
     found = summarise(plan)
     assert [row.state for row in found.trials] == ["complete", "complete"]
-    assert found.estimates.gap == pytest.approx(found.estimates.paper_accuracy - found.estimates.nested_accuracy)
-    assert set(found.estimates.nested_by_set) == set(plan.sets)
+    assert found.estimates.gap == pytest.approx(found.estimates.paper_score - found.estimates.nested_score)
+    assert set(found.estimates.nested_score_by_set) == set(plan.sets)
     assert len(found.optimum.folds) == 6
 
 
@@ -380,15 +380,12 @@ def test_what_a_pair_stores_is_read_back():
     scores = {
         "test": "a",
         "validation": "b",
-        "test_accuracy": 0.5,
-        "validation_accuracy": 1.0,
-        "accuracy_pristine": 0.25,
-        "accuracy_failed": 0.75,
-        "softmax_pristine": 0.1,
-        "softmax_failed": 0.9,
-        "accuracy_by_plane": {"XY": 0.5},
+        "test_score": 0.5,
+        "validation_score": 1.0,
+        "score_by_plane": {"XY": 0.5},
+        "details": {"accuracy_pristine": 0.25, "accuracy_failed": 0.75},
     }
     text = json.dumps({"key": "k", "folds": [scores, {**scores, "test": "b", "validation": "a"}]})
     pair = FinishedPair.from_json(text)
     assert json.loads(pair.to_json()) == json.loads(text)
-    assert np.mean([fold.test_accuracy for fold in pair.folds]) == 0.5
+    assert np.mean([fold.test_score for fold in pair.folds]) == 0.5

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from tracked import SETS, STUDY, fold, folds, new_project, optimum, record_study, refit, summary, trial
 
+from bonehpo.domain import shown
 from bonehpo.errors import TrackingError
 from bonehpo.search.recorder import NullRecorder, Recorder, ResultFacts
 from bonehpo.tracking.database import Tracking, open_tracking, relocate
@@ -111,13 +112,13 @@ def test_a_fold_run_holds_scores_curves_and_predictions(recorded):
     assert run.data.params["seed"] == "11"
     for name in ("test_accuracy", "validation_accuracy", "accuracy_failed", "softmax_pristine", "plane/XZ"):
         assert name in run.data.metrics
-    for name, curve in facts.curves.items():
+    for name, curve in shown(facts.curves, "damage").items():
         history = recorded.client.get_metric_history(run.info.run_id, f"epoch/{name}")
         points = sorted((point.step, point.value) for point in history)
         assert points == list(enumerate(curve.astype(float).tolist(), start=1))
     lines = (Path(run.info.artifact_uri) / "predictions.csv").read_text().splitlines()
-    assert lines[0] == "specimen,plane,position,label,p_failed"
-    assert [float(line.split(",")[4]) for line in lines[1:]] == pytest.approx(facts.predictions.p_failed.tolist())
+    assert lines[0] == "specimen,state,plane,position,label,p_failed"
+    assert [float(line.split(",")[5]) for line in lines[1:]] == pytest.approx(facts.predictions.output.tolist())
 
 
 def test_a_trial_run_holds_what_trials_are_compared_by(recorded):

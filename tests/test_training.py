@@ -12,10 +12,12 @@ from bonehpo.data.images import load_images
 from bonehpo.domain import HoldoutPair, Hyperparameters
 from bonehpo.errors import FitError, StoreError, StudyError
 from bonehpo.learning.augmentation import augment
-from bonehpo.learning.fits import fit_path, load_fit, pair_seed, run_fit
+from bonehpo.learning.backend import keras
+from bonehpo.learning.fits import fit_path, load_fit, run_fit
+from bonehpo.learning.learners import predict
 from bonehpo.learning.metrics import evaluate
 from bonehpo.learning.networks import build_network, load_network, reset_weights, standardise
-from bonehpo.learning.training import keras, predict_failed
+from bonehpo.learning.specs import pair_seed
 
 CHOICE = Hyperparameters(layers=1, learning_rate=1e-2, kernel=3, batch=8)
 
@@ -43,12 +45,12 @@ def separate_fold(plan, test, validation):
         for start in range(0, len(order), CHOICE.batch):
             chosen = order[start : start + CHOICE.batch]
             pixels = augment(images.pixels[chosen], training, generator)
-            network.train_on_batch(pixels[..., None], images.labels[chosen])
+            network.train_on_batch(pixels[..., None], images.truth[chosen])
         accuracies = []
         for name in (validation, test):
             indices = images.indices(plan.sets[name])
-            p_failed = predict_failed(network, images.pixels, indices)
-            accuracies.append(float(np.mean((p_failed > 0.5) == images.labels[indices])))
+            p_failed = predict(network, images.pixels[indices])
+            accuracies.append(float(np.mean((p_failed > 0.5) == images.truth[indices])))
         history.append(accuracies)
     best = int(np.argmax([validated for validated, _ in history])) if training.checkpoint == "best" else -1
     return history[best]
@@ -60,28 +62,28 @@ def test_one_fit_equals_its_two_folds_trained_separately(tmp_path, checkpoint):
     for pair in plan.pairs:
         for fold in run_fit(plan.task(CHOICE, pair)).fold_scores():
             validated, tested = separate_fold(plan, fold.test, fold.validation)
-            assert fold.validation_accuracy == pytest.approx(validated, abs=1e-6)
-            assert fold.test_accuracy == pytest.approx(tested, abs=1e-6)
+            assert fold.validation_score == pytest.approx(validated, abs=1e-6)
+            assert fold.test_score == pytest.approx(tested, abs=1e-6)
 
 
 def test_stripes_are_learnt_and_seen_in_a_specimen_that_was_held_out(tmp_path):
     plan = plan_of(tmp_path, TOML.replace("epochs = 3", "epochs = 12"))
     folds = [fold for pair in plan.pairs for fold in run_fit(plan.task(CHOICE, pair)).fold_scores()]
-    assert np.mean([fold.test_accuracy for fold in folds]) > 0.95
+    assert np.mean([fold.test_score for fold in folds]) > 0.95
 
 
 def test_shuffled_labels_leave_chance(plan):
     images = load_images(plan.folder.store.absolute(), plan.store_id)
-    shuffled = np.random.default_rng(0).permutation(images.labels)
-    mixed = dataclasses.replace(images, labels=shuffled)
+    shuffled = np.random.default_rng(0).permutation(images.truth)
+    mixed = dataclasses.replace(images, truth=shuffled)
     indices = mixed.indices(plan.sets["TB5"])
     network = build_network(layers=1, kernel=3, side=plan.side)
     network.compile(optimizer=keras.optimizers.Adam(1e-2), loss="sparse_categorical_crossentropy")
     train = np.setdiff1d(np.arange(len(shuffled)), indices)
     for _ in range(12):
         network.train_on_batch(mixed.pixels[train][..., None], shuffled[train])
-    scores = evaluate(predict_failed(network, mixed.pixels, indices), mixed.labels[indices], mixed.planes[indices])
-    assert 0.2 < scores.accuracy < 0.8
+    scores = evaluate("damage", predict(network, mixed.pixels[indices]), mixed.truth[indices], mixed.planes[indices])
+    assert 0.2 < scores.score < 0.8
 
 
 def test_a_finished_fit_is_read_not_trained(plan):
@@ -92,7 +94,7 @@ def test_a_finished_fit_is_read_not_trained(plan):
     again = run_fit(task)
     assert path.stat().st_mtime_ns == before
     assert again.cpu_seconds == first.cpu_seconds
-    assert np.array_equal(again.predictions[0].p_failed, first.predictions[0].p_failed)
+    assert np.array_equal(again.predictions[0].output, first.predictions[0].output)
     assert again.fold_scores() == first.fold_scores()
 
 
@@ -162,8 +164,8 @@ def test_the_kept_network_answers_what_the_fit_recorded(plan):
     task = plan.task(CHOICE, plan.pairs[0], repeat=1)
     result = run_fit(task)
     images = load_images(task.store, plan.store_id)
-    answers = predict_failed(load_network(task.network), images.pixels, images.indices(plan.sets[plan.pairs[0].first]))
-    assert answers == pytest.approx(result.predictions[0].p_failed, abs=1e-6)
+    answers = predict(load_network(task.network), images.pixels[images.indices(plan.sets[plan.pairs[0].first])])
+    assert answers == pytest.approx(result.predictions[0].output, abs=1e-6)
 
 
 def test_a_missing_network_is_fitted_again_though_its_result_is_there(plan):

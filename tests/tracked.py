@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bonehpo.analysis.estimates import Estimates
 from bonehpo.domain import FoldScores, Hyperparameters
 from bonehpo.learning.fits import Predictions
 from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
@@ -23,6 +24,7 @@ STUDY = StudyFacts(
     study_id="5e0c",
     name="TB",
     bone="TB",
+    task="damage",
     store_id="ab" * 32,
     ran_on="phantom",
     split="specimen",
@@ -66,17 +68,15 @@ def fold(number: int, test: str, validation: str, n_epochs: int = 4, n_images: i
     scores = FoldScores(
         test=test,
         validation=validation,
-        test_accuracy=0.9,
-        validation_accuracy=0.8,
-        accuracy_pristine=0.95,
-        accuracy_failed=0.85,
-        softmax_pristine=0.7,
-        softmax_failed=0.6,
-        accuracy_by_plane={"XY": 0.9, "XZ": 0.91, "YZ": 0.89},
+        test_score=0.9,
+        validation_score=0.8,
+        score_by_plane={"XY": 0.9, "XZ": 0.91, "YZ": 0.89},
+        details={"accuracy_pristine": 0.95, "accuracy_failed": 0.85, "softmax_pristine": 0.7, "softmax_failed": 0.6},
     )
-    names = [f"{part}_{what}" for part in ("train", "validation", "test") for what in ("loss", "accuracy")]
+    names = [f"{part}_{what}" for part in ("train", "validation", "test") for what in ("loss", "score")]
     started = START + timedelta(minutes=number, seconds=10)
     return FoldFacts(
+        task="damage",
         scores=scores,
         key=f"{number}{test}{validation}",
         seed=11,
@@ -86,10 +86,11 @@ def fold(number: int, test: str, validation: str, n_epochs: int = 4, n_images: i
         curves={name: rng.random(n_epochs).astype(np.float32) for name in names},
         predictions=Predictions(
             specimen=np.full(n_images, test),
+            state=1 + np.arange(n_images) % 2,
             plane=np.resize(["XY", "XZ", "YZ"], n_images),
             position=np.arange(n_images),
-            label=(np.arange(n_images) % 2).astype(np.uint8),
-            p_failed=rng.random(n_images).astype(np.float32),
+            truth=(np.arange(n_images) % 2).astype(np.float32),
+            output=rng.random(n_images).astype(np.float32),
         ),
         started=started,
         finished=started + timedelta(seconds=20),
@@ -102,9 +103,9 @@ def folds(number: int) -> list[FoldFacts]:
 
 def summary(number: int, state: str = "complete") -> TrialSummary:
     return TrialSummary(
-        mean=0.9,
+        mean_score=0.9,
         sd=0.01,
-        accuracies_by_set=dict.fromkeys(SETS, 0.9),
+        score_by_set=dict.fromkeys(SETS, 0.9),
         state=state,
         reason=None if state == "complete" else "diverged",
         finished=START + timedelta(minutes=number, seconds=50),
@@ -113,16 +114,21 @@ def summary(number: int, state: str = "complete") -> TrialSummary:
 
 def optimum(number: int, n_trials: int = 2) -> OptimumFacts:
     return OptimumFacts(
-        number=number,
         hyperparameters=trial(number).hyperparameters,
         rule="best",
         n_trials=n_trials,
-        paper_accuracy=0.9,
-        sd=0.01,
-        nested_accuracy=0.85,
-        gap=0.05,
-        chosen_by_set=dict.fromkeys(SETS, number),
-        refit_accuracy=0.88,
+        estimates=Estimates(
+            trial=number,
+            paper_score=0.9,
+            sd=0.01,
+            n_folds=6,
+            nested_score=0.85,
+            nested_score_bound=0.7,
+            nested_score_by_set=dict.fromkeys(SETS, 0.85),
+            chosen_by_set=dict.fromkeys(SETS, number),
+            gap=0.05,
+        ),
+        refit_score=0.88,
         refit_sd=0.02,
         chosen=START + timedelta(hours=1, minutes=n_trials),
     )

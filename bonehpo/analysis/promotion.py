@@ -24,7 +24,7 @@ def check_gate(folds: pd.DataFrame, trial: int, n_folds: int) -> None:
         raise PromotionRefused(
             f"trial {trial} has {len(rows)} of {n_folds} folds: run `bonehpo search` until it is complete"
         )
-    broken = rows[~np.isfinite(rows[["test_accuracy", "validation_accuracy"]]).all(axis=1)]
+    broken = rows[~np.isfinite(rows[["test_score", "validation_score"]]).all(axis=1)]
     if len(broken):
         first = broken.iloc[0]
         raise PromotionRefused(

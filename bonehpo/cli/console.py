@@ -40,7 +40,7 @@ def search_bar() -> Iterator[Callable[[Any], None]]:
             done = trial * at.n_fits + at.fit
             name = "optimum, fresh seeds" if at.trial is None else f"trial {at.trial + 1}/{at.n_trials}"
             choice = describe(at.choice)
-            best = "" if math.isnan(at.best) else f", best {at.best:.3f}"
+            best = "" if math.isnan(at.best) else f", best {abs(at.best):.3f}"
             report(
                 done,
                 (at.n_trials + 1) * at.n_fits,

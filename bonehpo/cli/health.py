@@ -46,7 +46,7 @@ def _package(name: str) -> Finding:
 
 
 def _processor() -> Finding:
-    from bonehpo.learning.training import choose_precision
+    from bonehpo.learning.learners import choose_precision
 
     return Finding("processor", f"{len(os.sched_getaffinity(0))} cores, trains in {choose_precision('auto')}", True)
 

@@ -22,6 +22,7 @@ def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
         FoldError: The sets cannot be dealt.
     """
     from bonehpo.data.folds import deal
+    from bonehpo.data.images import count_images
     from bonehpo.data.store import SliceStore
     from bonehpo.search.objective import SearchPlan
     from bonehpo.search.storage import default_storage
@@ -37,7 +38,7 @@ def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
         store_id=store.id,
         side=store.side,
         sets=sets,
-        n_images={name: 2 * store.n_slices * len(groups) for name, groups in sets.items()},
+        n_images={name: count_images(store, config.task, groups) for name, groups in sets.items()},
         ran_on="phantom" if store.is_phantom else "scans",
         storage=storage or default_storage(folder),
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bonehpo.analysis.estimates import estimate
 from bonehpo.analysis.promotion import check_gate
 from bonehpo.data.store import SliceStore
 from bonehpo.domain import HoldoutPair
@@ -11,7 +12,7 @@ from bonehpo.search.facts import folds_of_optimum, git_commit
 from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import read_optimum
 from bonehpo.search.storage import load_study
-from bonehpo.search.summary import RefitOptimum, estimate, summarise
+from bonehpo.search.summary import RefitOptimum, summarise
 from bonehpo.tracking.database import Tracking
 from bonehpo.tracking.registry import NewModel, RegisteredVersion, register_champion
 
@@ -27,6 +28,10 @@ def promote_optimum(plan: SearchPlan, tracking: Tracking) -> RegisteredVersion:
         PromotionRefused: There is no optimum, or it does not pass the gate.
         TrackingError: MLflow cannot be written.
     """
+    if plan.config.task != "damage":
+        raise PromotionRefused(
+            f"study {plan.folder.name} predicts {plan.config.task}: only networks that see damage are promoted"
+        )
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     summary, optimum = summarise(plan), read_optimum(study)
     if optimum is None or summary.optimum is None or len(summary.optimum.folds) < 2 * len(plan.pairs):
@@ -40,7 +45,7 @@ def promote_optimum(plan: SearchPlan, tracking: Tracking) -> RegisteredVersion:
     if not network.exists():
         raise PromotionRefused(f"{network} is missing: run the same `bonehpo search` again, which fits it anew")
     store = SliceStore.open(plan.folder.store)
-    estimates = estimate(folds, optimum.rule, summary.trials)
+    estimates = estimate(folds, optimum.trial)
     train = tuple(name for name in plan.sets if name not in pair)
     card = model_card(summary, estimates, store.recipe, pair, train, git_commit())
     model = NewModel(
@@ -53,8 +58,8 @@ def promote_optimum(plan: SearchPlan, tracking: Tracking) -> RegisteredVersion:
             "bonehpo.store_id": plan.store_id,
             "bonehpo.trial": str(optimum.trial),
             "bonehpo.ran_on": plan.ran_on,
-            "bonehpo.paper_accuracy": f"{estimates.paper_accuracy:.4f}",
-            "bonehpo.nested_accuracy": f"{estimates.nested_accuracy:.4f}",
+            "bonehpo.paper_accuracy": f"{estimates.paper_score:.4f}",
+            "bonehpo.nested_accuracy": f"{estimates.nested_score:.4f}",
         },
         input_example=_examples(store),
     )
@@ -66,7 +71,7 @@ def best_pair(optimum: RefitOptimum) -> HoldoutPair:
     scores: dict[HoldoutPair, list[float]] = {}
     for fold in optimum.folds:
         first, second = sorted((fold.test, fold.validation))
-        scores.setdefault(HoldoutPair(first, second), []).append(fold.test_accuracy)
+        scores.setdefault(HoldoutPair(first, second), []).append(fold.test_score)
     return max(scores, key=lambda pair: float(np.mean(scores[pair])))
 
 

@@ -1,5 +1,6 @@
 """Commands on studies: network, search, show, sync, doctor."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,14 @@ from bonehpo.cli.console import describe, duration, print_json, print_table, sea
 from bonehpo.cli.options import TRACKING, flag, json_option, storage_option, study_option, workers_option
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder
+from bonehpo.domain import shown
 
 if TYPE_CHECKING:
+    from bonehpo.analysis.estimates import Estimates
+    from bonehpo.domain import Task
     from bonehpo.search.objective import SearchPlan
     from bonehpo.search.progress import SearchOutcome
-    from bonehpo.search.summary import Estimates, TrialRow
+    from bonehpo.search.summary import StudySummary, TrialRow
 
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -163,15 +167,15 @@ def _print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None
 
     study = summarise(plan)
     if as_json:
-        print_json(study)
+        print_json(_as_shown(study))
         return
-    _print_trials(study.trials)
+    _print_trials(study.trials, study.task)
     ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
     click.echo(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split, {study.protocol}.")
     if study.estimates is None:
         click.echo("No trial is complete yet.")
         return
-    _print_estimates(study.estimates, describe(study.row(study.estimates.trial).hyperparameters))
+    _print_estimates(study.estimates, describe(study.row(study.estimates.trial).hyperparameters), study.task)
     if study.split == "mixed":
         click.echo("Caution          in the mixed split a specimen under test was trained on, in its other planes")
     name = flag(plan.folder, storage)
@@ -180,14 +184,26 @@ def _print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None
     else:
         click.echo(
             f"Optimum          trial {study.optimum.trial}, fitted again with fresh seeds: "
-            f"{study.optimum.refit_accuracy:.3f} ± {study.optimum.refit_sd:.3f}"
+            f"{abs(study.optimum.refit_score):.3f} ± {study.optimum.refit_sd:.3f}"
         )
-        click.echo(f"Next: bonehpo promote {name}, or bonehpo ui to compare runs")
+        promote = f"bonehpo promote {name}, or " if study.task == "damage" else ""
+        click.echo(f"Next: bonehpo explain {name}, {promote}bonehpo ui to compare runs")
 
 
-def _print_trials(trials: "Sequence[TrialRow]") -> None:
+def _as_shown(study: "StudySummary") -> dict[str, object]:
+    """A study under the names that people know; see `domain.shown`."""
+    tables = dataclasses.asdict(study)
+    tables["trials"] = [shown(row, study.task) for row in tables["trials"]]
+    for name in ("estimates", "optimum"):
+        tables[name] = tables[name] and shown(tables[name], study.task)
+    if tables["optimum"]:
+        tables["optimum"]["folds"] = [shown(fold, study.task) for fold in tables["optimum"]["folds"]]
+    return tables
+
+
+def _print_trials(trials: "Sequence[TrialRow]", task: "Task") -> None:
     print_table(
-        ["trial", "layers", "lr", "kernel", "batch", "accuracy", "sd", "state"],
+        ["trial", "layers", "lr", "kernel", "batch", "accuracy" if task == "damage" else "error %", "sd", "state"],
         [
             [
                 str(row.trial),
@@ -195,7 +211,7 @@ def _print_trials(trials: "Sequence[TrialRow]") -> None:
                 f"{row.hyperparameters.learning_rate:g}",
                 str(row.hyperparameters.kernel),
                 str(row.hyperparameters.batch),
-                "-" if row.mean is None else f"{row.mean:.3f}",
+                "-" if row.mean_score is None else f"{abs(row.mean_score):.3f}",
                 "-" if row.sd is None else f"{row.sd:.3f}",
                 row.state if row.reason is None else f"{row.state}: {row.reason}",
             ]
@@ -204,19 +220,22 @@ def _print_trials(trials: "Sequence[TrialRow]") -> None:
     )
 
 
-def _print_estimates(found: "Estimates", choice: str) -> None:
+def _print_estimates(found: "Estimates", choice: str, task: "Task") -> None:
+    word, bound = ("accuracy", "at least") if task == "damage" else ("error %", "at most")
     click.echo(f"Best trial       {found.trial} ({choice})")
     click.echo(
-        f"Paper accuracy   {found.paper_accuracy:.3f} ± {found.sd:.3f}   mean ± sd over its {found.n_folds} folds"
+        f"Paper {word:<9}  {abs(found.paper_score):.3f} ± {found.sd:.3f}   mean ± sd over its {found.n_folds} folds"
     )
     click.echo(
-        f"Nested accuracy  {found.nested_accuracy:.3f}           on a set that the choice of the trial has not seen"
+        f"Nested {word:<8}  {abs(found.nested_score):.3f}           on a set that the choice of the trial has not seen"
     )
-    n_sets = len(found.nested_by_set)
-    click.echo(f"                 at least {found.nested_lower:.3f} (one-sided 95 %, approximate, n = {n_sets} sets)")
+    n_sets, limit = len(found.nested_score_by_set), abs(found.nested_score_bound)
+    click.echo(f"                 {bound} {limit:.3f} (one-sided 95 %, approximate, n = {n_sets} sets)")
     click.echo(f"Optimism         {found.gap:+.3f}          paper minus nested: the search maximised the former")
     for name, trial in found.chosen_by_set.items():
-        click.echo(f"  without {name}: trial {trial} is chosen, and has {found.nested_by_set[name]:.3f} on it")
+        click.echo(
+            f"  without {name}: trial {trial} is chosen, and has {abs(found.nested_score_by_set[name]):.3f} on it"
+        )
 
 
 @click.command()

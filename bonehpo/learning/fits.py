@@ -5,8 +5,6 @@ and seed. A repeated configuration, a resumed trial and a comparison find what i
 holds scores, curves and predictions, so that the MLflow view can be rebuilt whole from Optuna's storage and these files.
 """
 
-import dataclasses
-import hashlib
 import io
 import json
 import logging
@@ -19,94 +17,38 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.config import Training
-from bonehpo.data.folds import Sets
-from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
+from bonehpo.domain import FoldScores, HoldoutPair, Task
 from bonehpo.errors import FitError, StudyError
 from bonehpo.learning.metrics import evaluate
+from bonehpo.learning.specs import FitTask
 
 logger = logging.getLogger(__name__)
 
-CODE_VERSION = 2
-"""Part of every address. Raise it with each change of network or training that changes results."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSpec:
-    """All that determines the outcome of one fit, but for rounding: with precision "auto" the hardware chooses that.
-
-    Attributes:
-        store_id: Of the slice store.
-        sets: Set name to groups; what is in neither set of `pair` is trained on.
-        pair: The two sets held out.
-        hyperparameters: Of the network and its optimiser.
-        training: Epochs, augmentation, checkpoint rule, precision asked for.
-        seed: Of weights, order and augmentation.
-    """
-
-    store_id: str
-    sets: Sets
-    pair: HoldoutPair
-    hyperparameters: Hyperparameters
-    training: Training
-    seed: int
-
-    @property
-    def key(self) -> str:
-        """The content address, 32 hexadecimal digits."""
-        text = json.dumps({"code": CODE_VERSION, **dataclasses.asdict(self)}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitTask:
-    """One fit, and where its images come from and its results go.
-
-    Attributes:
-        spec: What is to be fitted.
-        store: Folder of the slice store.
-        fits: Folder of the results.
-        network: File for the trained network; None to keep none.
-    """
-
-    spec: FitSpec
-    store: Path
-    fits: Path
-    network: Path | None = None
-
-
-def pair_seed(study_seed: int, pair: HoldoutPair, repeat: int = 0) -> int:
-    """The seed of a fit: from the *unordered* pair, so that both of its folds come from the same network.
-
-    Args:
-        study_seed: `search.seed` of study.toml.
-        pair: The sets held out.
-        repeat: 0 in the search; 1 and up for fresh seeds.
-    """
-    text = f"{study_seed}/{pair.label}/{repeat}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-
 
 class Curves(NamedTuple):
-    """Loss (nats) and accuracy after each epoch. Training curves are running means over the epoch's augmented images.
+    """Loss (nats; (% strain)²) and score after each epoch. Training curves are means over the epoch's augmented images.
 
     Shapes: `train_*` (epoch,); `held_out_*` (set, epoch), sets in the order of the pair.
     """
 
     train_loss: npt.NDArray[np.float32]
-    train_accuracy: npt.NDArray[np.float32]
+    train_score: npt.NDArray[np.float32]
     held_out_loss: npt.NDArray[np.float32]
-    held_out_accuracy: npt.NDArray[np.float32]
+    held_out_score: npt.NDArray[np.float32]
 
 
 class Predictions(NamedTuple):
-    """What one network said of the images of one set, columns of equal length (image,)."""
+    """What one network said of the images of one set, columns of equal length (image,).
+
+    `truth` is 0 pristine or 1 failed and `output` the softmax output for *failed*; or both are strains in %.
+    """
 
     specimen: npt.NDArray[np.str_]
+    state: npt.NDArray[np.int64]
     plane: npt.NDArray[np.str_]
     position: npt.NDArray[np.int64]
-    label: npt.NDArray[np.uint8]
-    p_failed: npt.NDArray[np.float32]
+    truth: npt.NDArray[np.float32]
+    output: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,6 +57,7 @@ class FitResult:
 
     Attributes:
         key: Content address of its specification.
+        task: What the network answers.
         pair: The sets held out.
         seed: Of the fit.
         precision: "float32" or "bfloat16", as it was trained.
@@ -122,11 +65,12 @@ class FitResult:
         started_s: When the training began, in seconds since 1970.
         finished_s: When it ended.
         epochs: For each set of the pair, the epoch (from 0) of the network by which it is tested.
-        curves: Loss and accuracy by epoch.
+        curves: Loss and score by epoch.
         predictions: For each set of the pair, what that network said of its images.
     """
 
     key: str
+    task: Task
     pair: HoldoutPair
     seed: int
     precision: str
@@ -143,17 +87,14 @@ class FitResult:
 
     def _fold(self, i: int) -> FoldScores:
         tested = self.predictions[i]
-        found = evaluate(tested.p_failed, tested.label, tested.plane)
+        found = evaluate(self.task, tested.output, tested.truth, tested.plane)
         return FoldScores(
             test=self.pair[i],
             validation=self.pair[1 - i],
-            test_accuracy=found.accuracy,
-            validation_accuracy=float(self.curves.held_out_accuracy[1 - i, self.epochs[i]]),
-            accuracy_pristine=found.accuracy_pristine,
-            accuracy_failed=found.accuracy_failed,
-            softmax_pristine=found.softmax_pristine,
-            softmax_failed=found.softmax_failed,
-            accuracy_by_plane=found.accuracy_by_plane,
+            test_score=found.score,
+            validation_score=float(self.curves.held_out_score[1 - i, self.epochs[i]]),
+            score_by_plane=found.score_by_plane,
+            details=found.details,
         )
 
 
@@ -170,6 +111,7 @@ def save_fit(result: FitResult, folder: Path) -> None:
     """
     head = {
         "key": result.key,
+        "task": result.task,
         "pair": list(result.pair),
         "seed": result.seed,
         "precision": result.precision,
@@ -211,6 +153,7 @@ def _read_fit(path: Path, key: str) -> FitResult:
         raise ValueError(f"it is the result {head['key']}")
     return FitResult(
         key=key,
+        task=head["task"],
         pair=HoldoutPair(*head["pair"]),
         seed=head["seed"],
         precision=head["precision"],

@@ -1,4 +1,4 @@
-"""What the predictions of one fold are worth."""
+"""What the outputs of a network are worth, against the truth."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,57 +6,64 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.domain import FAILED, PRISTINE
+from bonehpo.domain import FAILED, PRISTINE, Task
+
+Floats = npt.NDArray[np.float32]
 
 
 class Evaluation(NamedTuple):
-    """Accuracies (fractions of images) and mean softmax outputs of one network on one set of images.
+    """Scores of one network on one set of images; see `FoldScores` for the details. Where there is no image it is NaN."""
 
-    A class or plane without images has NaN.
-    """
-
-    accuracy: float
-    accuracy_pristine: float
-    accuracy_failed: float
-    softmax_pristine: float
-    softmax_failed: float
-    accuracy_by_plane: Mapping[str, float]
+    score: float
+    score_by_plane: Mapping[str, float]
+    details: Mapping[str, float]
 
 
-def evaluate(
-    p_failed: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], planes: npt.NDArray[np.str_]
-) -> Evaluation:
-    """Score the probabilities that a network gave.
+def evaluate(task: Task, outputs: Floats, truth: Floats, planes: npt.NDArray[np.str_]) -> Evaluation:
+    """Score what a network said of the images of a set.
 
-    An image is called failed when its probability of *failed* is above 1/2.
+    A slice is called failed when its probability of *failed* is above 1/2.
 
     Args:
-        p_failed: Softmax output for *failed*, (image,).
-        labels: 0 pristine or 1 failed, (image,).
+        task: Of the network.
+        outputs: Softmax output for *failed*, or strain in %, (image,).
+        truth: 0 pristine or 1 failed, or strain in %, (image,).
         planes: Plane name of each image, (image,).
 
     Examples:
-        >>> labels = np.array([0, 0, 1, 1], np.uint8)
-        >>> scores = evaluate(np.array([0.1, 0.7, 0.8, 0.9], np.float32), labels, np.array(["XY", "XZ", "XY", "XZ"]))
-        >>> scores.accuracy, scores.accuracy_pristine, dict(scores.accuracy_by_plane)
+        >>> truth = np.array([0, 0, 1, 1], np.float32)
+        >>> found = evaluate("damage", np.array([0.1, 0.7, 0.8, 0.9], np.float32), truth, np.array(["XY", "XZ", "XY", "XZ"]))
+        >>> found.score, found.details["accuracy_pristine"], dict(found.score_by_plane)
         (0.75, 0.5, {'XY': 1.0, 'XZ': 0.5})
     """
-    right = (p_failed > 0.5) == (labels == FAILED)
-    pristine, failed = labels == PRISTINE, labels == FAILED
     return Evaluation(
-        accuracy=_mean(right),
-        accuracy_pristine=_mean(right[pristine]),
-        accuracy_failed=_mean(right[failed]),
-        softmax_pristine=_mean(1 - p_failed[pristine]),
-        softmax_failed=_mean(p_failed[failed]),
-        accuracy_by_plane={str(plane): _mean(right[planes == plane]) for plane in np.unique(planes)},
+        score=score(task, outputs, truth),
+        score_by_plane={str(p): score(task, outputs[planes == p], truth[planes == p]) for p in np.unique(planes)},
+        details=_damage_details(outputs, truth) if task == "damage" else {"bias_percent": _mean(outputs - truth)},
     )
 
 
-def cross_entropy(p_failed: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> float:
-    """Mean categorical cross-entropy in nats of the probabilities (image,), clipped at 1e-7 as Keras does."""
-    p_label = np.where(labels == FAILED, p_failed, 1 - p_failed)
+def score(task: Task, outputs: Floats, truth: Floats) -> float:
+    """What is maximised: the accuracy, or minus the mean absolute error in % strain."""
+    return _mean((outputs > 0.5) == (truth == FAILED)) if task == "damage" else -_mean(np.abs(outputs - truth))
+
+
+def loss(task: Task, outputs: Floats, truth: Floats) -> float:
+    """Mean cross-entropy in nats, probabilities clipped at 1e-7 as Keras does; or mean squared error in (% strain)²."""
+    if task == "strain":
+        return _mean((outputs - truth) ** 2)
+    p_label = np.where(truth == FAILED, outputs, 1 - outputs)
     return float(-np.log(np.clip(p_label, 1e-7, 1)).mean())
+
+
+def _damage_details(p_failed: Floats, truth: Floats) -> dict[str, float]:
+    pristine, failed = truth == PRISTINE, truth == FAILED
+    return {
+        "accuracy_pristine": _mean(p_failed[pristine] <= 0.5),
+        "accuracy_failed": _mean(p_failed[failed] > 0.5),
+        "softmax_pristine": _mean(1 - p_failed[pristine]),
+        "softmax_failed": _mean(p_failed[failed]),
+    }
 
 
 def _mean(values: npt.NDArray[np.generic]) -> float:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bonehpo.domain import Task
 from bonehpo.errors import NetworkError, StudyError
 from bonehpo.learning.architecture import CHANNELS, check_architecture, filters_of
 from bonehpo.learning.backend import keras
@@ -32,7 +33,7 @@ class LayerRow(NamedTuple):
     n_parameters: int
 
 
-def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32") -> keras.Model:
+def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32", task: Task = "damage") -> keras.Model:
     """Build one network of the family, with weights drawn at random.
 
     Each block is a `same` convolution with ReLU and a 2 × 2 max-pool; block i has 32·2^i filters; the kernel size applies
@@ -43,7 +44,8 @@ def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32"
         layers: Number of blocks.
         kernel: Side of the first kernel in pixels.
         side: Side of the images in pixels.
-        dtype: Keras dtype policy, "float32" or "mixed_bfloat16". Weights and softmax are float32 in both.
+        dtype: Keras dtype policy, "float32" or "mixed_bfloat16". Weights and outputs are float32 in both.
+        task: For "strain" the last layer is one linear unit, and the answer float32 (batch, 1), in % strain.
 
     Raises:
         NetworkError: It cannot be built for such images.
@@ -68,8 +70,11 @@ def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32"
         x = keras.layers.MaxPooling2D(2, dtype=policy, name=f"pool_{i + 1}")(x)
     x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
     x = keras.layers.Dense(2 * filters_of(layers - 1), activation="relu", dtype=policy, name="dense")(x)
-    softmax = keras.layers.Dense(2, activation="softmax", dtype="float32", name="softmax")(x)
-    return keras.Model(slices, softmax, name=f"cnn_{layers}x{kernel}")
+    if task == "strain":
+        answer = keras.layers.Dense(1, dtype="float32", name="strain")(x)
+    else:
+        answer = keras.layers.Dense(2, activation="softmax", dtype="float32", name="softmax")(x)
+    return keras.Model(slices, answer, name=f"cnn_{layers}x{kernel}")
 
 
 def standardise(network: keras.Model, images: npt.NDArray[np.uint8], train: npt.NDArray[np.int64]) -> None:

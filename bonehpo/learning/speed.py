@@ -9,7 +9,7 @@ from bonehpo.config import Training
 from bonehpo.domain import Hyperparameters
 from bonehpo.learning.architecture import count_operations
 from bonehpo.learning.augmentation import augment
-from bonehpo.learning.training import choose_precision, compiled_network
+from bonehpo.learning.learners import choose_precision, compiled_network
 
 N_STEPS = 12
 OVERHEAD = 1.3

@@ -1,8 +1,9 @@
 """The model card: what a promoted network is, what it was made from, and what its accuracy means."""
 
+from bonehpo.analysis.estimates import Estimates
 from bonehpo.data.recipe import Recipe
 from bonehpo.domain import HoldoutPair
-from bonehpo.search.summary import Estimates, StudySummary
+from bonehpo.search.summary import StudySummary
 
 
 def model_card(
@@ -52,9 +53,9 @@ Tells failed from pristine slices of {study.bone}. It was made from {source}
 
 ## Accuracy
 
-- **Nested accuracy {estimates.nested_accuracy:.3f}**: what to expect on {unseen}; at least {estimates.nested_lower:.3f}
-  (one-sided 95 %, approximate, {len(estimates.nested_by_set)} sets).
-- Paper accuracy {estimates.paper_accuracy:.3f} ± {estimates.sd:.3f}: mean ± sd over the {estimates.n_folds} folds of the
+- **Nested accuracy {estimates.nested_score:.3f}**: what to expect on {unseen}; at least {estimates.nested_score_bound:.3f}
+  (one-sided 95 %, approximate, {len(estimates.nested_score_by_set)} sets).
+- Paper accuracy {estimates.paper_score:.3f} ± {estimates.sd:.3f}: mean ± sd over the {estimates.n_folds} folds of the
   chosen trial. The search maximised it, so it flatters: it is {estimates.gap:+.3f} from the nested accuracy.
 
 The network is one of the fits of the optimum with fresh seeds: the one that was right most often on its two held-out sets.

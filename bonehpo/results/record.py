@@ -161,5 +161,5 @@ def _read_table(path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
         if kind == "bool":
             table[column] = table[column] == "True"
         elif kind != "str":
-            table[column] = pd.to_numeric(table[column], errors="coerce").astype(kind)
+            table[column] = pd.to_numeric(table[column], errors="coerce").astype(np.dtype(kind))
     return table

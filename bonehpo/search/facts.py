@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from bonehpo.analysis.estimates import nested_accuracy, trial_estimates
+from bonehpo.analysis.estimates import estimate
 from bonehpo.config import config_to_toml, plain
 from bonehpo.domain import FoldScores, Hyperparameters
 from bonehpo.learning.architecture import count_parameters
@@ -40,6 +40,7 @@ def study_facts(plan: SearchPlan, study: optuna.Study) -> StudyFacts:
         study_id=study.user_attrs[STUDY_ID],
         name=plan.folder.name,
         bone=plan.config.bone,
+        task=plan.config.task,
         store_id=plan.store_id,
         ran_on=plan.ran_on,
         split=plan.config.split.kind,
@@ -73,12 +74,12 @@ def trial_summary(trial: FrozenTrial, folds: Sequence[FoldScores]) -> TrialSumma
         TrialState.FAIL: "failed",
         TrialState.PRUNED: "stopped",
     }
-    mean, sd = _mean_and_sd([fold.test_accuracy for fold in folds])
+    mean, sd = mean_and_sd([fold.test_score for fold in folds])
     return TrialSummary(
-        mean=mean,
+        mean_score=mean,
         sd=sd,
-        accuracies_by_set={
-            name: _mean_and_sd([f.test_accuracy for f in folds if f.test == name])[0]
+        score_by_set={
+            name: mean_and_sd([f.test_score for f in folds if f.test == name])[0]
             for name in dict.fromkeys(fold.test for fold in folds)
         },
         state=states[trial.state],
@@ -91,29 +92,29 @@ def optimum_facts(
     optimum: Optimum, choice: Hyperparameters, folds: pd.DataFrame, refit: Sequence[FoldFacts]
 ) -> OptimumFacts:
     """The optimum and its estimates, computed from the folds that it was chosen from."""
-    estimate = next(e for e in trial_estimates(folds) if e.trial == optimum.trial)
-    nested = nested_accuracy(folds)
-    mean, sd = _mean_and_sd([fold.scores.test_accuracy for fold in refit])
+    mean, sd = mean_and_sd([fold.scores.test_score for fold in refit])
     return OptimumFacts(
-        number=optimum.trial,
         hyperparameters=choice,
         rule=optimum.rule,
         n_trials=len(optimum.trials),
-        paper_accuracy=estimate.mean,
-        sd=estimate.sd,
-        nested_accuracy=nested.mean,
-        gap=estimate.mean - nested.mean,
-        chosen_by_set=nested.chosen,
-        refit_accuracy=mean,
+        estimates=estimate(folds, optimum.trial),
+        refit_score=mean,
         refit_sd=sd,
         chosen=datetime.fromisoformat(optimum.chosen),
     )
 
 
-def _mean_and_sd(accuracies: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1); NaN where there are too few."""
-    mean = float(np.mean(accuracies)) if accuracies else float("nan")
-    return mean, float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else float("nan")
+class Spread(NamedTuple):
+    """Mean and standard deviation (n - 1) over folds; NaN where there are too few."""
+
+    mean: float
+    sd: float
+
+
+def mean_and_sd(scores: Sequence[float]) -> Spread:
+    """Mean and standard deviation of the scores of folds."""
+    mean = float(np.mean(scores)) if scores else float("nan")
+    return Spread(mean, float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan"))
 
 
 def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:

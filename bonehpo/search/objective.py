@@ -13,7 +13,8 @@ import numpy as np
 from bonehpo.config import StudyConfig, StudyFolder, plain
 from bonehpo.data.folds import Sets, holdout_pairs
 from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
-from bonehpo.learning.fits import CODE_VERSION, FitResult, FitSpec, FitTask, pair_seed
+from bonehpo.learning.fits import FitResult
+from bonehpo.learning.specs import CODE_VERSION, FitSpec, FitTask, pair_seed
 from bonehpo.search.recorder import FoldFacts
 
 
@@ -59,6 +60,7 @@ class SearchPlan:
         return {
             "store": self.store_id,
             "code version": str(CODE_VERSION),
+            "task": self.config.task,
             **settings,
             "search.sampler": search.sampler,
             "search.seed": str(search.seed),
@@ -79,6 +81,7 @@ class SearchPlan:
             hyperparameters=choice,
             training=self.config.training,
             seed=pair_seed(self.config.search.seed, pair, repeat),
+            task=self.config.task,
         )
         # Workers elsewhere know no working directory of ours.
         return FitTask(
@@ -118,11 +121,11 @@ class FinishedPair:
 
 
 def objective(folds: Sequence[FoldScores]) -> float:
-    """What Optuna maximises: the mean validation accuracy of the folds.
+    """What Optuna maximises: the mean validation score of the folds.
 
-    With a fixed number of epochs it equals the mean test accuracy identically, so that it is no estimate of the optimum.
+    With a fixed number of epochs it equals the mean test score identically, so that it is no estimate of the optimum.
     """
-    return float(np.mean([fold.validation_accuracy for fold in folds]))
+    return float(np.mean([fold.validation_score for fold in folds]))
 
 
 def fold_facts(result: FitResult) -> tuple[FoldFacts, FoldFacts]:
@@ -134,6 +137,7 @@ def fold_facts(result: FitResult) -> tuple[FoldFacts, FoldFacts]:
 def _facts(result: FitResult, scores: FoldScores, i: int) -> FoldFacts:
     curves = result.curves
     return FoldFacts(
+        task=result.task,
         scores=scores,
         key=result.key,
         seed=result.seed,
@@ -142,11 +146,11 @@ def _facts(result: FitResult, scores: FoldScores, i: int) -> FoldFacts:
         n_epochs=len(curves.train_loss),
         curves={
             "train_loss": curves.train_loss,
-            "train_accuracy": curves.train_accuracy,
+            "train_score": curves.train_score,
             "test_loss": curves.held_out_loss[i],
-            "test_accuracy": curves.held_out_accuracy[i],
+            "test_score": curves.held_out_score[i],
             "validation_loss": curves.held_out_loss[1 - i],
-            "validation_accuracy": curves.held_out_accuracy[1 - i],
+            "validation_score": curves.held_out_score[1 - i],
         },
         predictions=result.predictions[i],
         started=datetime.fromtimestamp(result.started_s).astimezone(),

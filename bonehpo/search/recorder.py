@@ -13,7 +13,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.analysis.estimates import Estimates
+from bonehpo.domain import FoldScores, Hyperparameters, Task
 from bonehpo.learning.fits import Predictions
 
 
@@ -25,6 +26,7 @@ class StudyFacts:
         study_id: Made once with the study and kept in its storage: a study begun anew under an old name has another.
         name: Name of the study, and of its folder.
         bone: Bone type.
+        task: What networks answer.
         store_id: Hash of the slice store's manifest.
         ran_on: Whether the store was made from phantoms or from scans.
         split: How sets are dealt, `specimen` or `mixed`.
@@ -43,6 +45,7 @@ class StudyFacts:
     study_id: str
     name: str
     bone: str
+    task: Task
     store_id: str
     ran_on: Literal["phantom", "scans"]
     split: str
@@ -80,18 +83,20 @@ class FoldFacts:
     """One finished fold.
 
     Attributes:
-        scores: Its accuracies and mean softmax outputs.
+        task: What its network answers.
+        scores: What its predictions are worth.
         key: Content address of the fit that yielded it.
         seed: Seed of that fit.
         precision: `float32` or `bfloat16`.
         cpu_seconds: CPU time of that fit.
         n_epochs: Passes over the training images.
-        curves: Loss and accuracy on training, validation and test images, shape (n_epochs,) each, by name.
+        curves: Loss and score on training, validation and test images, shape (n_epochs,) each, by name.
         predictions: What it said of the test set.
         started: When the fit started.
         finished: When the fit ended.
     """
 
+    task: Task
     scores: FoldScores
     key: str
     seed: int
@@ -109,17 +114,17 @@ class TrialSummary:
     """A trial at its end.
 
     Attributes:
-        mean: Mean test accuracy over its folds; NaN when it has none.
+        mean_score: Mean test score over its folds; NaN when it has none.
         sd: Standard deviation of the same.
-        accuracies_by_set: Mean test accuracy of each test set.
+        score_by_set: Mean test score of each test set.
         state: `complete`, `failed`, or `stopped` by racing.
         reason: Why it failed or was stopped; None for a complete trial.
         finished: When it ended.
     """
 
-    mean: float
+    mean_score: float
     sd: float
-    accuracies_by_set: Mapping[str, float]
+    score_by_set: Mapping[str, float]
     state: Literal["complete", "failed", "stopped"]
     reason: str | None
     finished: datetime
@@ -130,30 +135,20 @@ class OptimumFacts:
     """The optimum of a study, and how good it is.
 
     Attributes:
-        number: The trial chosen.
         hyperparameters: What it is.
         rule: How it was chosen.
         n_trials: Complete trials among which it was chosen.
-        paper_accuracy: Mean test accuracy of that trial over its folds; optimistic.
-        sd: Standard deviation over the same folds.
-        nested_accuracy: The unbiased estimate, design decision 2.
-        gap: Paper accuracy minus nested accuracy: the optimism.
-        chosen_by_set: The trial that each test set's validation accuracies alone would choose.
-        refit_accuracy: Mean test accuracy of the networks fitted again with fresh seeds.
+        estimates: Its paper score and its nested score.
+        refit_score: Mean test score of the networks fitted again with fresh seeds.
         refit_sd: Standard deviation of the same.
         chosen: When it was chosen.
     """
 
-    number: int
     hyperparameters: Hyperparameters
     rule: str
     n_trials: int
-    paper_accuracy: float
-    sd: float
-    nested_accuracy: float
-    gap: float
-    chosen_by_set: Mapping[str, int]
-    refit_accuracy: float
+    estimates: Estimates
+    refit_score: float
     refit_sd: float
     chosen: datetime
 

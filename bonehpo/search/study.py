@@ -21,7 +21,8 @@ from bonehpo.domain import Hyperparameters
 from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.learning.fits import FitResult, FitTask, find_fit, run_fit
+from bonehpo.learning.fits import FitResult, find_fit, run_fit
+from bonehpo.learning.specs import FitTask
 from bonehpo.search.facts import optimum_facts, replay_trial, study_facts, trial_summary
 from bonehpo.search.interrupts import HeldInterrupts
 from bonehpo.search.objective import FinishedPair, SearchPlan, fold_facts, objective

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import optuna
 import pandas as pd
-from natsort import natsorted
 from optuna.trial import TrialState
 
-from bonehpo.analysis.estimates import choose_optimum, nested_accuracy, trial_estimates
-from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.analysis.estimates import Estimates, choose_optimum, estimate, trial_estimates
+from bonehpo.domain import FoldScores, Hyperparameters, Task
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.search.facts import read_folds
 from bonehpo.search.objective import SearchPlan
@@ -27,44 +26,17 @@ STATES = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
-    """One trial. `mean` and `sd` of the test accuracy over its folds are None before it is complete."""
+    """One trial. Mean and `sd` of the test score over its folds are None before it is complete."""
 
     trial: int
     hyperparameters: Hyperparameters
     n_parameters: int
     n_folds: int
-    mean: float | None
+    mean_score: float | None
     sd: float | None
-    by_set: Mapping[str, float]
+    score_by_set: Mapping[str, float]
     state: str
     reason: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimates:
-    """How accurate the best trial is.
-
-    Attributes:
-        trial: The best trial, by the rule of the study.
-        paper_accuracy: Mean test accuracy over its folds, which the search maximised.
-        sd: Standard deviation of the same.
-        n_folds: Number of those folds.
-        nested_accuracy: Estimate for a set that the choice has not seen.
-        nested_lower: Its one-sided 95 % lower bound.
-        nested_by_set: The same for each test set.
-        chosen_by_set: The trial that each test set's validation accuracies choose.
-        gap: Paper accuracy minus nested accuracy.
-    """
-
-    trial: int
-    paper_accuracy: float
-    sd: float
-    n_folds: int
-    nested_accuracy: float
-    nested_lower: float
-    nested_by_set: Mapping[str, float]
-    chosen_by_set: Mapping[str, int]
-    gap: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +44,7 @@ class RefitOptimum:
     """The optimum, fitted again with fresh seeds. `folds` are those of the new networks."""
 
     trial: int
-    refit_accuracy: float
+    refit_score: float
     refit_sd: float
     folds: tuple[FoldScores, ...]
 
@@ -83,6 +55,7 @@ class StudySummary:
 
     name: str
     bone: str
+    task: Task
     ran_on: str
     store_id: str
     split: str
@@ -108,12 +81,13 @@ def summarise(plan: SearchPlan) -> StudySummary:
     return StudySummary(
         name=plan.folder.name,
         bone=plan.config.bone,
+        task=plan.config.task,
         ran_on=plan.ran_on,
         store_id=plan.store_id,
         split=plan.config.split.kind,
         protocol=plan.config.protocol,
         trials=rows,
-        estimates=None if folds.empty else estimate(folds, plan.config.search.optimum, rows),
+        estimates=None if folds.empty else _estimates(folds, plan.config.search.optimum, rows),
         optimum=_refit(plan, study),
     )
 
@@ -126,30 +100,16 @@ def _row(trial: optuna.trial.FrozenTrial, folds: pd.DataFrame, side: int) -> Tri
         hyperparameters=choice,
         n_parameters=count_parameters(choice.layers, choice.kernel, side),
         n_folds=2 * len(finished_pairs(trial)),
-        mean=found[0].mean if found else None,
+        mean_score=found[0].mean if found else None,
         sd=found[0].sd if found and math.isfinite(found[0].sd) else None,
-        by_set=found[0].by_set if found else {},
+        score_by_set=found[0].by_set if found else {},
         state=STATES[trial.state],
         reason=trial.user_attrs.get(REASON),
     )
 
 
-def estimate(folds: pd.DataFrame, rule: str, rows: tuple[TrialRow, ...]) -> Estimates:
-    """Estimates from the folds of complete trials; `rule` as in `choose_optimum`."""
-    number = choose_optimum(folds, rule, {row.trial: row.n_parameters for row in rows})
-    best = next(e for e in trial_estimates(folds) if e.trial == number)
-    nested = nested_accuracy(folds)
-    return Estimates(
-        trial=number,
-        paper_accuracy=best.mean,
-        sd=best.sd,
-        n_folds=int((folds["trial"] == number).sum()),
-        nested_accuracy=nested.mean,
-        nested_lower=nested.lower,
-        nested_by_set={name: nested.by_set[name] for name in natsorted(nested.by_set)},
-        chosen_by_set={name: nested.chosen[name] for name in natsorted(nested.chosen)},
-        gap=best.mean - nested.mean,
-    )
+def _estimates(folds: pd.DataFrame, rule: str, rows: tuple[TrialRow, ...]) -> Estimates:
+    return estimate(folds, choose_optimum(folds, rule, {row.trial: row.n_parameters for row in rows}))
 
 
 def _refit(plan: SearchPlan, study: optuna.Study) -> RefitOptimum | None:
@@ -157,10 +117,10 @@ def _refit(plan: SearchPlan, study: optuna.Study) -> RefitOptimum | None:
     folds = [] if optimum is None else [fold.scores for fold in read_folds(plan, list(optimum.keys.values()))]
     if optimum is None or not folds:
         return None
-    accuracies = pd.Series([fold.test_accuracy for fold in folds])
+    scores = pd.Series([fold.test_score for fold in folds])
     return RefitOptimum(
         trial=optimum.trial,
-        refit_accuracy=float(accuracies.mean()),
-        refit_sd=float(accuracies.std(ddof=1)),
+        refit_score=float(scores.mean()),
+        refit_sd=float(scores.std(ddof=1)),
         folds=tuple(folds),
     )

@@ -12,19 +12,11 @@ from datetime import datetime
 
 from mlflow.entities import Metric
 
-from bonehpo.domain import Hyperparameters
+from bonehpo.domain import Hyperparameters, Task, shown
 from bonehpo.learning.fits import Predictions
 from bonehpo.search.recorder import FoldFacts, OptimumFacts, StudyFacts, TrialSummary
 
-_SCORES = (
-    "test_accuracy",
-    "validation_accuracy",
-    "accuracy_pristine",
-    "accuracy_failed",
-    "softmax_pristine",
-    "softmax_failed",
-)
-_OPTIMUM = ("paper_accuracy", "sd", "nested_accuracy", "gap", "refit_accuracy", "refit_sd")
+_ESTIMATES = ("paper_score", "sd", "nested_score", "nested_score_bound", "gap")
 
 
 def milliseconds(at: datetime) -> int:
@@ -36,6 +28,7 @@ def study_params(facts: StudyFacts) -> dict[str, object]:
     """What never changes within a study: parameters cannot be overwritten in MLflow."""
     return {
         "bone": facts.bone,
+        "task": facts.task,
         "split": facts.split,
         "sampler": facts.sampler,
         "protocol": facts.protocol,
@@ -57,20 +50,27 @@ def study_tags(facts: StudyFacts) -> dict[str, str]:
     }
 
 
-def trial_metrics(summary: TrialSummary) -> list[Metric]:
-    """Mean, standard deviation, and mean test accuracy of each set."""
-    by_set = {f"set/{name}": value for name, value in summary.accuracies_by_set.items()}
-    return metrics({"mean_accuracy": summary.mean, "sd_accuracy": summary.sd, **by_set}, summary.finished)
+def trial_metrics(summary: TrialSummary, task: Task) -> list[Metric]:
+    """Mean, standard deviation, and mean test score of each set."""
+    sets = {f"set/{name}": score for name, score in _by_name(summary.score_by_set, task).items()}
+    sd = next(iter(shown({"sd_score": 0.0}, task)))
+    return metrics({**shown({"mean_score": summary.mean_score}, task), sd: summary.sd, **sets}, summary.finished)
 
 
 def optimum_params(facts: OptimumFacts) -> dict[str, object]:
     """Which trial was chosen, how, and what it is."""
-    return {"trial": facts.number, "rule": facts.rule, "n_trials": facts.n_trials, **asdict(facts.hyperparameters)}
+    return {
+        "trial": facts.estimates.trial,
+        "rule": facts.rule,
+        "n_trials": facts.n_trials,
+        **asdict(facts.hyperparameters),
+    }
 
 
-def optimum_metrics(facts: OptimumFacts) -> list[Metric]:
-    """Every accuracy of the optimum."""
-    return metrics({name: getattr(facts, name) for name in _OPTIMUM}, facts.chosen)
+def optimum_metrics(facts: OptimumFacts, task: Task) -> list[Metric]:
+    """Every estimate of the optimum's score."""
+    values = {name: getattr(facts.estimates, name) for name in _ESTIMATES}
+    return metrics(shown(values | {"refit_score": facts.refit_score, "refit_sd": facts.refit_sd}, task), facts.chosen)
 
 
 def fold_params(fold: FoldFacts, hyperparameters: Hyperparameters) -> dict[str, object]:
@@ -79,14 +79,14 @@ def fold_params(fold: FoldFacts, hyperparameters: Hyperparameters) -> dict[str, 
 
 
 def fold_metrics(fold: FoldFacts) -> list[Metric]:
-    """Scores, accuracy by plane, CPU time, and the curves with the epoch, from 1, as step."""
-    values = {name: getattr(fold.scores, name) for name in _SCORES}
-    values |= {f"plane/{plane}": accuracy for plane, accuracy in fold.scores.accuracy_by_plane.items()}
-    values["cpu_seconds"] = fold.cpu_seconds
+    """Scores, score by plane, CPU time, and the curves with the epoch, from 1, as step."""
+    scores = {"test_score": fold.scores.test_score, "validation_score": fold.scores.validation_score}
+    planes = {f"plane/{plane}": score for plane, score in _by_name(fold.scores.score_by_plane, fold.task).items()}
+    values = {**shown(scores, fold.task), **fold.scores.details, **planes, "cpu_seconds": fold.cpu_seconds}
     start_ms, end_ms = milliseconds(fold.started), milliseconds(fold.finished)
     epochs = [
         _metric(f"epoch/{name}", value, start_ms + (end_ms - start_ms) * epoch // len(curve), epoch)
-        for name, curve in fold.curves.items()
+        for name, curve in shown(fold.curves, fold.task).items()
         for epoch, value in enumerate(curve.tolist(), start=1)
     ]
     return metrics(values, fold.finished) + epochs
@@ -97,18 +97,25 @@ def metrics(values: Mapping[str, float], at: datetime) -> list[Metric]:
     return [_metric(name, value, milliseconds(at), 0) for name, value in values.items()]
 
 
-def predictions_csv(predictions: Predictions) -> str:
+def predictions_csv(predictions: Predictions, task: Task) -> str:
     """One line for each slice of the test set, under a line of names."""
+    names = "label,p_failed" if task == "damage" else "strain_percent,predicted_percent"
     rows = zip(
         predictions.specimen.tolist(),
+        predictions.state.tolist(),
         predictions.plane.tolist(),
         predictions.position.tolist(),
-        predictions.label.tolist(),
-        predictions.p_failed.tolist(),
+        predictions.truth.tolist(),
+        predictions.output.tolist(),
         strict=True,
     )
-    lines = [f"{specimen},{plane},{position},{label},{p:.7g}" for specimen, plane, position, label, p in rows]
-    return "\n".join(["specimen,plane,position,label,p_failed", *lines, ""])
+    lines = [f"{s},{state},{plane},{at},{truth:.7g},{output:.7g}" for s, state, plane, at, truth, output in rows]
+    return "\n".join([f"specimen,state,plane,position,{names}", *lines, ""])
+
+
+def _by_name(scores: Mapping[str, float], task: Task) -> Mapping[str, float]:
+    """Scores of sets or planes as people read them."""
+    return shown({"score": scores}, task).popitem()[1]
 
 
 def _clean(name: str) -> str:

@@ -117,22 +117,25 @@ class MlflowRecorder:
         if not self._ledger.is_open(key):
             return
         tags = {"bonehpo.state": summary.state} | ({"bonehpo.reason": summary.reason} if summary.reason else {})
-        self._ledger.log(key, metrics=entries.trial_metrics(summary), tags=tags)
+        self._ledger.log(key, metrics=entries.trial_metrics(summary, self._facts.task), tags=tags)
         self._ledger.end(key, _STATUS[summary.state], summary.finished)
 
     @_never_stops_a_search
     def optimum(self, facts: OptimumFacts, refit: Sequence[FoldFacts]) -> None:
         """Record an optimum as a run of its own, and move the tag `bonehpo.optimum` to it and to its trial."""
-        trial_key = self._trial_key(facts.number)
+        number = facts.estimates.trial
+        trial_key = self._trial_key(number)
         if trial_key not in self._ledger:
             self._ledger.refresh()  # another driver recorded that trial
-        key = f"{self._study_key}/optimum/{facts.number}/{facts.rule}/{facts.n_trials}"
-        name = f"optimum: trial {facts.number}"
-        if self._open(self._new_run("optimum", key, name, self._study_key, facts.chosen, trial=facts.number)):
-            self._ledger.log(key, metrics=entries.optimum_metrics(facts), params=entries.optimum_params(facts))
-            self._ledger.write(key, json.dumps(dict(facts.chosen_by_set), indent=2), "chosen_by_set.json")
+        key = f"{self._study_key}/optimum/{number}/{facts.rule}/{facts.n_trials}"
+        name = f"optimum: trial {number}"
+        if self._open(self._new_run("optimum", key, name, self._study_key, facts.chosen, trial=number)):
+            self._ledger.log(
+                key, metrics=entries.optimum_metrics(facts, self._facts.task), params=entries.optimum_params(facts)
+            )
+            self._ledger.write(key, json.dumps(dict(facts.estimates.chosen_by_set), indent=2), "chosen_by_set.json")
             for fold in refit:
-                self._fold("refit", key, facts.number, facts.hyperparameters, fold)
+                self._fold("refit", key, number, facts.hyperparameters, fold)
             self._ledger.end(key, "FINISHED", facts.chosen)
         self._ledger.mark_optimum([key, trial_key])
 
@@ -190,5 +193,5 @@ class MlflowRecorder:
         if self._open(self._new_run(level, key, name, parent, fold.started, **tags)):
             params = entries.fold_params(fold, choice)
             self._ledger.log(key, metrics=entries.fold_metrics(fold), params=params)
-            self._ledger.write(key, entries.predictions_csv(fold.predictions), "predictions.csv")
+            self._ledger.write(key, entries.predictions_csv(fold.predictions, fold.task), "predictions.csv")
             self._ledger.end(key, "FINISHED", fold.finished)
