@@ -1,0 +1,157 @@
+"""ResNet-50 on grey slices: built, prepared for one of three ways of training, and cut into base and head.
+
+The base is that of `keras.applications`: ResNet-50 v1, 23,587,712 parameters. Its convolutions carry biases; the paper's
+23,561,152 have none, and 26,560 biases are the whole difference (each is followed by a batch normalisation that undoes it).
+The head has 4,098 parameters in both.
+
+References:
+    He, Zhang, Ren, Sun, Deep residual learning for image recognition, CVPR 2016, doi:10.1109/CVPR.2016.90.
+    Shen, Peña Fernández, Tozzi, Buehler, J. Mech. Behav. Biomed. Mater. 123 (2021) 104761, §2.6 and §3.5.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from bonehpo.errors import NetworkError
+from bonehpo.learning.architecture import CHANNELS
+from bonehpo.learning.backend import keras
+from bonehpo.learning.weights import draw_layer
+
+Mode = Literal["frozen", "fine-tuned", "scratch"]
+
+HEAD = "softmax"
+FEATURES = "features"
+SMALLEST_SIDE = 32
+"""Pixels a side: the base halves an image five times."""
+
+BGR_MEANS = (103.939, 116.779, 123.68)
+"""Mean grey values of ImageNet's blue, green and red channels, which Keras's "caffe" preprocessing subtracts."""
+
+MOMENTUM = 0.9
+"""Of the moving statistics of batch normalisation. Keras's 0.99 still remembers the start after hundreds of steps."""
+
+FEATURE_BATCH = 128
+
+
+def build_resnet(*, side: int, dtype: str = "float32") -> keras.Model:
+    """Build a ResNet-50 with two classes, with weights drawn at random.
+
+    It takes grey slices as they lie in the store, uint8 (batch, side, side, 1), and answers softmax probabilities, float32
+    (batch, 2), of (pristine, failed). Three equal channels and the preprocessing of Keras's ImageNet weights are layers of
+    the graph. The layers of the base keep Keras's names (`conv5_block3_out` is the last) and lie flat in the network.
+
+    Args:
+        side: Side of the images in pixels, at least 32.
+        dtype: Keras dtype policy, "float32" or "mixed_bfloat16". Weights, pooling and softmax are float32 in both.
+
+    Raises:
+        NetworkError: The images are too small.
+    """
+    if side < SMALLEST_SIDE:
+        raise NetworkError(
+            f"ResNet-50 needs slices of {SMALLEST_SIDE} pixels a side or more, but got {side}: cut larger ones"
+        )
+    slices = keras.Input((side, side, 1), dtype="uint8", name="slices")
+    grey = keras.ops.cast(slices, "float32")
+    channels = keras.layers.Concatenate(dtype="float32", name="channels")([grey] * CHANNELS)
+    # Swapping red and blue, the other half of this preprocessing, changes nothing in equal channels.
+    x = keras.layers.Rescaling(1.0, [-mean for mean in BGR_MEANS], dtype="float32", name="preprocess")(channels)
+    with _policy(dtype):
+        base = keras.applications.ResNet50(
+            include_top=False, weights=None, input_tensor=x, input_shape=(side, side, CHANNELS)
+        )
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = MOMENTUM
+    features = keras.layers.GlobalAveragePooling2D(dtype="float32", name=FEATURES)(base.output)
+    softmax = keras.layers.Dense(2, activation="softmax", dtype="float32", name=HEAD)(features)
+    return keras.Model(slices, softmax, name="resnet50")
+
+
+@contextmanager
+def _policy(dtype: str) -> Iterator[None]:
+    """Let layers be made with this policy: `keras.applications` takes none."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def freeze(network: keras.Model, mode: Mode) -> None:
+    """Choose what is trained. Compile afterwards: Keras looks at this when it compiles.
+
+    - `frozen`: the head alone, 4,098 parameters.
+    - `fine-tuned`: also all convolutions. Batch normalisations keep their pretrained statistics, scales and shifts and run
+      in inference mode; otherwise the first steps would destroy what was learnt [1]_. 23,485,570 parameters.
+    - `scratch`: everything, 23,538,690 parameters.
+
+    Args:
+        network: From `build_resnet`.
+        mode: One of the three.
+
+    Raises:
+        NetworkError: There is no such mode.
+
+    References:
+        .. [1] Keras, "Transfer learning & fine-tuning", https://keras.io/guides/transfer_learning.
+    """
+    if mode not in get_args(Mode):
+        raise NetworkError(f"ResNet-50 is trained {', '.join(get_args(Mode))}, but got {mode!r}: choose one of these")
+    for layer in network.layers:
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = layer.name == HEAD or mode == "scratch" or (mode == "fine-tuned" and not normalises)
+
+
+def reset_resnet(network: keras.Model, seed: int) -> None:
+    """Draw all weights anew. For pretrained ones call `load_base_weights` afterwards, which leaves the head as drawn.
+
+    Args:
+        network: From `build_resnet`.
+        seed: The same seed gives the same weights, in every process.
+    """
+    for i, layer in enumerate(layer for layer in network.layers if layer.weights):
+        draw_layer(layer, seed + 7919 * i)
+
+
+def base_features(network: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """What the base makes of slices, averaged over the image: all that a head on a frozen base ever sees.
+
+    Args:
+        network: From `build_resnet`. The network that was asked last is kept ready for the next call.
+        pixels: (image, y, x).
+
+    Returns:
+        (image, 2048).
+    """
+    base = _base(network)
+    batches = [pixels[i : i + FEATURE_BATCH] for i in range(0, len(pixels), FEATURE_BATCH)]
+    features = [np.asarray(base.predict_on_batch(batch[..., None])) for batch in batches]
+    return np.concatenate([np.empty((0, base.output.shape[1]), np.float32), *features])
+
+
+@lru_cache(maxsize=1)
+def _base(network: keras.Model) -> keras.Model:
+    return keras.Model(network.input, network.get_layer(FEATURES).output)
+
+
+def take_head(network: keras.Model) -> keras.Model:
+    """A copy of the head as a network of its own: float32 (batch, 2048) to probabilities (batch, 2).
+
+    Trained on `base_features` and put back by `put_head`, it is what training the whole network `frozen` would give.
+    """
+    features = keras.Input((int(network.get_layer(FEATURES).output.shape[1]),), name=FEATURES)
+    head = keras.Model(features, keras.layers.Dense(2, activation="softmax", dtype="float32", name=HEAD)(features))
+    head.set_weights(network.get_layer(HEAD).get_weights())
+    return head
+
+
+def put_head(network: keras.Model, head: keras.Model) -> None:
+    """Give the head of a network the weights of one that `take_head` made."""
+    network.get_layer(HEAD).set_weights(head.get_weights())
