@@ -1,0 +1,92 @@
+"""What preparation is for: accuracy along the load, and Grad-CAM, without it (Shen et al. 2021, Appendix A)."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from bonehpo.analysis.detection import mean_by_state
+from bonehpo.analysis.estimates import CHANCE
+from bonehpo.report.figures.detection import ACCURACY_RANGE
+from bonehpo.report.figures.pictures import outline_text, pictures_of, show_overlay, show_slice
+from bonehpo.report.figures.style import PALE, SERIES, Drawn, bare, draw_figure, letter, span_text, words
+from bonehpo.results.record import Result
+
+SHOWN = ("raw", "prepared")
+"""Variants whose heat maps are shown."""
+
+
+def ablation_figure(result: Result, folder: Path) -> Drawn:
+    """Accuracy per state of each variant; below it Grad-CAM on a pristine and a loaded slice, raw and prepared."""
+    states = result.tables["states"]
+    variants = list(dict.fromkeys(states["variant"].astype(str)))
+    means = {variant: mean_by_state(states[states["variant"] == variant]) for variant in variants}
+    pictures = _pictures(result)
+
+    def paint(figure: Figure) -> None:
+        upper: Figure | SubFigure = figure
+        if not pictures.empty:
+            upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(2.3, 1)), dtype=object)
+            _paint_pictures(lower, result, pictures)
+        axes = upper.subplots()
+        _paint_curves(axes, means)
+        upper.legend(loc="outside right upper", title="slices")
+        letter(axes, 0)
+
+    n_sets = {int(n) for mean in means.values() for n in mean["n_sets"]}
+    caption = words(
+        result,
+        "ablation",
+        "What the preparation of scans is for",
+        f"(a) Overall accuracy against load state, mean over {span_text(n_sets, 'test sets')}, for slices prepared as "
+        "always and for slices without one or all of the steps; bands are 95 % intervals of the mean over test sets.",
+        "A network that tells any loaded state from pristine bone has learnt the scan and not the damage.",
+        ""
+        if pictures.empty
+        else "(b) A pristine and a loaded slice, without and with Grad-CAM, of raw and of prepared scans.",
+        "" if pictures.empty else outline_text(result),
+    )
+    return draw_figure(paint, caption, folder, height_mm=75 if pictures.empty else 108)
+
+
+def _paint_curves(axes: Axes, means: dict[str, pd.DataFrame]) -> None:
+    for look, (variant, mean) in zip(SERIES, means.items(), strict=False):
+        axes.fill_between(mean["state"], mean["lower"], mean["upper"], color=look.color, alpha=0.1, linewidth=0)
+        axes.plot(
+            mean["state"], mean["accuracy"], color=look.color, linestyle=look.dash, marker=look.marker, label=variant
+        )
+    axes.axhline(CHANCE, color=PALE, linestyle=":", linewidth=1)
+    axes.set(xlabel="load state", ylabel="overall accuracy", ylim=ACCURACY_RANGE)
+    axes.set_xticks(sorted({int(state) for mean in means.values() for state in mean["state"]}))
+
+
+def _pictures(result: Result) -> pd.DataFrame:
+    """One pristine and one loaded (or failed) slice of each variant that is shown, in that order."""
+    rows = result.tables.get("slices", pd.DataFrame())
+    if rows.empty:
+        return rows
+    labels = rows["label"].replace("failed", "loaded")
+    rows = rows.assign(label=labels)[rows["variant"].isin(SHOWN)]
+    return rows.groupby(["variant", "label"], sort=False).head(1)
+
+
+def _paint_pictures(part: SubFigure, result: Result, rows: pd.DataFrame) -> None:
+    variants = [variant for variant in SHOWN if variant in set(rows["variant"])]
+    panels = part.subplots(1, 4 * len(variants), squeeze=False)[0]
+    for axes in panels:
+        bare(axes)
+    for k, variant in enumerate(variants):
+        for j, label in enumerate(("pristine", "loaded")):
+            found = rows[(rows["variant"] == variant) & (rows["label"] == label)]
+            if found.empty:
+                continue
+            (picture,) = pictures_of(result, found)
+            left, right = panels[4 * k + 2 * j], panels[4 * k + 2 * j + 1]
+            show_slice(left, picture)
+            show_overlay(right, picture)
+            left.set_title(f"{'(b) ' if k + j == 0 else ''}{variant}, {label}", loc="left", fontsize=7)
+            row = found.iloc[0]
+            left.set_xlabel(f"state {int(row['state'])}", fontsize=6.5)
+            right.set_xlabel(f"p(failed) = {row['p_failed']:.2f}", fontsize=6.5)

@@ -1,0 +1,39 @@
+"""Which figures belong to which result."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bonehpo.report.figures.ablation import ablation_figure
+from bonehpo.report.figures.best_fold import best_fold_figure
+from bonehpo.report.figures.checks import checks_figure
+from bonehpo.report.figures.comparisons import compare_detection_figure, compare_figure, mixed_figure
+from bonehpo.report.figures.detection import best_fold_detection_figure, detection_figure, limit_slices_figure
+from bonehpo.report.figures.heat_maps import classes_figure, states_figure
+from bonehpo.report.figures.network import architecture_figure
+from bonehpo.report.figures.strain import strain_figure, strain_maps_figure
+from bonehpo.report.figures.style import Drawn
+from bonehpo.report.figures.sweep import sweep_figure
+from bonehpo.results.record import Result
+
+FIGURES: Mapping[str, tuple[Callable[[Result, Path], Drawn | None], ...]] = {
+    "sweep": (sweep_figure,),
+    "best-fold": (architecture_figure, best_fold_figure),
+    "grad-cam": (classes_figure, states_figure, checks_figure),
+    "detection": (best_fold_detection_figure, detection_figure, limit_slices_figure),
+    "mixed": (mixed_figure,),
+    "compare": (compare_figure, compare_detection_figure),
+    "ablation": (ablation_figure,),
+    "strain": (strain_figure, strain_maps_figure),
+}
+"""By name of the result, in the order of the paper; a figure whose pictures or states are missing is left out."""
+
+
+def draw(result: Result, folder: Path) -> tuple[Drawn, ...]:
+    """Draw all figures of a result.
+
+    Args:
+        result: One of `docs/results.md`; any other has no figures.
+        folder: Where to write them, as PNG and SVG.
+    """
+    figures = (figure(result, folder) for figure in FIGURES.get(result.name, ()))
+    return tuple(drawn for drawn in figures if drawn is not None)

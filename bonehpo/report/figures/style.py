@@ -1,0 +1,190 @@
+"""What all figures share: sizes, colours that colour-blind readers and grey prints can tell apart, and how they are written.
+
+Colours are those of Okabe and Ito; no two series differ in colour alone, but in marker, dash or hatch as well. Heat maps are
+viridis, whose brightness rises steadily.
+
+References:
+    Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bonehpo.results.record import Result
+
+PAGE_MM = 180
+"""Width of two columns of a journal."""
+
+PNG_DPI = 200
+
+BLACK, GREY, PALE = "#000000", "#6b6b6b", "#c8c8c8"
+BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+PURPLE, SKY = "#CC79A7", "#56B4E9"
+HEAT = "viridis"
+
+RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.5,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+    "text.parse_math": False,  # names of specimens may hold a $
+    "svg.hashsalt": "bonehpo",
+    "svg.fonttype": "path",
+    "image.interpolation": "none",
+}
+
+
+class Series(NamedTuple):
+    """How one series looks: as a line by colour, dash and marker, as a bar by colour and hatch."""
+
+    color: str
+    dash: str
+    marker: str
+    hatch: str
+
+
+SERIES = (
+    Series(BLUE, "-", "o", ""),
+    Series(VERMILLION, "--", "s", "////"),
+    Series(GREEN, "-.", "^", "||||"),
+    Series(ORANGE, ":", "D", "xxxx"),
+    Series(PURPLE, "-", "v", "----"),
+    Series(SKY, "--", "P", "\\\\\\\\"),
+    Series(BLACK, "-.", "X", "++++"),
+)
+"""Repeat them beyond the seventh; a legend with more names than that is no legend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A figure on disk.
+
+    Attributes:
+        name: Of its files, without suffix.
+        title: What it shows in a few words; also what a screen reader says of it.
+        caption: What is in it: n, what error bars are, what it ran on. Plain text.
+        png: For the screen.
+        svg: For print; pictures in it are bitmaps.
+    """
+
+    name: str
+    title: str
+    caption: str
+    png: Path
+    svg: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a figure is called and what stands under it; see `Drawn`."""
+
+    name: str
+    title: str
+    caption: str
+
+
+def draw_figure(
+    paint: Callable[[Figure], None], words: Words, folder: Path, height_mm: float, width_mm: float = PAGE_MM
+) -> Drawn:
+    """Draw a figure in the common style and write it. The same figure gives the same bytes.
+
+    Args:
+        paint: Draws into an empty figure.
+        words: Name, title and caption.
+        folder: Where to write `<name>.png` and `<name>.svg`; made if it is not there.
+        height_mm: Height on paper.
+        width_mm: Width on paper.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    png, svg = (folder / f"{words.name}.{suffix}" for suffix in ("png", "svg"))
+    with rc_context(RC):
+        figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4), layout="constrained")
+        paint(figure)
+        figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
+        figure.savefig(svg, dpi=PNG_DPI, metadata={"Date": None})
+    return Drawn(name=words.name, title=words.title, caption=words.caption, png=png, svg=svg)
+
+
+def words(result: Result, name: str, title: str, *sentences: str) -> Words:
+    """Title and caption of a figure of a result; on phantoms both say so."""
+    phantom = result.ran_on == "phantom"
+    return Words(
+        name=name,
+        title=f"{title} ({result.bone}, phantom)" if phantom else f"{title} ({result.bone})",
+        caption=" ".join(s for s in (*sentences, PHANTOM if phantom else "") if s),
+    )
+
+
+PHANTOM = "Phantom: the bone is synthetic and its damage simulated."
+
+
+def letter(axes: Axes, i: int, title: str = "") -> None:
+    """Write (a), (b), … and a title over the left end of a panel."""
+    axes.set_title(f"({'abcdefghijklmnopqrstuvwxyz'[i]}) {title}".rstrip(), loc="left", fontweight="bold")
+
+
+def bare(axes: Axes) -> None:
+    """Take ticks and frame off a panel that holds a picture."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def span_text(ns: set[int], unit: str) -> str:
+    """How many of something there are: "n = 20 folds", or "n = 12 to 20 folds".
+
+    Examples:
+        >>> span_text({12, 20}, "folds")
+        'n = 12 to 20 folds'
+    """
+    low, high = min(ns), max(ns)
+    return f"n = {low} {unit}" if low == high else f"n = {low} to {high} {unit}"
+
+
+def rows_of(table: pd.DataFrame) -> list[Any]:
+    """The rows of a table, their columns as attributes."""
+    return list(table.itertuples())
+
+
+def pale(color: str) -> tuple[float, float, float]:
+    """A colour (#rrggbb) half-way to white, for areas with an edge in the colour itself."""
+    red, green, blue = (int(color[k : k + 2], 16) / 255 for k in (1, 3, 5))
+    return 0.5 + red / 2, 0.5 + green / 2, 0.5 + blue / 2
+
+
+def short(name: str, longest: int = 22) -> str:
+    """A name that fits a legend: its beginning and its end.
+
+    Examples:
+        >>> short("left femur, mid-shaft, third cut")
+        'left femur…, third cut'
+    """
+    half = (longest - 1) // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[half - longest + 1 :]}"

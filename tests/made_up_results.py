@@ -1,0 +1,472 @@
+"""Made-up results by the contract of docs/results.md: plausible, and as awkward as real ones can be.
+
+`everything()` is a whole phantom study of five trabecular specimens and 15 load states. `awkward()` is one on scans: no
+strain, no truth, two planes, long and hostile names, a failed point, arms that did not run, no best fold's states.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from bonehpo.analysis.detection import detection_limits, mean_by_state
+from bonehpo.learning.architecture import filters_of
+from bonehpo.results.record import Result
+
+FINISHED = datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
+SIDE = 48
+HOSTILE = "<script>alert('bone')</script>&amp;"
+
+
+@dataclass(frozen=True)
+class World:
+    """What the results of one study share."""
+
+    bone: str = "TB"
+    ran_on: str = "phantom"
+    specimens: tuple[str, ...] = ("TB5", "TB6", "TB9", "TB11", "TB12")
+    planes: tuple[str, ...] = ("XY", "XZ", "YZ")
+    n_states: int = 15
+    has_strain: bool = True
+    fails: bool = False
+
+    def strain(self, state: int) -> float:
+        return 0.065 * (state - 1) / (self.n_states - 1) if self.has_strain else math.nan
+
+    def folds(self) -> list[tuple[str, str]]:
+        return list(permutations(self.specimens, 2))
+
+    def result(self, name: str, tables: dict[str, pd.DataFrame], **more: Any) -> Result:
+        return Result(
+            name=name,
+            level="explanation" if name in ("best-fold", "grad-cam", "detection") else "comparison",
+            inputs="0123456789abcdef" * 2,
+            study="TB",
+            bone=self.bone,
+            store_id="ab" * 32,
+            ran_on=self.ran_on,  # type: ignore[arg-type]
+            parameters={"epochs": "20"},
+            metrics=more.pop("metrics", {}),
+            sentences=more.pop("sentences", (f"This is what {name} says in words.",)),
+            tables=tables,
+            arrays=more.pop("arrays", {}),
+            finished=FINISHED,
+        )
+
+
+PHANTOM = World()
+SCANS = World(
+    bone="CB",
+    ran_on="scans",
+    specimens=(HOSTILE, "a specimen with a very long name, left femur, mid-shaft, cut 3", "CB8", "CB12", "CB22"),
+    planes=("XY", "radial"),
+    n_states=20,
+    has_strain=False,
+    fails=True,
+)
+
+
+def bone_slice(seed: int, loaded: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A slice like trabecular bone with a dark band of damage, a heat map, and the truth; (y, x) each."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 2.2)
+    bone = field > 0.1 * field.std()
+    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
+    band = np.exp(-(((y - 0.55 - 0.15 * x) / 0.07) ** 2)) * loaded
+    grey = 45 + 130 * bone * (1 - 0.75 * (band > 0.45)) + 8 * rng.standard_normal((SIDE, SIDE))
+    heat = (
+        band
+        + 0.35 * ndimage.gaussian_filter(rng.random((SIDE, SIDE)), 6)
+        + 0.15 * np.exp(-((x - 0.2) ** 2 + y**2) / 0.05)
+    )
+    heat = (heat - heat.min()) / np.ptp(heat)
+    damage = ((band > 0.45) * 1.0).astype(np.float32)
+    return grey.clip(0, 255).astype(np.uint8), heat.astype(np.float32), damage
+
+
+def pictures(world: World, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The arrays that belong to a table of pictures."""
+    made = [
+        bone_slice(len(str(row.plane)) + ord(str(row.plane)[0]), min((row.state - 1) / (world.n_states - 1), 1))
+        for row in rows.itertuples()
+    ]
+    slices, maps, damage = (np.stack(part) for part in zip(*made, strict=True))
+    arrays = {"slices": slices, "maps": maps}
+    return {**arrays, "damage": damage} if world.ran_on == "phantom" else arrays
+
+
+def sweep(world: World = PHANTOM) -> Result:
+    baseline = {"layers": 3, "learning_rate": 1e-4, "kernel": 5, "batch": 20}
+    series = {
+        "layers": ((1, 0.71), (2, 0.78), (3, 0.82), (4, 0.86), (5, 0.88), (6, 0.80)),
+        "learning_rate": ((1e-5, 0.68), (1e-4, 0.82), (1e-3, 0.87), (1e-2, math.nan if world.fails else 0.55)),
+        "kernel": ((3, 0.84), (5, 0.82), (7, 0.80), (9, 0.77), (11, 0.75)),
+        "batch": ((5, 0.83), (10, 0.835), (20, 0.82), (30, 0.81), (40, 0.805), (50, 0.79)),
+    }
+    n_folds = len(world.folds())
+    points = pd.DataFrame(
+        {
+            "parameter": parameter,
+            "value": float(value),
+            **baseline,
+            parameter: value,
+            "mean": mean,
+            "sd": math.nan if math.isnan(mean) else 0.04 + 0.02 * (mean < 0.8),
+            "n_folds": 0 if math.isnan(mean) else n_folds,
+            "reason": "the loss became NaN in 3 of 10 fits" if math.isnan(mean) else "",
+        }
+        for parameter, values in series.items()
+        for value, mean in values
+    )
+    best = {"layers": 5, "learning_rate": 1e-3, "kernel": 3, "batch": 10}
+    scored = {"mean": 0.893, "sd": 0.041, "n_folds": n_folds}
+    combinations = pd.DataFrame(
+        [
+            {"role": "best of each", **best, **scored, "reason": "", "chosen": True},
+            {"role": "one layer fewer", **best, "layers": 4, **scored, "mean": 0.871, "reason": "", "chosen": False},
+        ]
+    )
+    optima = pd.DataFrame(
+        [
+            {
+                "by": "sweep",
+                **best,
+                "n_parameters": 20_446_018,
+                **scored,
+                "rule": "best of each, then checked together",
+            },
+            {"by": "search", **best, "kernel": 5, "n_parameters": 20_447_554, **scored, "rule": "best"},
+        ]
+    )
+    tables = {"points": points, "combinations": combinations, "optima": optima}
+    return world.result("sweep", tables, sentences=("The sweep and the search agree within one standard deviation.",))
+
+
+def layer_rows(layers: int, kernel: int, side: int = 200) -> list[dict[str, Any]]:
+    def row(name: str, kind: str, size: float, channels: int, parameters: int = 0) -> dict[str, Any]:
+        return {
+            "name": name,
+            "kind": kind,
+            "height": size,
+            "width": size,
+            "channels": channels,
+            "parameters": parameters,
+        }
+
+    rows = [row("slices", "InputLayer", side, 1), row("standardise", "BatchNormalization", side, 1)]
+    rows.append(row("channels", "Concatenate", side, 3))
+    channels = 3
+    for i in range(layers):
+        filters, size = filters_of(i), kernel if i == 0 else 3
+        rows.append(row(f"convolution_{i + 1}", "Conv2D", side, filters, (size**2 * channels + 1) * filters))
+        side, channels = side // 2, filters
+        rows.append(row(f"pool_{i + 1}", "MaxPooling2D", side, filters))
+    flat = side**2 * channels
+    rows.append(row("flatten", "Flatten", math.nan, flat))
+    rows.append(row("dense", "Dense", math.nan, 2 * channels, (flat + 1) * 2 * channels))
+    rows.append(row("softmax", "Dense", math.nan, 2, (2 * channels + 1) * 2))
+    return rows
+
+
+def best_fold(world: World = PHANTOM, layers: int = 5, kernel: int = 3) -> Result:
+    rng = np.random.default_rng(4)
+    rows = []
+    for test, validation in world.folds():
+        failed, pristine = rng.uniform(0.72, 0.99, 2)
+        rows.append(
+            {
+                "test": test,
+                "validation": validation,
+                "train": " ".join(name for name in world.specimens if name not in (test, validation)),
+                "accuracy": (failed + pristine) / 2,
+                "accuracy_failed": failed,
+                "accuracy_pristine": pristine,
+                "softmax_failed": 0.95 * failed,
+                "softmax_pristine": 0.94 * pristine,
+            }
+        )
+    folds = pd.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True)
+    return world.result("best-fold", {"folds": folds, "layers": pd.DataFrame(layer_rows(layers, kernel))})
+
+
+def picture_rows(world: World, panels: Sequence[str] = ("classes", "states")) -> pd.DataFrame:
+    test, validation = world.folds()[0]
+    shared = {"test": test, "validation": validation, "specimen": test, "position": 150}
+    rows = []
+    if "classes" in panels:
+        for plane in world.planes:
+            for label, state in (("pristine", 1), ("failed", world.n_states)):
+                rows.append({"panel": "classes", "plane": plane, "label": label, "state": state})
+    if "states" in panels:
+        for state in range(1, world.n_states + 1):
+            label = "pristine" if state == 1 else "failed" if state == world.n_states else "loaded"
+            rows.append({"panel": "states", "plane": world.planes[0], "label": label, "state": state})
+    for row in rows:
+        share = (row["state"] - 1) / (world.n_states - 1)
+        row |= {**shared, "strain": world.strain(row["state"]), "p_failed": 1 / (1 + math.exp(-14 * (share - 0.65)))}
+    return pd.DataFrame(rows)
+
+
+def grad_cam(world: World = PHANTOM) -> Result:
+    rng = np.random.default_rng(5)
+    slices = picture_rows(world)
+    states = range(1, world.n_states + 1)
+    agreement = pd.DataFrame(
+        {
+            "specimen": specimen,
+            "state": state,
+            "plane": plane,
+            "n_networks": 4,
+            "correlation": 0.25 + 0.5 * state / world.n_states + 0.08 * rng.standard_normal() - 0.1 * k,
+        }
+        for specimen in world.specimens
+        for state in states
+        for k, plane in enumerate(world.planes)
+    )
+    layers = (
+        "",
+        "softmax",
+        "dense",
+        "convolution_5",
+        "convolution_4",
+        "convolution_3",
+        "convolution_2",
+        "convolution_1",
+    )
+    sanity = pd.DataFrame(
+        {
+            "randomised": k,
+            "layer": layer,
+            "correlation": 1.0 if k == 0 else 0.5 * 0.55**k,
+            "sd": 0.0 if k == 0 else 0.12,
+            "n_slices": 30,
+        }
+        for k, layer in enumerate(layers)
+    )
+    tables = {"slices": slices, "agreement": agreement, "sanity": sanity}
+    if world.ran_on == "phantom":
+        tables["energy"] = energy(world, rng)
+    sentences = (
+        "The maps of the networks agree with each other at failure, and less before it.",
+        "Caution: the maps of slices before damage begins show the corner of the image.",
+    )
+    return world.result("grad-cam", tables, arrays=pictures(world, slices), sentences=sentences)
+
+
+def energy(world: World, rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    for test, validation in world.folds():
+        for state in range(10, world.n_states + 1):
+            chance = 0.01 * (state - 9)
+            share = chance * rng.uniform(2, 3.5)
+            rows += [(test, validation, test, state, plane, share, chance, share / chance) for plane in world.planes]
+    return pd.DataFrame(rows, columns=["test", "validation", "specimen", "state", "plane", "share", "chance", "gain"])
+
+
+def states_table(world: World, onset: float = 0.7, anomaly: bool = True, level: float = 0.95) -> pd.DataFrame:
+    """Accuracy along the load for every fold: a rise at `onset`, and the paper's bump at states 3 and 4."""
+    rng = np.random.default_rng(round(1000 * onset))
+    rows = []
+    for k, (test, validation) in enumerate(world.folds()):
+        pristine = min(level + 0.04 * rng.standard_normal(), 1.0)
+        for state in range(1, world.n_states + 1):
+            share = (state - 1) / (world.n_states - 1)
+            at = onset + 0.04 * (world.specimens.index(test) - 2) + 0.01 * (k % 4)
+            loaded = level / (1 + math.exp(-18 * (share - at))) + 0.02 * rng.random()
+            if anomaly and state in (3, 4):
+                loaded = 0.8 + 0.04 * world.specimens.index(test) + 0.03 * rng.random()
+            loaded = 1 - pristine if state == 1 else min(loaded, 1.0)
+            rows.append(
+                {
+                    "test": test,
+                    "validation": validation,
+                    "best": k == 0,
+                    "state": state,
+                    "strain": world.strain(state),
+                    "accuracy_pristine": pristine,
+                    "accuracy_loaded": loaded,
+                    "accuracy": (pristine + loaded) / 2,
+                    "n_slices": 900,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def detection(world: World = PHANTOM, onset: float = 0.7) -> Result:
+    states = states_table(world, onset)
+    middle = min(round(onset * world.n_states), world.n_states)
+    slices = picture_rows(world, ("states",)).query(f"{middle - 2} <= state <= {middle + 2}").reset_index(drop=True)
+    tables = {
+        "states": states,
+        "mean": mean_by_state(states),
+        "limits": detection_limits(states),
+        "slices": slices[["specimen", "state", "strain", "plane", "position"]],
+    }
+    arrays = {"slices": pictures(world, slices)["slices"]}
+    sentences = (
+        "Damage is seen from state 10 on.",
+        "Caution: accuracy is high at states 3 and 4, before damage is visible: something else than damage is seen.",
+    )
+    metrics = {"visible_from": 8.0} if world.ran_on == "phantom" else {}
+    return world.result("detection", tables, arrays=arrays, metrics=metrics, sentences=sentences)
+
+
+def fold_rows(world: World, mean: float, seed: int, **more: str) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    by_set = {name: mean + 0.03 * rng.standard_normal() for name in world.specimens}
+    return [
+        {
+            **more,
+            "test": test,
+            "validation": validation,
+            "accuracy": min(by_set[test] + 0.015 * rng.standard_normal(), 1),
+        }
+        for test, validation in world.folds()
+    ]
+
+
+def arm_row(folds: list[dict[str, Any]], reason: str = "", **more: Any) -> dict[str, Any]:
+    accuracies = [fold["accuracy"] for fold in folds]
+    known = len(accuracies) > 0
+    return {
+        **more,
+        "mean": float(np.mean(accuracies)) if known else math.nan,
+        "sd": float(np.std(accuracies, ddof=1)) if known else math.nan,
+        "n_folds": len(accuracies),
+        "reason": reason,
+    }
+
+
+def mixed(world: World = PHANTOM) -> Result:
+    arms, folds = [], []
+    for k, (arm, mean) in enumerate((("specimen", 0.893), ("mixed, published", 0.93), ("mixed, seeded", 0.925))):
+        missing = world.fails and arm == "mixed, published"
+        found = [] if missing else fold_rows(world, mean, k, arm=arm)
+        folds += found
+        arms.append(arm_row(found, "Table 1 names other specimens" if missing else "", arm=arm))
+    sets = pd.DataFrame(
+        {"arm": "mixed, seeded", "set": f"set {k + 1}", "groups": f"{name} XY, {name} XZ"}
+        for k, name in enumerate(world.specimens)
+    )
+    return world.result("mixed", {"arms": pd.DataFrame(arms), "folds": pd.DataFrame(folds), "sets": sets})
+
+
+def compare(world: World = PHANTOM) -> Result:
+    means = {"cnn": (0.893, 0.925), "scratch": (0.80, 0.83), "frozen": (0.951, 0.96), "fine-tuned": (0.985, 0.99)}
+    arms, folds = [], []
+    for k, (arm, both) in enumerate(means.items()):
+        for split, mean in zip(("specimen", "mixed"), both, strict=True):
+            missing = world.fails and arm in ("frozen", "fine-tuned")
+            found = [] if missing else fold_rows(world, mean, 10 * k + len(split), arm=arm, split=split)
+            folds += found
+            reason = "no pretrained weights" if missing else ""
+            arms.append(
+                arm_row(
+                    found, reason, arm=arm, split=split, epochs=20 if arm in ("cnn", "scratch") else 5, n_trainable=4098
+                )
+            )
+    tests = pd.DataFrame(
+        [
+            {"split": "specimen", "first": "fine-tuned", "second": "cnn", "difference": 0.09, "lower": 0.02, "upper": 0.16,
+             "p": 0.0625, "smallest_p": 0.0625, "n_sets": len(world.specimens)},
+        ]
+    )  # fmt: skip
+    second = "scratch" if world.fails else "fine-tuned"
+    states = [
+        states_table(world, 0.7).assign(arm="cnn"),
+        states_table(world, 0.5, anomaly=False, level=0.98).assign(arm=second),
+    ]
+    tables = {
+        "arms": pd.DataFrame(arms),
+        "folds": pd.DataFrame(folds),
+        "tests": tests,
+        "states": pd.concat(states, ignore_index=True),
+    }
+    return world.result("compare", tables, sentences=("With 5 test sets p cannot be below 0.0625.",))
+
+
+def ablation(world: World = PHANTOM) -> Result:
+    onsets = {"prepared": 0.7, "no matching": 0.45, "no filter": 0.6, "raw": 0.02}
+    states = pd.concat(
+        [
+            states_table(world, onset, anomaly=variant == "prepared").assign(variant=variant)
+            for variant, onset in onsets.items()
+        ],
+        ignore_index=True,
+    )
+    separation = pd.DataFrame(
+        {"variant": variant, "lowest": 0.94 if variant == "raw" else 0.52, "state": 2, "separates": variant == "raw"}
+        for variant in onsets
+    )
+    rows = picture_rows(world, ("classes",))
+    slices = pd.concat([rows.assign(variant=variant) for variant in ("prepared", "raw")], ignore_index=True)
+    sentences = (
+        "Caution: on raw slices the network tells every loaded state from pristine bone: it has learnt the scan.",
+    )
+    tables = {"states": states, "separation": separation, "slices": slices}
+    return world.result("ablation", tables, arrays=pictures(world, slices), sentences=sentences)
+
+
+def strain(world: World = PHANTOM) -> Result:
+    world = replace(world, has_strain=True)
+    rng = np.random.default_rng(9)
+    rows = []
+    for k, (test, validation) in enumerate(world.folds()):
+        for state in range(1, world.n_states + 1):
+            true = 100 * world.strain(state)
+            for plane in world.planes:
+                for position in range(4):
+                    predicted = 1.2 + 0.72 * true + 0.2 * (k % 5 - 2) + 0.5 * rng.standard_normal()
+                    rows.append((test, state, plane, position, validation, true, predicted))
+    columns = ["specimen", "state", "plane", "position", "validation", "strain_percent", "predicted_percent"]
+    slices = pd.DataFrame(rows, columns=columns)
+    errors = (slices["predicted_percent"] - slices["strain_percent"]).abs()
+    states = (
+        slices.assign(error_percent=errors)
+        .groupby("state")
+        .agg(
+            strain_percent=("strain_percent", "mean"),
+            error_percent=("error_percent", "mean"),
+            n_slices=("state", "size"),
+        )
+        .reset_index()
+        .assign(sd=0.15)
+    )
+    arms = pd.DataFrame(
+        {"arm": arm, "error_percent": error, "sd": 0.2, "n_folds": len(world.folds())}
+        for arm, error in (("network", float(errors.mean())), ("mean of the training strains", 1.74))
+    )
+    maps = (
+        picture_rows(world, ("states",))
+        .drop(columns="p_failed")
+        .assign(predicted_percent=lambda t: 1.2 + 72 * t["strain"])
+    )
+    return world.result(
+        "strain", {"slices": slices, "states": states, "arms": arms, "maps": maps}, arrays=pictures(world, maps)
+    )
+
+
+MAKERS: dict[str, Callable[[World], Result]] = {
+    "sweep": sweep,
+    "best-fold": best_fold,
+    "grad-cam": grad_cam,
+    "detection": detection,
+    "mixed": mixed,
+    "compare": compare,
+    "ablation": ablation,
+    "strain": strain,
+}
+
+
+def everything() -> list[Result]:
+    return [make(PHANTOM) for make in MAKERS.values()]
+
+
+def awkward() -> list[Result]:
+    return [make(SCANS) for make in MAKERS.values()]

@@ -1,0 +1,219 @@
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import made_up_results as made_up
+import numpy as np
+import pytest
+from PIL import Image
+
+from bonehpo.report.figures import Drawn, draw
+from bonehpo.report.figures.drawing import FIGURES
+from bonehpo.report.figures.network import network_boxes
+from bonehpo.report.figures.studies import importance_figure, learning_curves_figure
+from bonehpo.report.figures.style import RC, SERIES
+from bonehpo.results.record import Result
+
+WORLDS = {"phantom": made_up.PHANTOM, "scans": made_up.SCANS}
+
+
+def text_of(drawn: Drawn) -> str:
+    return f"{drawn.title} {drawn.caption}"
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory) -> dict[tuple[str, str], tuple[Drawn, ...]]:
+    """All figures of both made-up studies, by study and result."""
+    folder = tmp_path_factory.mktemp("figures")
+    return {
+        (label, name): draw(make(world), folder / label / name)
+        for label, world in WORLDS.items()
+        for name, make in made_up.MAKERS.items()
+    }
+
+
+def test_every_result_of_the_contract_but_specimens_has_its_figures(drawings):
+    assert set(FIGURES) == set(made_up.MAKERS)
+    expected = {
+        "sweep": ["sweep"],
+        "best-fold": ["architecture", "best-fold"],
+        "grad-cam": ["grad-cam-classes", "grad-cam-states", "grad-cam-checks"],
+        "detection": ["detection-best-fold", "detection", "detection-slices"],
+        "mixed": ["mixed"],
+        "compare": ["compare", "compare-detection"],
+        "ablation": ["ablation"],
+        "strain": ["strain", "strain-maps"],
+    }
+    for (_, name), found in drawings.items():
+        assert [drawn.name for drawn in found] == expected[name]
+
+
+def test_every_figure_is_a_readable_png_and_a_modest_svg(drawings):
+    for found in drawings.values():
+        for drawn in found:
+            assert drawn.png.stem == drawn.svg.stem == drawn.name
+            with Image.open(drawn.png) as image:
+                assert 700 < image.width < 2000
+                assert len(image.convert("L").getcolors()) > 10
+            assert ElementTree.parse(drawn.svg).getroot().tag.endswith("svg")
+            assert drawn.svg.stat().st_size < 500_000
+
+
+def test_every_caption_says_how_many(drawings):
+    for (_, name), found in drawings.items():
+        for drawn in found:
+            if drawn.name != "architecture":
+                assert "n = " in drawn.caption, name
+
+
+def test_every_caption_with_error_bars_or_bands_says_what_they_are(drawings):
+    with_bars = ("sweep", "mixed", "compare", "strain", "grad-cam-checks")
+    with_bands = ("detection", "compare-detection", "ablation")
+    for found in drawings.values():
+        for drawn in found:
+            if drawn.name in with_bars:
+                assert "standard deviation" in drawn.caption
+            if drawn.name in with_bands:
+                assert "95 % interval" in drawn.caption
+
+
+def test_figures_of_phantoms_say_so_and_figures_of_scans_do_not(drawings):
+    for (label, _), found in drawings.items():
+        for drawn in found:
+            assert ("hantom" in text_of(drawn)) == (label == "phantom")
+            assert ("Phantom: the bone is synthetic" in drawn.caption) == (label == "phantom")
+
+
+def test_the_same_result_gives_the_same_bytes(tmp_path):
+    result = made_up.sweep()
+    (first,), (second,) = draw(result, tmp_path / "a"), draw(result, tmp_path / "b")
+    assert first.png.read_bytes() == second.png.read_bytes()
+    assert first.svg.read_bytes() == second.svg.read_bytes()
+
+
+def test_a_point_that_failed_is_named_with_its_reason(drawings):
+    (scans,), (phantom,) = drawings["scans", "sweep"], drawings["phantom", "sweep"]
+    assert "Crosses have no mean: learning rate 0.01 (the loss became NaN in 3 of 10 fits)" in scans.caption
+    assert "Crosses" not in phantom.caption
+
+
+def test_arms_that_did_not_run_are_named_with_their_reason(drawings):
+    compare, *_ = drawings["scans", "compare"]
+    assert "frozen, specimen split (no pretrained weights)" in compare.caption
+    (mixed,) = drawings["scans", "mixed"]
+    assert "mixed, published (Table 1 names other specimens)" in mixed.caption
+
+
+def test_the_detection_limit_stands_in_the_caption_on_both_axes_where_strain_is_known(drawings):
+    _, phantom, _ = drawings["phantom", "detection"]
+    _, scans, _ = drawings["scans", "detection"]
+    limits = made_up.detection().tables["limits"]
+    of_all = limits[limits["of"] == "all"].set_index("axis")["limit"]
+    assert f"at state {of_all['state']:.1f} (95 % interval" in phantom.caption
+    assert f"at {100 * of_all['strain']:.1f} % strain" in phantom.caption
+    assert "strain" not in scans.caption
+
+
+def test_a_limit_that_is_never_reached_is_said_and_drawn(tmp_path):
+    result = made_up.detection(onset=1.6)
+    _, drawn, _ = draw(result, tmp_path)
+    assert "not reached (state); not reached (strain)" in drawn.caption
+
+
+def test_states_that_are_seen_before_damage_are_hatched(drawings, tmp_path):
+    _, drawn, _ = drawings["phantom", "detection"]
+    assert "Hatched (state 3, 4)" in drawn.caption
+    result = made_up.detection()
+    states = made_up.states_table(made_up.PHANTOM, anomaly=False)
+    tables = {**result.tables, "states": states, "mean": made_up.mean_by_state(states)}
+    _, without, _ = draw(replace(result, tables=tables), tmp_path)
+    assert "Hatched" not in without.caption
+
+
+def test_true_damage_is_outlined_on_phantoms_alone(drawings):
+    for label in WORLDS:
+        classes, states, _ = drawings[label, "grad-cam"]
+        for drawn in (classes, states):
+            assert ("truly damaged" in drawn.caption) == (label == "phantom")
+
+
+def test_outlines_change_the_picture(tmp_path):
+    result = made_up.grad_cam()
+    classes, *_ = draw(result, tmp_path / "with")
+    arrays = {name: array for name, array in result.arrays.items() if name != "damage"}
+    bare, *_ = draw(replace(result, arrays=arrays), tmp_path / "without")
+    assert classes.png.read_bytes() != bare.png.read_bytes()
+
+
+def without_rows(result: Result, table: str) -> Result:
+    return replace(result, tables={**result.tables, table: result.tables[table].iloc[:0]})
+
+
+def test_figures_without_anything_to_show_are_left_out(tmp_path):
+    assert [d.name for d in draw(without_rows(made_up.compare(), "states"), tmp_path)] == ["compare"]
+    detection = made_up.detection()
+    no_best = {**detection.tables, "states": detection.tables["states"].assign(best=False)}
+    found = draw(without_rows(replace(detection, tables=no_best), "slices"), tmp_path)
+    assert [d.name for d in found] == ["detection"]
+    assert [d.name for d in draw(without_rows(made_up.grad_cam(), "slices"), tmp_path)] == ["grad-cam-checks"]
+    assert [d.name for d in draw(without_rows(made_up.ablation(), "slices"), tmp_path)] == ["ablation"]
+    assert draw(replace(made_up.sweep(), name="something else"), tmp_path) == ()
+
+
+@pytest.mark.parametrize(("layers", "kernel", "total"), [(4, 5, "19,265,858"), (5, 3, "20,446,018"), (1, 11, None)])
+def test_the_architecture_names_kernels_and_parameters_of_the_paper(tmp_path, layers, kernel, total):
+    result = made_up.best_fold(layers=layers, kernel=kernel)
+    boxes = list(network_boxes(result.tables["layers"]))
+    assert [box.kind for box in boxes] == ["input", *["convolution", "max-pool"] * layers, "dense", "softmax"]
+    assert [box.text for box in boxes if box.kind == "convolution"] == [f"{kernel}×{kernel}", *["3×3"] * (layers - 1)]
+    assert boxes[0].channels == 3
+    if total:
+        drawn, _ = draw(result, tmp_path)
+        assert f"{total} trainable parameters" in drawn.caption
+
+
+def test_no_two_series_differ_in_colour_alone():
+    assert len({look.marker for look in SERIES}) == len(SERIES)
+    assert len({look.hatch for look in SERIES}) == len(SERIES)
+    assert len({look.color for look in SERIES}) == len(SERIES)
+    assert all(first.dash != second.dash for first, second in pairwise(SERIES))
+
+
+def test_names_are_never_read_as_formulae(tmp_path):
+    assert RC["text.parse_math"] is False
+    world = replace(made_up.PHANTOM, specimens=("$\\frac{1$", "$x^2$", "a_b"))
+    assert draw(made_up.best_fold(world), tmp_path)
+
+
+def curves(n_folds: int, n_epochs: int = 20) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    epochs = np.arange(1, n_epochs + 1)
+    return [
+        {
+            f"{part}_{measure}": (np.exp(-epochs / 6) if measure == "loss" else 1 - 0.4 * np.exp(-epochs / 6))
+            + 0.02 * rng.standard_normal(n_epochs)
+            for part in ("train", "validation", "test")
+            for measure in ("loss", "accuracy")
+        }
+        for _ in range(n_folds)
+    ]
+
+
+@pytest.mark.parametrize("n_folds", [1, 20])
+def test_learning_curves_show_mean_and_spread_over_folds(tmp_path: Path, n_folds):
+    drawn = learning_curves_figure(curves(n_folds), "phantom", tmp_path)
+    assert drawn is not None
+    assert f"n = {n_folds} folds" in drawn.caption
+    assert "one standard deviation over folds" in drawn.caption
+    assert learning_curves_figure([], "scans", tmp_path) is None
+
+
+def test_importances_of_few_trials_are_called_rough(tmp_path):
+    shares = {"layers": 0.5, "learning_rate": 0.35, "kernel": 0.1, "batch": 0.05}
+    few, many = (importance_figure(shares, n, "scans", tmp_path / str(n)) for n in (10, 50))
+    assert few is not None
+    assert "rough" in few.caption
+    assert many is not None
+    assert "rough" not in many.caption
+    assert importance_figure({}, 10, "scans", tmp_path) is None
