@@ -161,7 +161,7 @@ def test_a_network_that_answers_no_numbers_has_diverged(plan):
 
 
 def test_the_kept_network_answers_what_the_fit_recorded(plan):
-    task = plan.task(CHOICE, plan.pairs[0], repeat=1)
+    task = plan.task(CHOICE, plan.pairs[0], repeat=1, keep=True)
     result = run_fit(task)
     images = load_images(task.store, plan.store_id)
     answers = predict(load_network(task.network), images.pixels[images.indices(plan.sets[plan.pairs[0].first])])
@@ -169,7 +169,7 @@ def test_the_kept_network_answers_what_the_fit_recorded(plan):
 
 
 def test_a_missing_network_is_fitted_again_though_its_result_is_there(plan):
-    task = plan.task(CHOICE, plan.pairs[0], repeat=1)
+    task = plan.task(CHOICE, plan.pairs[0], repeat=1, keep=True)
     run_fit(task)
     task.network.unlink()
     run_fit(task)

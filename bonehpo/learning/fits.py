@@ -196,8 +196,8 @@ def run_fit(task: FitTask) -> FitResult:
 
 
 def find_fit(task: FitTask) -> FitResult | None:
-    """The result of a task that was done before, its network included where one is to be kept."""
-    if task.network is not None and not task.network.exists():
+    """The result of a task that was done before, with all files that the task asks for."""
+    if any(file is not None and not file.exists() for file in (task.network, task.states)):
         return None
     return load_fit(task.fits, task.spec.key)
 

@@ -26,8 +26,9 @@ class Learner:
 
     Attributes:
         network: Compiled; its metric is called "score".
-        batch: Inputs of the images at some indices, augmented.
+        batch: Inputs of the images at some indices, augmented where inputs are slices.
         inputs: Inputs of the images at some indices, as they are.
+        read: Inputs of slices (image, y, x) from elsewhere.
         targets: What is trained towards, (image,): standardised where it is a strain.
         offset: Output × scale + offset is in the units of the truth.
         scale: See `offset`.
@@ -37,6 +38,7 @@ class Learner:
     network: Any
     batch: Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[np.generic]]
     inputs: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.generic]]
+    read: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.generic]]
     targets: npt.NDArray[np.float32]
     offset: float = 0.0
     scale: float = 1.0
@@ -45,13 +47,20 @@ class Learner:
     def outputs(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """What the network says of some images, in the units of the truth, (image,)."""
         parts = [indices[i : i + EVALUATION_BATCH] for i in range(0, len(indices), EVALUATION_BATCH)]
-        answers = [np.asarray(self.network.predict_on_batch(self.inputs(part)))[:, -1] for part in parts]
-        outputs: npt.NDArray[np.float32] = np.concatenate(answers).astype(np.float32) * self.scale + self.offset
-        return outputs
+        return np.concatenate([self._answers(self.inputs(part)) for part in parts])
+
+    def answers(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """What the network says of slices (image, y, x) from elsewhere, in the units of the truth, (image,)."""
+        parts = [pixels[i : i + EVALUATION_BATCH] for i in range(0, len(pixels), EVALUATION_BATCH)]
+        return np.concatenate([self._answers(self.read(part)) for part in parts])
+
+    def _answers(self, inputs: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+        last: npt.NDArray[np.float32] = np.asarray(self.network.predict_on_batch(inputs))[:, -1].astype(np.float32)
+        return last * self.scale + self.offset
 
 
-def make_learner(task: FitTask, images: LabelledImages, train: npt.NDArray[np.int64], precision: str) -> Learner:
-    """The learner of a fit.
+def make_cnn_learner(task: FitTask, images: LabelledImages, train: npt.NDArray[np.int64], precision: str) -> Learner:
+    """The learner of a fit of the paper's family.
 
     Args:
         task: The fit.
@@ -76,6 +85,7 @@ def make_learner(task: FitTask, images: LabelledImages, train: npt.NDArray[np.in
         network=network,
         batch=augmented(images.pixels, spec.training),
         inputs=lambda indices: images.pixels[indices][..., None],
+        read=lambda pixels: pixels[..., None],
         targets=((images.truth - offset) / scale).astype(np.float32),
         offset=offset,
         scale=scale,

@@ -75,6 +75,7 @@ class FitTask:
         store: Folder of the slice store.
         fits: Folder of the results.
         network: File for the trained network; None to keep none.
+        states: File for what it says of its held-out sets at every load state; None for none.
         weights: File of the weights that a ResNet-50 starts from; None for none.
     """
 
@@ -82,6 +83,7 @@ class FitTask:
     store: Path
     fits: Path
     network: Path | None = None
+    states: Path | None = None
     weights: Path | None = None
 
 

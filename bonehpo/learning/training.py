@@ -15,9 +15,11 @@ import numpy.typing as npt
 from bonehpo.data.images import LabelledImages, load_images
 from bonehpo.errors import FitError
 from bonehpo.learning.fits import Curves, FitResult, Predictions
-from bonehpo.learning.learners import Learner, choose_precision, make_learner
+from bonehpo.learning.learners import Learner, choose_precision, make_cnn_learner
 from bonehpo.learning.metrics import loss, score
 from bonehpo.learning.specs import FitSpec, FitTask
+from bonehpo.learning.states import answer_states, save_states
+from bonehpo.learning.transfer import make_resnet_learner
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +37,14 @@ def train(task: FitTask) -> FitResult:
     precision = choose_precision(spec.training.precision)
     held_out = tuple(images.indices(spec.sets[name]) for name in spec.pair)
     train = images.indices(tuple(g for name, groups in spec.sets.items() if name not in spec.pair for g in groups))
-    learner = make_learner(task, images, train, precision)
-    trained = _train(learner, images, train, held_out, spec, keep=task.network is not None)
+    if spec.resnet is None:
+        learner = make_cnn_learner(task, images, train, precision)
+    else:
+        learner = make_resnet_learner(task, images, precision)
+    trained = _train(learner, images, train, held_out, spec, keep=bool(task.network or task.states))
+    if task.states is not None:
+        learner.network.set_weights(trained.weights)
+        save_states(answer_states(learner, task), task.states)
     if task.network is not None:
         learner.network.set_weights(trained.weights)
         learner.keep(task.network)

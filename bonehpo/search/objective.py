@@ -66,13 +66,14 @@ class SearchPlan:
             "search.seed": str(search.seed),
         }
 
-    def task(self, choice: Hyperparameters, pair: HoldoutPair, *, repeat: int = 0) -> FitTask:
+    def task(self, choice: Hyperparameters, pair: HoldoutPair, *, repeat: int = 0, keep: bool = False) -> FitTask:
         """The fit of one holdout pair.
 
         Args:
             choice: Hyperparameters of the network.
             pair: Sets to hold out.
-            repeat: 0 in the search; 1 and up for fresh seeds, and then the network is kept.
+            repeat: 0 in the search; 1 and up for fresh seeds.
+            keep: Whether to keep the network, and what it says of its held-out sets at every load state.
         """
         spec = FitSpec(
             store_id=self.store_id,
@@ -88,12 +89,17 @@ class SearchPlan:
             spec=spec,
             store=self.folder.store.absolute(),
             fits=self.folder.fits.absolute(),
-            network=self.network(spec.key).absolute() if repeat else None,
+            network=self.network(spec.key).absolute() if keep else None,
+            states=self.states(spec.key).absolute() if keep else None,
         )
 
     def network(self, key: str) -> Path:
         """Where the kept network of the fit with this address lies."""
         return self.folder.optimum / f"{key}.keras"
+
+    def states(self, key: str) -> Path:
+        """Where that lies which the network of a fit said of its held-out sets at every load state."""
+        return self.folder.fits / f"{key}.states.npz"
 
 
 @dataclass(frozen=True, kw_only=True)

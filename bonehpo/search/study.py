@@ -234,7 +234,7 @@ class _Search:
 
             self._report(None, choice, 0)
             try:
-                self._fit([self.plan.task(choice, pair, repeat=repeat) for pair in self.plan.pairs], keep)
+                self._fit([self.plan.task(choice, pair, repeat=repeat, keep=True) for pair in self.plan.pairs], keep)
             except FitError as error:
                 logger.warning("The optimum, trial %d, was not fitted with fresh seeds %d: %s", number, repeat, error)
             else:
