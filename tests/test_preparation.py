@@ -11,18 +11,18 @@ from data_makers import SHARED_DATA, bone_like, write_folder, write_scans, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from scipy.ndimage import median_filter
+from scipy.ndimage import gaussian_filter, median_filter
 from skimage.exposure import match_histograms
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from bonehpo.data.histograms import MAX_VALUES, grey_window, histogram, levels, matching
+from bonehpo.data.histograms import MAX_VALUES, grey_window, histogram, levels, matching, scan_window
 from bonehpo.data.median import filter_median
 from bonehpo.data.preparation import prepare, prepare_scan
 from bonehpo.data.recipe import Recipe, Steps
 from bonehpo.data.sections import cut, even_positions
 from bonehpo.engine import open_engine
-from bonehpo.errors import PreparationError, ScanError
+from bonehpo.errors import PreparationError, ScanError, StoreError
 
 
 def prepared(csv, out, progress=lambda _: None, **steps):
@@ -86,7 +86,10 @@ def test_a_volume_becomes_the_slices_that_the_libraries_make_of_it(tmp_path):
         sections = [levels.take(z, axis) for z in range(1, 24, 3)]
         truth = [np.rint(resize(section, (16, 16), anti_aliasing=True, preserve_range=True)) for section in sections]
         assert_array_equal(store.group("TB12", 2, plane), np.array(truth, "u1"))
-    rounded = np.rint(levels).astype("u1")
+    raw = histogram(scan)
+    greys = median_filter(scan, size=3).astype(float)
+    own = scan_window(raw, scan.dtype)
+    rounded = np.rint((np.clip(greys, own.low, own.high) - own.low) / (own.high - own.low) * 255).astype("u1")
     fraction = store.scan("TB12", 2).bone_volume_fraction
     assert fraction == pytest.approx((rounded > threshold_otsu(rounded)).mean(), abs=1e-12)
     assert 0.3 < fraction < 0.7
@@ -99,7 +102,7 @@ def test_without_any_step_eight_bit_voxels_stay_as_they_are(tmp_path):
     assert_array_equal(store.group("TB5", 1, "XY"), volume)
     assert_array_equal(store.group("TB5", 1, "XZ"), volume.transpose(1, 0, 2))
     assert_array_equal(store.group("TB5", 1, "YZ"), volume.transpose(2, 0, 1))
-    assert store.notes == ("Skipped as asked: crop, histogram matching, median filter.",)
+    assert store.notes[0] == "Skipped as asked: crop, histogram matching, median filter."
 
 
 def test_without_matching_one_window_serves_all_scans(tmp_path):
@@ -181,6 +184,74 @@ def test_a_crop_that_only_some_scans_hold_is_refused_before_any_scan_is_prepared
     assert prepared(csv, tmp_path).recipe.crop == 18
 
 
+EMPTY = np.zeros((20, 20, 20), "u1")
+
+
+def with_truth(tmp_path, masks):
+    """A table of phantoms with the masks of some scans, by specimen and state."""
+    csv = write_scans(tmp_path)
+    (tmp_path / "phantom.json").touch()
+    for (specimen, state), mask in masks.items():
+        file = tmp_path / "truth" / specimen / f"state_{state:02d}.tif"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(file, mask, photometric="minisblack")
+    return csv
+
+
+SCANS = (("TB5", 1), ("TB5", 2), ("TB12", 1), ("TB12", 2))
+
+
+def test_the_truth_is_cut_where_the_scan_is_cut_and_resized_as_grey(tmp_path):
+    mask = np.where(bone_like(20, 8, "uint8") > 120, 255, 0).astype("u1")
+    csv = with_truth(tmp_path, {**dict.fromkeys(SCANS, EMPTY), ("TB12", 2): mask})
+    store = prepared(csv, tmp_path, crop=16, n_slices=4, side=12)
+    inner = mask[2:18, 2:18, 2:18].astype(float)
+    for axis, plane in enumerate(("XY", "XZ", "YZ")):
+        sections = [inner.take(position, axis) for position in (2, 6, 10, 14)]
+        truth = [np.rint(resize(section, (12, 12), anti_aliasing=True, preserve_range=True)) for section in sections]
+        assert_array_equal(store.damage("TB12", 2, plane), np.array(truth, "u1"))
+    assert store.first_damaged_state("TB5") is None
+    assert store.first_damaged_state("TB12") == 2
+
+
+def test_phantoms_that_lack_a_mask_make_a_store_without_damage_that_says_so(tmp_path):
+    store = prepared(with_truth(tmp_path, dict.fromkeys(SCANS[::2], EMPTY)), tmp_path)
+    assert not store.has_damage
+    assert store.notes[-1].startswith("Only 2 of 4 scans have a mask in the folder truth")
+
+
+def test_masks_beside_scans_that_are_no_phantoms_are_not_taken_for_truth(tmp_path):
+    csv = with_truth(tmp_path, dict.fromkeys(SCANS, EMPTY))
+    (tmp_path / "phantom.json").unlink()
+    assert not prepared(csv, tmp_path).has_damage
+
+
+def test_a_mask_of_another_shape_is_refused(tmp_path):
+    csv = with_truth(tmp_path, dict.fromkeys(SCANS, EMPTY[:, :, :19]))
+    assert "state_01.tif: holds uint8 (20, 20, 19), its scan is (20, 20, 20)" in refusal(csv, tmp_path)
+
+
+def test_bone_is_measured_before_matching_which_would_give_all_scans_the_same_share_of_it(tmp_path):
+    files = []
+    for i, share in enumerate((0.2, 0.2, 0.5, 0.5)):
+        phase = gaussian_filter(np.random.default_rng(i).standard_normal((32, 32, 32)), 2)
+        np.save(tmp_path / f"{i}.npy", np.where(phase > np.quantile(phase, 1 - share), 200, 40).astype("u1"))
+        files.append({"specimen": "AABB"[i], "state": 1 + i % 2, "path": f"{i}.npy", "voxel_um": 10})
+    store = prepared(write_table(tmp_path, files), tmp_path, median=False)
+    first, last = store.scan("A", 1), store.scan("B", 1)
+    assert (first.bone_volume_fraction, last.bone_volume_fraction) == pytest.approx((0.2, 0.5), abs=0.001)
+    assert first.porosity == pytest.approx(0.8, abs=0.001)
+    assert 20 < first.trabecular_thickness_um < last.trabecular_thickness_um < 200
+    assert first.trabecular_spacing_um > last.trabecular_spacing_um
+
+
+def test_without_a_voxel_size_lengths_are_not_measured_and_a_note_says_so(tmp_path):
+    store = prepared(write_scans(tmp_path), tmp_path)
+    assert store.scan("TB5", 1).trabecular_thickness_um is None
+    assert store.scan("TB5", 1).degree_of_anisotropy is not None
+    assert store.notes == ("The table gives no voxel_um: trabecular thickness and spacing are not measured.",)
+
+
 def spoilt(tmp_path, volume):
     """A table whose last scan is `volume`."""
     csv = write_scans(tmp_path)
@@ -235,6 +306,12 @@ def test_a_table_of_2d_slices_skips_what_needs_volumes_and_says_so(tmp_path):
     assert (store.recipe.kind, store.planes, store.n_slices, store.side) == ("slices", ("ML",), 3, 16)
     assert "were skipped" in store.notes[0]
     assert "P2 state 1" in store.notes[1]
+    record = store.scan("P1", 1)
+    assert (record.threshold, record.trabecular_thickness_um, record.degree_of_anisotropy) == (None, None, None)
+    assert record.porosity == 1 - record.bone_volume_fraction
+    assert not store.has_preview
+    with pytest.raises(StoreError, match="there are none, as it holds 2-D slices"):
+        store.preview("P1", 1)
     image = tifffile.imread(tmp_path / "P12_4.tif")[:, 1:22].astype(float)
     truth = np.rint(resize(image, (16, 16), anti_aliasing=True, preserve_range=True))
     assert_array_equal(store.group("P1", 2, "ML")[1], truth)

@@ -18,10 +18,12 @@ from filelock import FileLock
 from PIL import Image
 
 from bonehpo.data.building import chunk_slices
+from bonehpo.data.phantom import PhantomSpec, write_phantom
 from bonehpo.data.preparation import prepare
 from bonehpo.data.recipe import Steps
 from bonehpo.data.store import SliceStore
-from bonehpo.engine import open_engine
+from bonehpo.domain import ignore_progress
+from bonehpo.engine import InProcess, open_engine
 from bonehpo.errors import ScanError, StoreDamaged, StoreError, StoreMissing
 from bonehpo.report.figures import montage
 
@@ -45,6 +47,15 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def place(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "TB" / "slices.zarr"))
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory):
+    """A store of two phantoms in four states, and the folder of the phantoms."""
+    folder = tmp_path_factory.mktemp("known")
+    spec = PhantomSpec(bone="TB", side=32, n_states=4, specimens=("A", "B"))
+    csv = write_phantom(spec, folder / "phantom", InProcess(), ignore_progress)
+    return make(csv, folder / "TB" / "slices.zarr", side=24), csv.parent
 
 
 def leftovers(place):
@@ -136,6 +147,72 @@ def test_verify_finds(place, name):
     assert what in found.message
 
 
+def test_a_store_of_phantoms_knows_where_each_slice_is_damaged_and_from_which_state_on(known):
+    store, phantom = known
+    onsets = json.loads((phantom / "phantom.json").read_text())["first_damaged_state"]
+    assert store.has_damage
+    for specimen in store.specimens:
+        assert store.first_damaged_state(specimen) == onsets[specimen]
+        for state in store.states:
+            damage = np.concatenate([store.damage(specimen, state, plane) for plane in store.planes])
+            assert damage.shape == (96, 24, 24)
+            assert damage.any() == (state >= onsets[specimen])
+            assert store.scan(specimen, state).damage_fraction == pytest.approx(damage.mean() / 255)
+
+
+def test_a_store_of_scans_knows_no_damage_and_says_so(whole):
+    store = SliceStore.open(whole)
+    assert not store.has_damage
+    for ask in (lambda: store.damage("TB5", 1, "XY"), lambda: store.first_damaged_state("TB5")):
+        with pytest.raises(StoreError, match="does not know where its scans are damaged; prepare a phantom"):
+            ask()
+
+
+def test_previews_are_the_first_and_last_state_of_each_specimen_in_small(known, whole):
+    store, _ = known
+    assert store.has_preview
+    volume = store.preview("B", 4)
+    assert (volume.shape, volume.dtype) == ((32, 32, 32), np.uint8)
+    assert (volume > store.scan("B", 4).threshold).mean() == pytest.approx(store.scan("B", 4).bone_volume_fraction)
+    assert not np.array_equal(volume, store.preview("B", 1))
+    assert SliceStore.open(whole).preview("TB5", 3).shape == (20, 20, 20)
+    with pytest.raises(StoreError, match="no preview of A state 2; there are only of states 1 and 4"):
+        store.preview("A", 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "read", "where"),
+    [
+        ("damage/c/1/3/2/0/0/0", lambda store: store.damage("B", 4, "YZ"), "B state 4 plane YZ damage"),
+        ("preview/c/0/1/0/0/0", lambda store: store.preview("A", 4), "A state 4 preview"),
+    ],
+)
+def test_damage_and_previews_are_checked_as_slices_are(known, tmp_path, key, read, where):
+    place = Path(shutil.copytree(known[0].path, tmp_path / "slices.zarr"))
+    store = SliceStore.open(place)
+    flip(place / key)
+    (found,) = store.verify()
+    assert found.message == f"{where} ({key}): bytes have changed"
+    with pytest.raises(StoreDamaged, match=where):
+        read(store)
+    (place / key).unlink()
+    with pytest.raises(StoreDamaged, match=f"{where}.*missing"):
+        SliceStore.open(place)
+
+
+def test_xarray_opens_damage_previews_and_measures_beside_the_slices(known):
+    store, _ = known
+    dataset = xarray.open_zarr(store.path)
+    assert dataset.damage.dims == dataset.slices.dims
+    np.testing.assert_array_equal(dataset.preview.sel(specimen="A", preview_state=4), store.preview("A", 4))
+    scan = store.scan("A", 4)
+    here = dataset.slices.sel(specimen="A", state=4)
+    for name in ("porosity", "trabecular_thickness_um", "trabecular_spacing_um", "degree_of_anisotropy"):
+        assert float(here.coords[name]) == getattr(scan, name)
+    assert 0 < scan.degree_of_anisotropy < 1
+    assert scan.porosity + scan.bone_volume_fraction == pytest.approx(1)
+
+
 def swap(place):
     """Swap TB12 state 3 XY and YZ."""
     first, second = place / SHARD, place / "slices/c/1/2/2/0/0/0"
@@ -191,10 +268,10 @@ def test_a_manifest_that_differs_from_its_seal_is_refused(place, file):
 def test_a_store_of_another_format_is_refused(place):
     from hashlib import sha256
 
-    text = (place / "MANIFEST.json").read_text().replace('"format":1', '"format":2')
+    text = (place / "MANIFEST.json").read_text().replace('"format":2', '"format":3')
     (place / "MANIFEST.json").write_text(text)
     (place / "MANIFEST.sha256").write_text(sha256(text.encode()).hexdigest())
-    with pytest.raises(StoreDamaged, match="format 2, this bonehpo reads 1"):
+    with pytest.raises(StoreDamaged, match="format 3, this bonehpo reads 2"):
         SliceStore.open(place)
 
 
@@ -329,7 +406,7 @@ def test_scans_whose_slices_did_not_arrive_make_no_store(tmp_path):
         for file in place.with_name(".slices.zarr.making").glob("slices/c/0/0/1/0/0/0"):
             file.unlink()
 
-    with pytest.raises(StoreError, match="TB5 state 1 plane XZ: its slices did not arrive"):
+    with pytest.raises(StoreError, match="TB5 state 1 plane XZ: it did not arrive; let all workers write"):
         make(write_scans(tmp_path), place, lose)
     assert not place.exists()
 

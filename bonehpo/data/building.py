@@ -20,15 +20,26 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.errors import ZarrUserWarning
 
+from bonehpo.data.faults import file_sha256, list_files
+from bonehpo.data.layout import AXES, PREVIEW_AXES, GroupArray, places
 from bonehpo.data.manifest import MANIFEST, SEAL, FileRecord, Manifest, ScanRecord
-from bonehpo.data.store import file_sha256, list_files, shard_key
 from bonehpo.errors import StoreError
 
 CHUNK_SLICES = 10
 """About how many slices one chunk holds: one random slice is then read at the cost of ten, a whole group at full
 speed."""
 
-AXES = ("specimen", "state", "plane", "slice", "y", "x")
+MEASURES = (
+    "bone_volume_fraction",
+    "porosity",
+    "trabecular_thickness_um",
+    "trabecular_spacing_um",
+    "degree_of_anisotropy",
+    "damage_fraction",
+    "strain",
+    "stress_mpa",
+)
+"""Coordinates that hold one number for each scan."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,24 +102,34 @@ def check_free(place: Path, *, overwrite: bool) -> None:
 
 
 def create_arrays(folder: Path, manifest: Manifest) -> None:
-    """Create the group and the empty array of slices, into which several processes may then write."""
+    """Create the group and its empty arrays of voxels, into which several processes may then write."""
     recipe = manifest.recipe
-    n = recipe.n_slices
-    shard = (1, 1, 1, n, recipe.side, recipe.side)
+    n_specimens, n, side = len(manifest.specimens), recipe.n_slices, manifest.preview_side
     group = zarr.create_group(
         folder, attributes={"bone": manifest.bone, "kind": recipe.kind, "format": manifest.format}
     )
-    group.create_array(
-        "slices",
-        shape=(len(manifest.specimens), len(manifest.states), len(recipe.planes), *shard[3:]),
-        dtype="uint8",
-        shards=shard,
-        chunks=(1, 1, 1, chunk_slices(n), recipe.side, recipe.side),
-        compressors=[ZstdCodec(level=3), Crc32cCodec()],
-        fill_value=0,
-        dimension_names=AXES,
-        attributes={"coordinates": "position bone_volume_fraction strain stress_mpa"},
-    )
+    for name in ("slices", "damage") if manifest.damage else ("slices",):
+        group.create_array(
+            name,
+            shape=(n_specimens, len(manifest.states), len(recipe.planes), n, recipe.side, recipe.side),
+            shards=(1, 1, 1, n, recipe.side, recipe.side),
+            chunks=(1, 1, 1, chunk_slices(n), recipe.side, recipe.side),
+            dimension_names=AXES,
+            attributes={"coordinates": " ".join(("position", *MEASURES))},
+            **_ENCODING,
+        )
+    if side is not None:
+        ends = len(manifest.preview_states)
+        shape = (n_specimens, ends, side, side, side)
+        chunks = (1, 1, side, side, side)
+        group.create_array("preview", shape=shape, chunks=chunks, dimension_names=PREVIEW_AXES, **_ENCODING)
+
+
+_ENCODING: Mapping[str, Any] = {
+    "dtype": "uint8",
+    "compressors": [ZstdCodec(level=3), Crc32cCodec()],
+    "fill_value": 0,
+}
 
 
 def chunk_slices(n_slices: int) -> int:
@@ -121,11 +142,14 @@ def chunk_slices(n_slices: int) -> int:
     return min(divisors, key=lambda size: abs(size - CHUNK_SLICES))
 
 
-def write_slices(folder: Path, specimen: int, state: int, groups: Sequence[NDArray[np.uint8]]) -> None:
+def write_slices(
+    folder: Path, array: GroupArray, specimen: int, state: int, groups: Sequence[NDArray[np.uint8]]
+) -> None:
     """Write all slices of one scan, a shard for each plane; no other process writes to these shards.
 
     Args:
         folder: Where `create_arrays` made the array.
+        array: What the slices show.
         specimen: Index of the specimen.
         state: Index of the load state.
         groups: For each plane, (slice, y, x).
@@ -134,10 +158,24 @@ def write_slices(folder: Path, specimen: int, state: int, groups: Sequence[NDArr
         StoreError: The disk refuses.
     """
     with _disk_errors(folder):
-        array = zarr.open_array(folder / "slices", mode="r+")
-        array = array.with_config({"write_empty_chunks": True})  # black slices too; open_array ignores its `config`
+        stored = _writable(folder, array)
         for plane, slices in enumerate(groups):
-            array[specimen, state, plane] = slices
+            stored[specimen, state, plane] = slices
+
+
+def write_preview(folder: Path, specimen: int, preview_state: int, volume: NDArray[np.uint8]) -> None:
+    """Write the preview of one scan, (z, y, x), into its own chunk.
+
+    Raises:
+        StoreError: The disk refuses.
+    """
+    with _disk_errors(folder):
+        _writable(folder, "preview")[specimen, preview_state] = volume
+
+
+def _writable(folder: Path, name: str) -> zarr.Array[Any]:
+    array = zarr.open_array(folder / name, mode="r+")
+    return array.with_config({"write_empty_chunks": True})  # black slices too; open_array ignores its `config`
 
 
 def seal(folder: Path, manifest: Manifest, scans: Sequence[StoredScan]) -> Manifest:
@@ -162,10 +200,10 @@ def seal(folder: Path, manifest: Manifest, scans: Sequence[StoredScan]) -> Manif
         for leftover in folder.rglob("*.partial"):  # a worker that died and was replaced
             leftover.unlink()
         files = tuple(_flushed(folder, path) for path in list_files(folder))
-        _check_complete(manifest, scans, {record.path for record in files})
         order = {(s, t): (i, j) for i, s in enumerate(manifest.specimens) for j, t in enumerate(manifest.states)}
         records = sorted((scan.record for scan in scans), key=lambda record: order[record.specimen, record.state])
         whole = replace(manifest, scans=tuple(records), files=files)
+        _check_complete(whole, {record.path for record in files})
         content = whole.to_bytes()
         (folder / MANIFEST).write_bytes(content)
         (folder / SEAL).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n", "ascii")
@@ -178,10 +216,7 @@ def seal(folder: Path, manifest: Manifest, scans: Sequence[StoredScan]) -> Manif
 
 def _write_coordinates(folder: Path, manifest: Manifest, scans: Sequence[StoredScan]) -> None:
     specimens, states, planes = manifest.specimens, manifest.states, manifest.recipe.planes
-    by_scan = {
-        name: np.full((len(specimens), len(states)), np.nan)
-        for name in ("bone_volume_fraction", "strain", "stress_mpa")
-    }
+    by_scan = {name: np.full((len(specimens), len(states)), np.nan) for name in MEASURES}
     position = np.full((len(specimens), len(states), len(planes), manifest.recipe.n_slices), np.nan)
     for scan in scans:
         place = specimens.index(scan.record.specimen), states.index(scan.record.state)
@@ -197,6 +232,8 @@ def _write_coordinates(folder: Path, manifest: Manifest, scans: Sequence[StoredS
     _write(folder, "position", position, AXES[:4])
     for name, values in by_scan.items():
         _write(folder, name, values, AXES[:2])
+    if manifest.preview_side is not None:
+        _write(folder, "preview_state", np.array(manifest.preview_states, np.int64), PREVIEW_AXES[1:2])
 
 
 def _write(folder: Path, name: str, values: NDArray[Any], dims: tuple[str, ...]) -> None:
@@ -206,16 +243,12 @@ def _write(folder: Path, name: str, values: NDArray[Any], dims: tuple[str, ...])
     array[...] = values
 
 
-def _check_complete(manifest: Manifest, scans: Sequence[StoredScan], files: set[str]) -> None:
-    for scan in scans:
-        for k, plane in enumerate(manifest.recipe.planes):
-            record = scan.record
-            key = shard_key(manifest.specimens.index(record.specimen), manifest.states.index(record.state), k)
-            if key not in files:
-                raise StoreError(
-                    f"{record.specimen} state {record.state} plane {plane}: its slices did not arrive; "
-                    "let all workers write to one shared folder, and prepare again"
-                )
+def _check_complete(manifest: Manifest, files: set[str]) -> None:
+    for key, place in places(manifest).items():
+        if key not in files:
+            raise StoreError(
+                f"{place.name}: it did not arrive; let all workers write to one shared folder, and prepare again"
+            )
 
 
 def _flushed(folder: Path, path: str) -> FileRecord:

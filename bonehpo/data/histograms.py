@@ -142,3 +142,11 @@ def grey_window(reference: Histogram, dtype: np.dtype[Any]) -> Window:
     if low == high:
         raise PreparationError(f"99.8 % of the reference scan is the grey value {low:g}; name another with --reference")
     return Window(low=low, high=high)
+
+
+def scan_window(scan: Histogram, dtype: np.dtype[Any]) -> Window:
+    """As `grey_window`, for a scan by itself; where nearly all its voxels are of one grey value, all its grey values."""
+    try:
+        return grey_window(scan, dtype)
+    except PreparationError:
+        return Window(low=scan.values[0], high=scan.values[-1])

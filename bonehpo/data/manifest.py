@@ -9,7 +9,7 @@ import msgspec
 from bonehpo.data.recipe import Recipe
 from bonehpo.errors import StoreDamaged
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a store; raised when a reader of the old layout would go wrong."""
 
 PHANTOM_MARK = "phantom.json"
@@ -30,7 +30,13 @@ class ScanRecord:
         sha256: Hash of its voxels after the crop, or of its images, as they were read.
         shape: Voxels of the whole volume along (z, y, x); empty for a 2-D slice table.
         dtype: Grey-value type of the file.
-        bone_volume_fraction: Voxels above Otsu's threshold in the prepared volume, as a fraction.
+        threshold: Otsu's threshold on the levels of its preview, above which is bone; None for 2-D slices.
+        bone_volume_fraction: Voxels above Otsu's threshold, as a fraction. This and what follows is measured in the cropped
+            and filtered volume before matching, which gives every scan the reference's share of bright voxels.
+        trabecular_thickness_um: Mean local thickness of bone in µm; None where it was not measured.
+        trabecular_spacing_um: Mean local thickness of what is not bone, in µm; None where it was not measured.
+        degree_of_anisotropy: Of the mean intercept length, 0 to 1; None where it was not measured.
+        damage_fraction: The share of its slices that is truly damaged, 0 to 1; None where no truth is known.
         strain: Apparent strain as a fraction, if known.
         stress_mpa: Apparent stress in MPa, if known.
     """
@@ -41,9 +47,19 @@ class ScanRecord:
     sha256: str
     shape: tuple[int, ...]
     dtype: str
+    threshold: int | None
     bone_volume_fraction: float
+    trabecular_thickness_um: float | None
+    trabecular_spacing_um: float | None
+    degree_of_anisotropy: float | None
+    damage_fraction: float | None
     strain: float | None
     stress_mpa: float | None
+
+    @property
+    def porosity(self) -> float:
+        """What is not bone, as a fraction of the volume."""
+        return 1 - self.bone_volume_fraction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +82,8 @@ class Manifest:
         specimens: Along the first axis of `slices`.
         states: Along the second.
         recipe: How the scans were prepared; its planes, slices and side are the other axes.
+        damage: Whether there is an array `damage` beside `slices`: every scan of a phantom had its mask.
+        preview_side: Voxels along each edge of a preview; None where there are none, as the scans are 2-D slices.
         notes: What the reader of the store should know, one sentence each.
         scans: One for each scan; a specimen may lack states between the first and the last.
         files: Every file but the manifest and its seal.
@@ -77,9 +95,16 @@ class Manifest:
     specimens: tuple[str, ...]
     states: tuple[int, ...]
     recipe: Recipe
+    damage: bool
+    preview_side: int | None
     notes: tuple[str, ...]
     scans: tuple[ScanRecord, ...]
     files: tuple[FileRecord, ...]
+
+    @property
+    def preview_states(self) -> tuple[int, int]:
+        """The states that have previews: the first and the last."""
+        return self.states[0], self.states[-1]
 
     def to_bytes(self) -> bytes:
         """JSON in UTF-8; the hash of these bytes is the store id."""

@@ -13,12 +13,22 @@ from bonehpo.data.scans import Scan, ScanTable
 from bonehpo.data.sections import NORMALS, Shape
 from bonehpo.errors import PreparationError, ScanError
 
+PREVIEW_SIDE = 64
+"""Voxels along each edge of a preview, or fewer where the scans have no more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How the scans of a table will be prepared, and what the user should know of it."""
+    """How the scans of a table will be prepared, and what the user should know of it.
+
+    Attributes:
+        recipe: How each scan will be prepared.
+        preview_side: Voxels along each edge of the small volumes that are kept; None for 2-D slices.
+        notes: One sentence each.
+    """
 
     recipe: Recipe
+    preview_side: int | None
     notes: tuple[str, ...]
 
 
@@ -73,7 +83,10 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     )
     for volume in volumes.values():
         check_type(volume.source, volume.dtype, recipe)
-    return Plan(recipe=recipe, notes=_volume_notes(steps, shapes))
+    notes = _volume_notes(steps, shapes)
+    if recipe.voxel_um is None:
+        notes.append("The table gives no voxel_um: trabecular thickness and spacing are not measured.")
+    return Plan(recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=tuple(notes))
 
 
 def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
@@ -100,10 +113,10 @@ def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     )
     notes = [
         "2-D slices: crop to a cube, histogram matching and the 3×3×3 median need volumes and were skipped; "
-        "bone_volume_fraction is the area fraction of the slices.",
+        "bone_volume_fraction is the area fraction of the slices, and thickness, spacing and anisotropy are not measured.",
         f"Each scan gives {recipe.n_slices} slices in each plane, as many as {name} has in plane {plane}.",
     ]
-    return Plan(recipe=recipe, notes=tuple(notes if recipe.n_slices == fewest else notes[:1]))
+    return Plan(recipe=recipe, preview_side=None, notes=tuple(notes if recipe.n_slices == fewest else notes[:1]))
 
 
 def _check_shapes(volumes: dict[Scan, Volume]) -> None:
@@ -123,7 +136,7 @@ def _n_slices(asked: int | None, extent: int, what: str) -> int:
     return asked or min(DEFAULT_SLICES, extent)
 
 
-def _volume_notes(steps: Steps, shapes: list[Shape]) -> tuple[str, ...]:
+def _volume_notes(steps: Steps, shapes: list[Shape]) -> list[str]:
     skipped = [
         name
         for name, taken in (
@@ -136,4 +149,4 @@ def _volume_notes(steps: Steps, shapes: list[Shape]) -> tuple[str, ...]:
     notes = [f"Skipped as asked: {', '.join(skipped)}."] if skipped else []
     if not steps.cropped and any(len(set(shape)) > 1 for shape in shapes):
         notes.append("Volumes are not cubes and were not cropped: slices are stretched to squares.")
-    return tuple(notes)
+    return notes

@@ -1,23 +1,35 @@
-"""Preparation: centre crop, histogram matching, 3×3×3 median, cut into slices, resize; scan by scan.
+"""Preparation: centre crop, histogram matching, 3×3×3 median, cut into slices, resize, measure; scan by scan.
 
 Each scan is prepared by one task, which holds one cropped volume in the type of its file and writes its slices itself,
 so that memory does not grow with the number of scans.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from natsort import natsorted
 
-from bonehpo.data.building import StoredScan, check_free, create_arrays, new_store, seal, write_slices
+from bonehpo.data.building import (
+    StoredScan,
+    check_free,
+    create_arrays,
+    new_store,
+    seal,
+    write_preview,
+    write_slices,
+)
 from bonehpo.data.manifest import FORMAT, PHANTOM_MARK, Manifest, ScanRecord
+from bonehpo.data.morphometry import Morphometry, measure
+from bonehpo.data.overview import preview
 from bonehpo.data.planning import make_plan
 from bonehpo.data.prepared import PreparedScan, prepare_images, prepare_volume
 from bonehpo.data.recipe import Recipe, Steps
 from bonehpo.data.scans import Scan, ScanTable, SliceImage, read_scans
 from bonehpo.data.store import SliceStore
+from bonehpo.data.truth import cut_damage, find_masks
 from bonehpo.domain import Progress, ProgressCallback, ignore_progress
 from bonehpo.engine import Engine
 from bonehpo.errors import PreparationError, ScanError
@@ -53,21 +65,29 @@ def prepare(
     check_free(out, overwrite=overwrite)
     table = read_scans(csv)
     plan = make_plan(table, steps)
+    is_phantom = (csv.resolve().parent / PHANTOM_MARK).exists()
+    masks = find_masks(table) if is_phantom else {}
+    damage = len(masks) == len(table.scans)
     manifest = Manifest(
         format=FORMAT,
         bone=out.resolve().parent.name,
-        phantom=(csv.resolve().parent / PHANTOM_MARK).exists(),
+        phantom=is_phantom,
         specimens=table.specimens,
         states=table.states,
         recipe=plan.recipe,
-        notes=plan.notes,
+        damage=damage,
+        preview_side=plan.preview_side,
+        notes=(*plan.notes, *([] if damage or not masks else [_SOME_MASKS.format(len(masks), len(table.scans))])),
         scans=(),
         files=(),
     )
     with new_store(out, overwrite=overwrite) as folder:
         create_arrays(folder, manifest)
-        seal(folder, manifest, _run(table, plan.recipe, folder, engine, progress))
+        seal(folder, manifest, _run(table, _tasks(table, manifest, masks, folder), engine, progress))
     return SliceStore.open(out)
+
+
+_SOME_MASKS = "Only {} of {} scans have a mask in the folder truth: the store does not know where they are damaged."
 
 
 def prepare_scan(source: str, recipe: Recipe) -> PreparedScan:
@@ -94,11 +114,18 @@ def prepare_scan(source: str, recipe: Recipe) -> PreparedScan:
 @dataclass(frozen=True, kw_only=True)
 class _Task:
     scan: Scan
-    recipe: Recipe
+    manifest: Manifest
+    mask: Path | None
     folder: Path
     csv_folder: Path
-    specimen: int
-    state: int
+
+    @property
+    def specimen(self) -> int:
+        return self.manifest.specimens.index(self.scan.specimen)
+
+    @property
+    def state(self) -> int:
+        return self.manifest.states.index(self.scan.state)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,20 +134,20 @@ class _Done:
     contents: tuple[str, ...]
 
 
-def _run(
-    table: ScanTable, recipe: Recipe, folder: Path, engine: Engine, progress: ProgressCallback
-) -> Sequence[StoredScan]:
-    tasks = [
+def _tasks(table: ScanTable, manifest: Manifest, masks: Mapping[Scan, Path], folder: Path) -> list[_Task]:
+    return [
         _Task(
             scan=scan,
-            recipe=recipe,
+            manifest=manifest,
+            mask=masks[scan] if manifest.damage else None,
             folder=folder.resolve(),
             csv_folder=table.csv.resolve().parent,
-            specimen=table.specimens.index(scan.specimen),
-            state=table.states.index(scan.state),
         )
         for scan in table.scans
     ]
+
+
+def _run(table: ScanTable, tasks: list[_Task], engine: Engine, progress: ProgressCallback) -> Sequence[StoredScan]:
     stored: list[StoredScan] = []
     owners: dict[str, str] = {}
     for outcome in engine.run(_prepare_one, tasks):
@@ -135,9 +162,12 @@ def _run(
 
 
 def _prepare_one(task: _Task) -> _Done:
-    scan = task.scan
-    prepared = prepare_images(scan.images, task.recipe) if scan.images else prepare_volume(scan.source, task.recipe)
-    write_slices(task.folder, task.specimen, task.state, [prepared.slices[plane] for plane in task.recipe.planes])
+    scan, recipe = task.scan, task.manifest.recipe
+    prepared = prepare_images(scan.images, recipe) if scan.images else prepare_volume(scan.source, recipe)
+    groups = [prepared.slices[plane] for plane in recipe.planes]
+    write_slices(task.folder, "slices", task.specimen, task.state, groups)
+    _write_preview(task, prepared)
+    measured = _measure(prepared, recipe)
     record = ScanRecord(
         specimen=scan.specimen,
         state=scan.state,
@@ -145,11 +175,40 @@ def _prepare_one(task: _Task) -> _Done:
         sha256=prepared.source_sha256,
         shape=prepared.shape,
         dtype=prepared.dtype,
+        threshold=prepared.overview.threshold if prepared.overview else None,
         bone_volume_fraction=prepared.bone_volume_fraction,
+        trabecular_thickness_um=measured.trabecular_thickness_um,
+        trabecular_spacing_um=measured.trabecular_spacing_um,
+        degree_of_anisotropy=measured.degree_of_anisotropy,
+        damage_fraction=_write_damage(task, prepared.shape),
         strain=scan.strain,
         stress_mpa=scan.stress_mpa,
     )
     return _Done(stored=StoredScan(record=record, positions=prepared.positions), contents=prepared.contents)
+
+
+def _measure(prepared: PreparedScan, recipe: Recipe) -> Morphometry:
+    seen = prepared.overview
+    if seen is None or seen.threshold is None:
+        return Morphometry()
+    return measure(seen.levels, seen.threshold, recipe.voxel_um and recipe.voxel_um * seen.factor)
+
+
+def _write_preview(task: _Task, prepared: PreparedScan) -> None:
+    manifest, seen = task.manifest, prepared.overview
+    if seen is not None and manifest.preview_side is not None and task.scan.state in manifest.preview_states:
+        place = manifest.preview_states.index(task.scan.state)
+        write_preview(task.folder, task.specimen, place, preview(seen.levels, manifest.preview_side))
+
+
+def _write_damage(task: _Task, shape: tuple[int, ...]) -> float | None:
+    """Write the truth of one scan, if it has one; the share of its slices that is damaged."""
+    if task.mask is None:
+        return None
+    slices = cut_damage(task.mask, shape, task.manifest.recipe)
+    groups = [slices[plane] for plane in task.manifest.recipe.planes]
+    write_slices(task.folder, "damage", task.specimen, task.state, groups)
+    return float(np.mean(groups) / np.iinfo(np.uint8).max)
 
 
 def _images_of(source: Path, planes: Sequence[str]) -> list[SliceImage]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.filters import threshold_otsu
 
-from bonehpo.data.histograms import LEVELS, GreyMap, Window, histogram, levels, matching
+from bonehpo.data.histograms import LEVELS, GreyMap, Window, histogram, levels, matching, scan_window
 from bonehpo.data.median import filter_median
+from bonehpo.data.overview import Overview, fraction_above, otsu, overview
 from bonehpo.data.readers import Volume, open_volume, read_image
 from bonehpo.data.recipe import Recipe
 from bonehpo.data.scans import SliceImage
@@ -26,11 +26,12 @@ class PreparedScan:
         slices: For each plane, grey levels (slice, y, x).
         positions: For each plane, where its slices were cut: the index in the whole source volume, or the position that
             a 2-D slice table gives.
-        bone_volume_fraction: Voxels above Otsu's threshold in the prepared volume, or pixels in the prepared slices.
+        bone_volume_fraction: Voxels above Otsu's threshold in the filtered volume, before matching; pixels in 2-D slices.
         source_sha256: Hash of the voxels after the crop, or of all images, as they were read.
         contents: Hashes that no two scans may share: that of the volume, or of each image.
         shape: Voxels of the whole source along (z, y, x); empty for 2-D slices.
         dtype: Grey-value type of the source.
+        overview: The filtered volume in small, before matching; None for 2-D slices.
     """
 
     slices: Mapping[str, NDArray[np.uint8]]
@@ -40,12 +41,14 @@ class PreparedScan:
     contents: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: str
+    overview: Overview | None
 
 
 def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
     """Prepare one volume: crop, match, filter, cut, resize.
 
-    Memory peaks at the cropped volume in the type of its file plus a few sections.
+    Memory peaks at the cropped volume in the type of its file plus a few sections. What is measured of the bone is
+    measured before matching, which gives every scan the reference's share of bright voxels, whatever bone it holds.
 
     Args:
         source: What `readers.open_volume` takes.
@@ -59,10 +62,12 @@ def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
     check_type(source, volume.dtype, recipe)
     block = read_centre(volume, recipe.crop)
     digest = content_hash(block)
-    matched = matching(histogram(block), recipe.histogram) if recipe.histogram else None
+    own = histogram(block) if recipe.histogram else None
+    matched = matching(own, recipe.histogram) if own and recipe.histogram else None
     to_level = levels(recipe.window, matched)
     if recipe.median:
         filter_median(block)
+    seen = overview(block, levels(scan_window(own, block.dtype) if own else recipe.window))
     if block.dtype.kind == "f":  # interpolation is slow: once here, and not for each plane
         for section in block:
             section[...] = to_level(section)
@@ -70,13 +75,14 @@ def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
     box = centred_box(volume.shape, recipe.crop)
     cuts = {plane: even_positions(block.shape[NORMALS[plane]], recipe.n_slices) for plane in recipe.planes}
     return PreparedScan(
-        slices={plane: _cut_all(block, plane, at, to_level, recipe.side) for plane, at in cuts.items()},
+        slices={plane: cut_slices(block, plane, to_level, recipe) for plane in recipe.planes},
         positions={plane: np.add(at, box[NORMALS[plane]].start, dtype=np.float64) for plane, at in cuts.items()},
-        bone_volume_fraction=bone_fraction(block, to_level),
+        bone_volume_fraction=seen.bone_volume_fraction,
         source_sha256=digest,
         contents=(digest,),
         shape=volume.shape,
         dtype=str(volume.dtype),
+        overview=seen,
     )
 
 
@@ -105,15 +111,16 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
             contents.append(content_hash(pixels))
             level[...] = np.rint(resized(to_level(square(pixels)), recipe.side))
         slices[plane], positions[plane] = stack, np.array([image.position for image in chosen], np.float64)
-    everything = np.concatenate(list(slices.values()))
+    counts = np.bincount(np.concatenate(list(slices.values())).ravel(), minlength=LEVELS)
     return PreparedScan(
         slices=slices,
         positions=positions,
-        bone_volume_fraction=otsu_fraction(np.bincount(everything.ravel(), minlength=LEVELS)),
+        bone_volume_fraction=fraction_above(counts, otsu(counts)),
         source_sha256=hashlib.sha256("".join(contents).encode()).hexdigest(),
         contents=tuple(contents),
         shape=(),
         dtype=recipe.dtype,
+        overview=None,
     )
 
 
@@ -128,26 +135,6 @@ def read_centre(volume: Volume, crop: int | None) -> NDArray[Any]:
     block = volume.read(centred_box(volume.shape, crop))
     _check_greys(volume.source, block)
     return block
-
-
-def bone_fraction(volume: NDArray[Any], to_level: GreyMap) -> float:
-    """Bone volume fraction of a volume by Otsu's threshold on its 256 levels, 0 to 1.
-
-    References:
-        Otsu, IEEE Trans. Syst. Man Cybern. 9 (1979) 62, doi:10.1109/TSMC.1979.4310076.
-    """
-    counts = np.zeros(LEVELS, np.int64)
-    for section in volume:
-        counts += np.bincount(np.rint(to_level(section)).astype(np.intp).ravel(), minlength=LEVELS)
-    return otsu_fraction(counts)
-
-
-def otsu_fraction(counts: NDArray[np.int64]) -> float:
-    """The fraction of voxels whose level is above Otsu's threshold; 0 when there is but one level."""
-    if np.count_nonzero(counts) < 2:
-        return 0.0
-    threshold = int(threshold_otsu(hist=(counts, np.arange(LEVELS))))
-    return float(counts[threshold + 1 :].sum() / counts.sum())
 
 
 def check_size(volume: Volume, crop: int | None) -> None:
@@ -176,20 +163,24 @@ def check_type(source: str, dtype: np.dtype[Any], recipe: Recipe) -> None:
         )
 
 
+def cut_slices(volume: NDArray[Any], plane: str, to_level: GreyMap, recipe: Recipe) -> NDArray[np.uint8]:
+    """Cut a prepared volume into the slices of one plane, evenly spaced and resized.
+
+    Returns:
+        Grey levels, (slice, y, x).
+    """
+    positions = even_positions(volume.shape[NORMALS[plane]], recipe.n_slices)
+    slices = np.empty((len(positions), recipe.side, recipe.side), np.uint8)
+    for level, position in zip(slices, positions, strict=True):
+        level[...] = np.rint(resized(to_level(cut(volume, plane, position)), recipe.side))
+    return slices
+
+
 def content_hash(voxels: NDArray[Any]) -> str:
     """SHA-256 over type, shape and grey values: equal for the same scan in another file format."""
     digest = hashlib.sha256(f"{voxels.dtype} {voxels.shape} ".encode())
     digest.update(np.ascontiguousarray(voxels).data)
     return digest.hexdigest()
-
-
-def _cut_all(
-    volume: NDArray[Any], plane: str, positions: NDArray[np.int64], to_level: GreyMap, side: int
-) -> NDArray[np.uint8]:
-    slices = np.empty((len(positions), side, side), np.uint8)
-    for level, position in zip(slices, positions, strict=True):
-        level[...] = np.rint(resized(to_level(cut(volume, plane, position)), side))
-    return slices
 
 
 def _check_greys(source: str, voxels: NDArray[Any]) -> None:

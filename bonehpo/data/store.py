@@ -5,8 +5,7 @@ group of slices is hashed before it is decoded. `xarray.open_zarr(path, consolid
 names as it is; where a specimen lacks a state, `bone_volume_fraction` is NaN and the slices read as zeros.
 """
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,37 +14,14 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from bonehpo.data.faults import Fault, file_sha256, list_files
+from bonehpo.data.layout import GroupArray, Place, group_key, places, preview_key
 from bonehpo.data.manifest import MANIFEST, SEAL, FileRecord, Manifest, ScanRecord, read_manifest
 from bonehpo.data.recipe import Recipe
 from bonehpo.domain import Progress, ProgressCallback, ignore_progress
 from bonehpo.errors import StoreDamaged, StoreError, StoreMissing
 
 REMEDY = "prepare the store again, or restore it from a copy"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Damage:
-    """One file of a store that is not what was written.
-
-    Attributes:
-        path: Inside the store.
-        what: What is wrong with it.
-        specimen: Whose slices it holds; None for metadata and coordinates.
-        state: Of which load state.
-        plane: Cut in which plane.
-    """
-
-    path: str
-    what: str
-    specimen: str | None = None
-    state: int | None = None
-    plane: str | None = None
-
-    @property
-    def message(self) -> str:
-        """One line: whose slices, in which file, what is wrong."""
-        place = self.path if self.specimen is None else f"{self.specimen} state {self.state} plane {self.plane}"
-        return f"{place}: {self.what}" if place == self.path else f"{place} ({self.path}): {self.what}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +59,9 @@ class SliceStore:
         manifest, store_id = read_manifest(path)
         store = cls(path=path, id=store_id, manifest=manifest)
         for record in manifest.files:
-            damage = store._damage(record, hashed=record.path.endswith("zarr.json"))
-            if damage:
-                raise StoreDamaged(f"{path}: {damage.message}; {REMEDY}")
+            fault = store._fault(record, hashed=record.path.endswith("zarr.json"))
+            if fault:
+                raise StoreDamaged(f"{path}: {fault.message}; {REMEDY}")
         return store
 
     @property
@@ -141,12 +117,16 @@ class SliceStore:
     def _files(self) -> dict[str, FileRecord]:
         return {record.path: record for record in self.manifest.files}
 
+    @cached_property
+    def _places(self) -> Mapping[str, Place]:
+        return places(self.manifest)
+
     def has(self, specimen: str, state: int) -> bool:
         """Whether the store holds this scan."""
         return (specimen, state) in self._scans
 
     def scan(self, specimen: str, state: int) -> ScanRecord:
-        """What is known of one scan: bone volume fraction, strain, stress, source.
+        """What is known of one scan: morphometry, damage, strain, stress, source.
 
         Raises:
             StoreError: The store does not hold this scan.
@@ -165,16 +145,84 @@ class SliceStore:
             StoreError: The store does not hold this scan or plane.
             StoreDamaged: The bytes are not those that were written.
         """
+        return self._group("slices", specimen, state, plane)
+
+    @property
+    def has_damage(self) -> bool:
+        """Whether the store knows where its scans are truly damaged, as those of phantoms do."""
+        return self.manifest.damage
+
+    def damage(self, specimen: str, state: int, plane: str) -> NDArray[np.uint8]:
+        """Read where all slices of one specimen, state and plane are truly damaged, after a check of the bytes.
+
+        Returns:
+            The damaged share of each pixel × 255, (slice, y, x), in place with `group`.
+
+        Raises:
+            StoreError: The store does not hold this scan or plane, or knows no truth.
+            StoreDamaged: The bytes are not those that were written.
+        """
+        self._check_truth()
+        return self._group("damage", specimen, state, plane)
+
+    def first_damaged_state(self, specimen: str) -> int | None:
+        """The first load state in which any slice of a specimen is truly damaged; None when it stays whole.
+
+        Raises:
+            StoreError: The store does not hold the specimen, or knows no truth.
+        """
+        self._check_truth()
+        self.scan(specimen, self.states[0])
+        damaged = (scan.state for scan in self.manifest.scans if scan.specimen == specimen and scan.damage_fraction)
+        return min(damaged, default=None)
+
+    @property
+    def has_preview(self) -> bool:
+        """Whether the first and the last state of each specimen are there as small volumes."""
+        return self.manifest.preview_side is not None
+
+    def preview(self, specimen: str, state: int) -> NDArray[np.uint8]:
+        """Read the cropped and filtered volume of one scan in small, not matched, after a check of its bytes.
+
+        Args:
+            specimen: Name of the specimen.
+            state: The first or the last.
+
+        Returns:
+            Grey levels, (z, y, x), a cube; bone is above the `threshold` of the scan.
+
+        Raises:
+            StoreError: The store holds no preview of this scan.
+            StoreDamaged: The bytes are not those that were written.
+        """
+        self.scan(specimen, state)
+        ends = self.manifest.preview_states
+        if not self.has_preview or state not in ends:
+            held = f"only of states {ends[0]} and {ends[1]}" if self.has_preview else "none, as it holds 2-D slices"
+            raise StoreError(f"{self.path}: no preview of {specimen} state {state}; there are {held}")
+        index = self.specimens.index(specimen), ends.index(state)
+        return self._read("preview", preview_key(*index), index)
+
+    def _check_truth(self) -> None:
+        if not self.has_damage:
+            raise StoreError(
+                f"{self.path}: does not know where its scans are damaged; prepare a phantom with its folder truth"
+            )
+
+    def _group(self, array: GroupArray, specimen: str, state: int, plane: str) -> NDArray[np.uint8]:
         self.scan(specimen, state)
         if plane not in self.planes:
             raise StoreError(f"{self.path}: holds no plane {plane}; its planes are {', '.join(self.planes)}")
         index = self.specimens.index(specimen), self.states.index(state), self.planes.index(plane)
-        damage = self._damage(self._files[shard_key(*index)], hashed=True)
-        if damage:
-            raise StoreDamaged(f"{self.path}: {damage.message}; {REMEDY}")
-        return np.asarray(zarr.open_array(self.path / "slices", mode="r")[index], np.uint8)
+        return self._read(array, group_key(array, *index), index)
 
-    def verify(self, progress: ProgressCallback = ignore_progress) -> tuple[Damage, ...]:
+    def _read(self, array: str, key: str, index: tuple[int, ...]) -> NDArray[np.uint8]:
+        fault = self._fault(self._files[key], hashed=True)
+        if fault:
+            raise StoreDamaged(f"{self.path}: {fault.message}; {REMEDY}")
+        return np.asarray(zarr.open_array(self.path / array, mode="r")[index], np.uint8)
+
+    def verify(self, progress: ProgressCallback = ignore_progress) -> tuple[Fault, ...]:
         """Compare every byte of the store with the manifest.
 
         Args:
@@ -185,14 +233,14 @@ class SliceStore:
         """
         found = []
         for done, record in enumerate(self.manifest.files, start=1):
-            damage = self._damage(record, hashed=True)
-            if damage:
-                found.append(damage)
+            fault = self._fault(record, hashed=True)
+            if fault:
+                found.append(fault)
             progress(Progress(done, len(self.manifest.files), record.path))
         surplus = set(list_files(self.path)) - set(self._files) - {MANIFEST, SEAL}
-        return (*found, *(Damage(path=path, what="not in the manifest") for path in sorted(surplus)))
+        return (*found, *(Fault(path=path, what="not in the manifest") for path in sorted(surplus)))
 
-    def _damage(self, record: FileRecord, *, hashed: bool) -> Damage | None:
+    def _fault(self, record: FileRecord, *, hashed: bool) -> Fault | None:
         file = self.path / record.path
         if not file.is_file():
             return self._located(record, "missing")
@@ -207,26 +255,10 @@ class SliceStore:
                 return self._located(record, swapped)
         return None
 
-    def _located(self, record: FileRecord, what: str) -> Damage:
-        for i, specimen in enumerate(self.specimens):
-            for j, state in enumerate(self.states):
-                for k, plane in enumerate(self.planes):
-                    if shard_key(i, j, k) == record.path:
-                        return Damage(path=record.path, what=what, specimen=specimen, state=state, plane=plane)
-        return Damage(path=record.path, what=what)
-
-
-def shard_key(specimen: int, state: int, plane: int) -> str:
-    """The file of one group of slices inside the store, by its indices (zarr v3 default chunk keys)."""
-    return f"slices/c/{specimen}/{state}/{plane}/0/0/0"
-
-
-def list_files(folder: Path) -> Iterator[str]:
-    """All files under a folder, as paths relative to it, in a fixed order."""
-    return (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    def _located(self, record: FileRecord, what: str) -> Fault:
+        place = self._places.get(record.path)
+        return (
+            Fault(path=record.path, what=what)
+            if place is None
+            else Fault(path=record.path, what=what, **place._asdict())
+        )

@@ -5,6 +5,6 @@ rising compression, with a truth mask for each scan. It tests methods; it says n
 """
 
 from bonehpo.data.phantom.spec import PhantomSpec
-from bonehpo.data.phantom.writing import SCANS_CSV, SPEC_JSON, TRUTH_FOLDER, write_phantom
+from bonehpo.data.phantom.writing import SCANS_CSV, SPEC_JSON, write_phantom
 
-__all__ = ["SCANS_CSV", "SPEC_JSON", "TRUTH_FOLDER", "PhantomSpec", "write_phantom"]
+__all__ = ["SCANS_CSV", "SPEC_JSON", "PhantomSpec", "write_phantom"]

@@ -17,13 +17,13 @@ from bonehpo.data.phantom.imaging import add_zingers, photograph, quantise
 from bonehpo.data.phantom.schedule import LoadState, load_states
 from bonehpo.data.phantom.spec import PhantomSpec
 from bonehpo.data.phantom.structure import pristine_structure
+from bonehpo.data.truth import TRUTH_FOLDER, mask_file
 from bonehpo.domain import Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import PhantomError
 
 SCANS_CSV = "scans.csv"
 SPEC_JSON = "phantom.json"
-TRUTH_FOLDER = "truth"
 COLUMNS = ("specimen", "state", "path", "strain", "stress_mpa", "voxel_um")
 
 
@@ -80,9 +80,9 @@ def write_specimen(task: SpecimenTask) -> WrittenSpecimen:
     """Draw one specimen and write its scans and truth masks; each draw depends on the seed and the specimen alone."""
     spec, index = task.spec, task.position
     name = spec.specimens[index]
-    scans, truths = task.folder / name, task.folder / TRUTH_FOLDER / name
-    scans.mkdir(parents=True, exist_ok=True)
-    truths.mkdir(parents=True, exist_ok=True)
+    scans = task.folder / name
+    for folder in (scans, task.folder / TRUTH_FOLDER / name):
+        folder.mkdir(parents=True, exist_ok=True)
     draw = stream(spec, index, 0)
     states = load_states(spec, index, draw)
     structure = pristine_structure(spec, index, draw)
@@ -93,10 +93,10 @@ def write_specimen(task: SpecimenTask) -> WrittenSpecimen:
         scan = photograph(loaded.grey, spec.bone, faults)
         if spec.shortcut and state.number == 1:
             add_zingers(scan, faults)
-        file = f"state_{state.number:02d}.tif"
-        tifffile.imwrite(scans / file, quantise(scan), photometric="minisblack")
+        mask = mask_file(task.folder, name, state.number)
+        tifffile.imwrite(scans / mask.name, quantise(scan), photometric="minisblack")
         truth = loaded.truth * np.uint8(255)
-        tifffile.imwrite(truths / file, truth, photometric="minisblack", compression="zlib")
+        tifffile.imwrite(mask, truth, photometric="minisblack", compression="zlib")
     return WrittenSpecimen(index, states)
 
 
