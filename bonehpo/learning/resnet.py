@@ -33,7 +33,12 @@ BGR_MEANS = (103.939, 116.779, 123.68)
 """Mean grey values of ImageNet's blue, green and red channels, which Keras's "caffe" preprocessing subtracts."""
 
 MOMENTUM = 0.9
-"""Of the moving statistics of batch normalisation. Keras's 0.99 still remembers the start after hundreds of steps."""
+"""Of the moving statistics of batch normalisation. Keras's 0.99 still remembers the start after hundreds of steps.
+
+From scratch on the trabecular phantom (216 slices of 64 pixels, batch 20, loss while training 0.09 after 176 steps) the
+training slices themselves were then told apart with accuracy 0.50 at 0.99, 0.98 at 0.95, 0.99 at 0.9 and 0.97 at 0.8; after
+44 steps 0.53, 0.50, 0.88 and 0.92.
+"""
 
 FEATURE_BATCH = 128
 

@@ -100,7 +100,6 @@ def load_base_weights(network: keras.Model, path: Path) -> None:
 @lru_cache(maxsize=1)
 def _read_base(path: Path, _mtime_ns: int, _size: int) -> BaseWeights:
     base = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
-    base.set_weights([np.full(array.shape, np.nan, np.float32) for array in base.get_weights()])
     try:
         _fill(base, path)
     except (ValueError, OSError, KeyError, TypeError) as error:  # what Keras and HDF5 raise on files of another kind
@@ -118,13 +117,11 @@ def _fill(base: keras.Model, path: Path) -> None:
             if layer.weights:
                 layer.set_weights(source.get_layer(layer.name).get_weights())
     else:
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # what they warn of, weights that were not in the file, is looked at here
+        with warnings.catch_warnings(action="ignore"):  # files of older Keras versions lack groups that nothing needs
             base.load_weights(path)
     for layer in base.layers:
         if not all(np.isfinite(array).all() for array in layer.get_weights()):
-            raise ValueError(f"no weights, or NaN, for its layer {layer.name}")
+            raise ValueError(f"NaN or infinite weights in {layer.name}")
 
 
 def _one_line(error: BaseException, n_characters: int = 160) -> str:
