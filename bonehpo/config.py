@@ -49,6 +49,11 @@ class StudyFolder(NamedTuple):
         return self.path / "optimum"
 
     @property
+    def networks(self) -> Path:
+        """Networks that comparisons and explanations keep."""
+        return self.path / "networks"
+
+    @property
     def results(self) -> Path:
         """Comparisons and explanations, a folder each."""
         return self.path / "results"

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bonehpo.cli.models import predict, promote, ui
+from bonehpo.cli.results import ablate, compare, explain, strain, sweep
 from bonehpo.cli.scans import inspect, phantom, prepare, verify
 from bonehpo.cli.studies import doctor, network, search, show, sync
 from bonehpo.errors import BonehpoError
@@ -68,6 +69,11 @@ for command in (
     network,
     search,
     show,
+    sweep,
+    explain,
+    compare,
+    ablate,
+    strain,
     promote,
     predict,
     ui,

@@ -65,6 +65,13 @@ def workers_option(function: Command) -> Command:
     )(function)
 
 
+def scheduler_option(function: Command) -> Command:
+    """`--scheduler ADDRESS`."""
+    return click.option(
+        "--scheduler", metavar="ADDRESS", help="A running Dask scheduler, tcp://HOST:8786, in place of --workers."
+    )(function)
+
+
 def storage_option(function: Command) -> Command:
     """`--storage URL`."""
     return click.option("--storage", metavar="URL", help="Optuna's storage.  [default: studies/optuna.db]")(function)

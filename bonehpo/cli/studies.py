@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from bonehpo.cli.console import describe, duration, print_json, print_table, search_bar
-from bonehpo.cli.options import TRACKING, flag, json_option, storage_option, study_option, workers_option
+from bonehpo.cli.options import (
+    TRACKING,
+    flag,
+    json_option,
+    scheduler_option,
+    storage_option,
+    study_option,
+    workers_option,
+)
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder
 from bonehpo.domain import shown
@@ -61,9 +69,7 @@ def network(layers: int, kernel: int, side: int, as_json: bool) -> None:
 @study_option
 @click.option("--trials", type=click.IntRange(min=1), required=True, help="Trials that the study shall have in all.")
 @workers_option
-@click.option(
-    "--scheduler", metavar="ADDRESS", help="A running Dask scheduler, tcp://HOST:8786, in place of --workers."
-)
+@scheduler_option
 @storage_option
 @click.option("--timeout", "timeout_s", callback=_duration_s, metavar="TIME", help="Stop after 90s, 30m or 2h.")
 @click.option("--dry-run", is_flag=True, help="Say what the search would take, and do nothing.")

@@ -26,6 +26,23 @@ logger = logging.getLogger(__name__)
 HEAD, ARRAYS = "result.json", "arrays.npz"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArmRecord:
+    """One configuration that was cross-validated for a result.
+
+    Attributes:
+        name: Unique within the result.
+        parameters: What it was made with, for the columns of MLflow.
+        keys: Content addresses of its fits; none where it failed.
+        reason: Why it failed, or empty.
+    """
+
+    name: str
+    parameters: Mapping[str, str]
+    keys: tuple[str, ...] = ()
+    reason: str = ""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
     """What a comparison or an explanation found.
@@ -43,6 +60,7 @@ class Result:
         sentences: What it says in words; warnings begin with "Caution".
         tables: By name.
         arrays: Pictures, in the order of the rows of a table.
+        arms: What was cross-validated for it.
         finished: When it was done.
     """
 
@@ -58,10 +76,11 @@ class Result:
     sentences: tuple[str, ...]
     tables: Mapping[str, pd.DataFrame]
     arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    arms: tuple[ArmRecord, ...] = ()
     finished: datetime
 
 
-_IN_HEAD = tuple(f.name for f in fields(Result) if f.name not in ("tables", "arrays"))
+_IN_HEAD = tuple(f.name for f in fields(Result) if f.name not in ("tables", "arrays", "arms"))
 
 
 def result_folder(folder: StudyFolder, name: str) -> Path:
@@ -130,6 +149,7 @@ def _write(result: Result, place: Path) -> None:
     head = {name: getattr(result, name) for name in _IN_HEAD}
     head["metrics"] = {key: float(v) if math.isfinite(v) else None for key, v in result.metrics.items()}
     head["finished"] = result.finished.isoformat()
+    head["arms"] = [asdict(arm) for arm in result.arms]
     head["tables"] = {
         name: {str(column): _KINDS.get(table[column].dtype.kind, "str") for column in table}
         for name, table in result.tables.items()
@@ -151,6 +171,7 @@ def _read(place: Path) -> Result:
     head["metrics"] = {key: math.nan if value is None else value for key, value in head["metrics"].items()}
     head["finished"] = datetime.fromisoformat(head["finished"])
     head["sentences"] = tuple(head["sentences"])
+    head["arms"] = tuple(ArmRecord(**{**arm, "keys": tuple(arm["keys"])}) for arm in head["arms"])
     return Result(**head, tables=tables, arrays=arrays)
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from bonehpo.analysis.estimates import estimate
-from bonehpo.config import config_to_toml, plain
+from bonehpo.config import StudyFolder, config_to_toml, plain
 from bonehpo.domain import FoldScores, Hyperparameters
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import load_fit
@@ -133,7 +133,7 @@ def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
     n_lost = sum(replay_trial(plan, trial, recorder) for trial in trials)
     optimum = read_optimum(study)
     if optimum is not None:
-        refit = read_folds(plan, list(optimum.keys.values()))
+        refit = read_folds(plan.folder, list(optimum.keys.values()))
         n_lost += len(optimum.keys) - len(refit) // 2
         choice = hyperparameters(study.get_trials(deepcopy=False)[optimum.trial].params)
         recorder.optimum(optimum_facts(optimum, choice, folds_of_optimum(study, optimum), refit), refit)
@@ -148,7 +148,7 @@ def replay_trial(plan: SearchPlan, trial: FrozenTrial, recorder: Recorder) -> in
     """
     recorder.trial_started(trial_facts(trial, hyperparameters(trial.params), plan.side))
     pairs = finished_pairs(trial).values()
-    folds = read_folds(plan, [pair.key for pair in pairs])
+    folds = read_folds(plan.folder, [pair.key for pair in pairs])
     for fold in folds:
         recorder.fold(trial.number, fold)
     if trial.state.is_finished():
@@ -162,9 +162,9 @@ def folds_of_optimum(study: optuna.Study, optimum: Optimum) -> pd.DataFrame:
     return folds[folds["trial"].isin(optimum.trials)]
 
 
-def read_folds(plan: SearchPlan, keys: Sequence[str]) -> list[FoldFacts]:
+def read_folds(folder: StudyFolder, keys: Sequence[str]) -> list[FoldFacts]:
     """Both folds of each fit that is still among the results."""
-    results = [load_fit(plan.folder.fits, key) for key in keys]
+    results = [load_fit(folder.fits, key) for key in keys]
     return [fold for result in results if result is not None for fold in fold_facts(result)]
 
 

@@ -97,6 +97,10 @@ class SearchPlan:
         """Where the kept network of the fit with this address lies."""
         return self.folder.optimum / f"{key}.keras"
 
+    def kept(self, key: str) -> Path:
+        """Where a network lies that a comparison keeps."""
+        return (self.folder.networks / f"{key}.keras").absolute()
+
     def states(self, key: str) -> Path:
         """Where that lies which the network of a fit said of its held-out sets at every load state."""
         return self.folder.fits / f"{key}.states.npz"

@@ -154,23 +154,50 @@ class OptimumFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArmFacts:
+    """One configuration that was cross-validated for a result.
+
+    Attributes:
+        name: Unique within the result.
+        parameters: What it was made with.
+        mean_score: Mean test score over its folds; NaN where it failed.
+        sd: Standard deviation of the same.
+        folds: Its folds, as far as their results are still there.
+        reason: Why it failed, or empty.
+    """
+
+    name: str
+    parameters: Mapping[str, str]
+    mean_score: float
+    sd: float
+    folds: Sequence[FoldFacts]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultFacts:
     """A comparison or an explanation of a finished study.
 
     Attributes:
         level: Which of the two it is.
         name: What was compared or explained, unique within its level.
+        inputs: Content address of what it was made from: the same inputs are recorded once.
         parameters: What it was made with.
         metrics: What came out.
+        sentences: What it says in words.
         files: Figures, tables and pages to keep with it.
+        arms: What was cross-validated for it.
         finished: When it was done.
     """
 
     level: Literal["comparison", "explanation"]
     name: str
+    inputs: str
     parameters: Mapping[str, str]
     metrics: Mapping[str, float]
+    sentences: Sequence[str] = field(default=())
     files: Sequence[Path] = field(default=())
+    arms: Sequence[ArmFacts] = field(default=())
     finished: datetime
 
 

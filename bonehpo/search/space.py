@@ -1,17 +1,27 @@
 """The search space: what may be chosen, who proposes it, and lists of candidates that are fixed beforehand."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import optuna
 from scipy.stats import qmc
 
+from bonehpo.analysis.sweep import Parameter
 from bonehpo.config import Range, SamplerName, Space, StudyConfig
 from bonehpo.domain import Hyperparameters
 from bonehpo.errors import StudyError
 from bonehpo.learning.architecture import check_architecture
 
 Value = int | float
+
+
+class SweepPoint(NamedTuple):
+    """One point of the one-at-a-time variation: which parameter is varied, and the choice that results."""
+
+    parameter: Parameter
+    choice: Hyperparameters
 
 
 def check_space(config: StudyConfig, side: int) -> None:
@@ -80,7 +90,7 @@ def candidates(config: StudyConfig, n_trials: int) -> tuple[Hyperparameters, ...
     proposals: dict[SamplerName, Callable[[], list[Hyperparameters]]] = {
         "quasi-random": lambda: _sobol(config, n_trials),
         "grid": lambda: _grid(config),
-        "sweep": lambda: _sweep(config),
+        "sweep": lambda: [choice for _, choice in sweep_points(config)],
     }
     further = proposals[config.search.sampler]() if config.search.sampler in proposals else []
     return tuple(dict.fromkeys([config.baseline, *further]))
@@ -88,7 +98,9 @@ def candidates(config: StudyConfig, n_trials: int) -> tuple[Hyperparameters, ...
 
 def _rates(config: StudyConfig) -> tuple[float, ...]:
     if isinstance(config.space.learning_rate, Range):
-        raise StudyError(f"sampler {config.search.sampler} needs a list of learning rates, not a range")
+        raise StudyError(
+            "grid and sweep need a list of learning rates, not a range: write learning_rate = [1e-5, 1e-4, …]"
+        )
     return config.space.learning_rate
 
 
@@ -100,17 +112,22 @@ def _grid(config: StudyConfig) -> list[Hyperparameters]:
     ]
 
 
-def _sweep(config: StudyConfig) -> list[Hyperparameters]:
-    """Each parameter alone through its values, the others at the baseline (§3.2 and Fig 3 of the paper)."""
-    base = config.baseline
-    values = {
+def sweep_points(config: StudyConfig) -> list[SweepPoint]:
+    """Each parameter alone through its values, the others at the baseline (§3.2 and Fig 3 of the paper).
+
+    Raises:
+        StudyError: Learning rates are a range, not a list.
+    """
+    values: dict[Parameter, Sequence[Value]] = {
         "layers": config.space.layers,
         "learning_rate": _rates(config),
         "batch": config.space.batch,
         "kernel": config.space.kernel,
     }
-    start = {name: getattr(base, name) for name in values}
-    return [Hyperparameters(**{**start, name: value}) for name, list_ in values.items() for value in list_]
+    start = dataclasses.asdict(config.baseline)
+    return [
+        SweepPoint(name, Hyperparameters(**{**start, name: value})) for name, list_ in values.items() for value in list_
+    ]
 
 
 def _sobol(config: StudyConfig, n: int) -> list[Hyperparameters]:

@@ -114,7 +114,7 @@ def _estimates(folds: pd.DataFrame, rule: str, rows: tuple[TrialRow, ...]) -> Es
 
 def _refit(plan: SearchPlan, study: optuna.Study) -> RefitOptimum | None:
     optimum = read_optimum(study)
-    folds = [] if optimum is None else [fold.scores for fold in read_folds(plan, list(optimum.keys.values()))]
+    folds = [] if optimum is None else [fold.scores for fold in read_folds(plan.folder, list(optimum.keys.values()))]
     if optimum is None or not folds:
         return None
     scores = pd.Series([fold.test_score for fold in folds])

@@ -12,9 +12,9 @@ from datetime import datetime
 
 from mlflow.entities import Metric
 
-from bonehpo.domain import Hyperparameters, Task, shown
+from bonehpo.domain import Task, shown
 from bonehpo.learning.fits import Predictions
-from bonehpo.search.recorder import FoldFacts, OptimumFacts, StudyFacts, TrialSummary
+from bonehpo.search.recorder import ArmFacts, FoldFacts, OptimumFacts, StudyFacts, TrialSummary
 
 _ESTIMATES = ("paper_score", "sd", "nested_score", "nested_score_bound", "gap")
 
@@ -73,9 +73,16 @@ def optimum_metrics(facts: OptimumFacts, task: Task) -> list[Metric]:
     return metrics(shown(values | {"refit_score": facts.refit_score, "refit_sd": facts.refit_sd}, task), facts.chosen)
 
 
-def fold_params(fold: FoldFacts, hyperparameters: Hyperparameters) -> dict[str, object]:
-    """Hyperparameters and how the fit was made."""
-    return {**asdict(hyperparameters), "seed": fold.seed, "precision": fold.precision, "n_epochs": fold.n_epochs}
+def arm_metrics(arm: ArmFacts, task: Task, at: datetime) -> list[Metric]:
+    """Mean and standard deviation of a configuration over its folds, whose task may be another than the study's."""
+    task = arm.folds[0].task if arm.folds else task
+    sd = next(iter(shown({"sd_score": 0.0}, task)))
+    return metrics({**shown({"mean_score": arm.mean_score}, task), sd: arm.sd}, at)
+
+
+def fold_params(fold: FoldFacts) -> dict[str, object]:
+    """How the fit was made."""
+    return {"seed": fold.seed, "precision": fold.precision, "n_epochs": fold.n_epochs}
 
 
 def fold_metrics(fold: FoldFacts) -> list[Metric]:

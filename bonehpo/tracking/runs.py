@@ -8,7 +8,7 @@ search: the first is told once, with its remedy, and the rest of the search goes
 import functools
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Concatenate, ParamSpec
 from bonehpo.domain import Hyperparameters
 from bonehpo.errors import TrackingError
 from bonehpo.search.recorder import (
+    ArmFacts,
     FoldFacts,
     NullRecorder,
     OptimumFacts,
@@ -108,7 +109,8 @@ class MlflowRecorder:
     @_never_stops_a_search
     def fold(self, trial_number: int, fold: FoldFacts) -> None:
         """Record a fold whole: its run begins and ends here."""
-        self._fold("fold", self._trial_key(trial_number), trial_number, self._trials[trial_number], fold)
+        parameters = asdict(self._trials[trial_number])
+        self._fold("fold", self._trial_key(trial_number), parameters, fold, trial=trial_number)
 
     @_never_stops_a_search
     def trial_finished(self, trial_number: int, summary: TrialSummary) -> None:
@@ -135,21 +137,42 @@ class MlflowRecorder:
             )
             self._ledger.write(key, json.dumps(dict(facts.estimates.chosen_by_set), indent=2), "chosen_by_set.json")
             for fold in refit:
-                self._fold("refit", key, number, facts.hyperparameters, fold)
+                self._fold("refit", key, asdict(facts.hyperparameters), fold, trial=number)
             self._ledger.end(key, "FINISHED", facts.chosen)
         self._ledger.mark_optimum([key, trial_key])
 
     @_never_stops_a_search
     def result(self, facts: ResultFacts) -> None:
-        """Record a comparison or an explanation with its files; one that is made anew is a new run."""
-        key = f"{self._study_key}/{facts.level}/{facts.name}/{entries.milliseconds(facts.finished)}"
-        new = self._new_run(facts.level, key, f"{facts.level}: {facts.name}", self._study_key, facts.finished)
+        """Record a comparison or an explanation with its arms and files; one from other inputs is a new run."""
+        key = f"{self._study_key}/{facts.level}/{facts.name}/{facts.inputs}"
+        new = self._new_run(
+            facts.level, key, f"{facts.level}: {facts.name}", self._study_key, facts.finished, result=facts.name
+        )
         if self._open(new):
-            metrics = entries.metrics(facts.metrics, facts.finished)
-            self._ledger.log(key, metrics=metrics, params=facts.parameters)
+            self._ledger.log(
+                key,
+                metrics=entries.metrics(facts.metrics, facts.finished),
+                params=facts.parameters,
+                tags={"mlflow.note.content": "\n\n".join(facts.sentences)},
+            )
+            for arm in facts.arms:
+                self._arm(key, facts, arm)
             for file in facts.files:
                 self._ledger.keep(key, str(file))
             self._ledger.end(key, "FINISHED", facts.finished)
+
+    def _arm(self, parent: str, facts: ResultFacts, arm: ArmFacts) -> None:
+        key = f"{parent}/{arm.name}"
+        if not self._open(
+            self._new_run(facts.level, key, arm.name, parent, facts.finished, result=facts.name, arm=arm.name)
+        ):
+            return
+        tags = {"bonehpo.reason": arm.reason} if arm.reason else {}
+        metrics = entries.arm_metrics(arm, self._facts.task, facts.finished)
+        self._ledger.log(key, metrics=metrics, params=arm.parameters, tags=tags)
+        for fold in arm.folds:
+            self._fold("fold", key, arm.parameters, fold, result=facts.name, arm=arm.name)
+        self._ledger.end(key, "FAILED" if arm.reason else "FINISHED", facts.finished)
 
     @_never_stops_a_search
     def interrupted(self) -> None:
@@ -186,12 +209,14 @@ class MlflowRecorder:
         self._ledger.log(self._study_key, params=params, tags=tags)
         self._ledger.write(self._study_key, self._facts.config_toml, "study.toml")
 
-    def _fold(self, level: str, parent: str, trial_number: int, choice: Hyperparameters, fold: FoldFacts) -> None:
+    def _fold(
+        self, level: str, parent: str, parameters: Mapping[str, object], fold: FoldFacts, **tags: str | int
+    ) -> None:
         test, validation = fold.scores.test, fold.scores.validation
-        tags: dict[str, str | int] = {"trial": trial_number, "test": test, "validation": validation, "fit": fold.key}
+        all_tags = tags | {"test": test, "validation": validation, "fit": fold.key}
         key, name = f"{parent}/{test}/{validation}", f"test {test} | validation {validation}"
-        if self._open(self._new_run(level, key, name, parent, fold.started, **tags)):
-            params = entries.fold_params(fold, choice)
+        if self._open(self._new_run(level, key, name, parent, fold.started, **all_tags)):
+            params = {**parameters, **entries.fold_params(fold)}
             self._ledger.log(key, metrics=entries.fold_metrics(fold), params=params)
             self._ledger.write(key, entries.predictions_csv(fold.predictions, fold.task), "predictions.csv")
             self._ledger.end(key, "FINISHED", fold.finished)

@@ -1,0 +1,115 @@
+"""What commands on results have in common: make what is missing, draw it, record it, in the order of the paper."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bonehpo.cli.console import progress_bar
+from bonehpo.cli.options import TRACKING
+from bonehpo.domain import ProgressCallback
+from bonehpo.engine import Engine, open_engine
+from bonehpo.report.figures import Drawn, draw
+from bonehpo.results.ablation import ablation_address, run_ablation
+from bonehpo.results.best_fold import best_fold_address, run_best_fold
+from bonehpo.results.compare import Weights, compare_address, run_compare
+from bonehpo.results.detection import detection_address, run_detection
+from bonehpo.results.facts import result_facts
+from bonehpo.results.finished import FinishedStudy
+from bonehpo.results.heat_maps import heat_maps_address, run_heat_maps
+from bonehpo.results.mixed import mixed_address, run_mixed
+from bonehpo.results.record import Result, load_result, result_folder, save_result
+from bonehpo.results.strain import run_strain, strain_address
+from bonehpo.results.sweep import run_sweep, sweep_address
+from bonehpo.search.facts import study_facts
+from bonehpo.search.recorder import Recorder
+from bonehpo.tracking.runs import recorder_for
+
+
+NO_WEIGHTS = Weights(name="none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a user may say of results.
+
+    Attributes:
+        visible_from: First load state at which a person sees damage.
+        weights: For ResNet-50.
+        scans: Table of scans for the ablation.
+    """
+
+    visible_from: int | None = None
+    weights: Weights = NO_WEIGHTS
+    scans: Path | None = None
+
+
+class Maker(NamedTuple):
+    """How a result is made: what it is made from, and the run itself."""
+
+    address: Callable[[FinishedStudy, Wishes], str]
+    run: Callable[[FinishedStudy, Wishes, Engine, ProgressCallback], Result]
+
+
+def _scans(wishes: Wishes) -> Path:
+    if wishes.scans is None:
+        raise ValueError("the ablation needs scans")
+    return wishes.scans
+
+
+MAKERS: Mapping[str, Maker] = {
+    "sweep": Maker(lambda f, _: sweep_address(f), lambda f, _, e, p: run_sweep(f, e, p)),
+    "best-fold": Maker(lambda f, _: best_fold_address(f), lambda f, _, e, p: run_best_fold(f, e, p)),
+    "grad-cam": Maker(lambda f, _: heat_maps_address(f), lambda f, _, e, p: run_heat_maps(f, e, p)),
+    "detection": Maker(
+        lambda f, w: detection_address(f, w.visible_from), lambda f, w, e, p: run_detection(f, e, p, w.visible_from)
+    ),
+    "mixed": Maker(lambda f, _: mixed_address(f), lambda f, _, e, p: run_mixed(f, e, p)),
+    "compare": Maker(lambda f, w: compare_address(f, w.weights), lambda f, w, e, p: run_compare(f, w.weights, e, p)),
+    "ablation": Maker(lambda f, w: ablation_address(f, _scans(w)), lambda f, w, e, p: run_ablation(f, _scans(w), e, p)),
+    "strain": Maker(lambda f, _: strain_address(f), lambda f, _, e, p: run_strain(f, e, p)),
+}
+"""By name of the result, in the order of the paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """Where results of a study are made and written down."""
+
+    finished: FinishedStudy
+    engine: Engine
+    recorder: Recorder
+
+    def make(self, name: str, wishes: Wishes) -> Result:
+        """A result with its figures, recorded; taken as it is where it was made from the same before."""
+        folder, maker = self.finished.plan.folder, MAKERS[name]
+        inputs = maker.address(self.finished, wishes)
+        result = load_result(folder, name)
+        if result is None or result.inputs != inputs:
+            with progress_bar(name) as progress:
+                result = maker.run(self.finished, wishes, self.engine, progress)
+            save_result(result, folder)
+        draw_result(result, self.finished)
+        self.recorder.result(result_facts(result, folder))
+        return result
+
+
+def draw_result(result: Result, finished: FinishedStudy) -> tuple[Drawn, ...]:
+    """Draw the figures of a saved result beside it."""
+    return draw(result, result_folder(finished.plan.folder, result.name))
+
+
+@contextmanager
+def open_workshop(finished: FinishedStudy, workers: int | None, scheduler: str | None) -> Iterator[Workshop]:
+    """Open engine and MLflow for the results of a study, and close both at the end of the block."""
+    recorder = recorder_for(TRACKING.absolute().parent)
+    try:
+        with open_engine(workers, scheduler) as engine:
+            recorder.study(study_facts(finished.plan, finished.study))
+            yield Workshop(finished=finished, engine=engine, recorder=recorder)
+    except BaseException:
+        recorder.interrupted()
+        raise
+    finally:
+        recorder.close()

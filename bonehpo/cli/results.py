@@ -1,0 +1,173 @@
+"""Commands on results: sweep, explain, compare, ablate, strain."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from bonehpo.cli.console import print_json
+from bonehpo.cli.options import STUDIES, json_option, scheduler_option, storage_option, study_option, workers_option
+from bonehpo.cli.plan import make_plan
+from bonehpo.config import StudyFolder
+
+if TYPE_CHECKING:
+    from bonehpo.cli.making import Wishes
+    from bonehpo.results.compare import Weights
+    from bonehpo.results.record import Result
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def result_options(function: Command) -> Command:
+    """Options of every command that makes results."""
+    for option in (json_option, storage_option, scheduler_option, workers_option, study_option):
+        function = option(function)
+    return function
+
+
+def weights_option(default: str) -> Callable[[Command], Command]:
+    """`--weights`."""
+    return click.option(
+        "--weights",
+        metavar="WEIGHTS",
+        default=default,
+        show_default=True,
+        help="What ResNet-50 starts from: imagenet, a FILE, study:NAME (the ResNet-50 of that study), or none.",
+    )
+
+
+visible_option = click.option(
+    "--visible-from",
+    type=click.IntRange(min=2),
+    metavar="STATE",
+    help="First load state at which a person sees damage.  [default: the truth of a phantom, else the detection limit]",
+)
+
+
+@click.command()
+@result_options
+def sweep(folder: StudyFolder, workers: int | None, scheduler: str | None, storage: str | None, as_json: bool) -> None:
+    """Vary one hyperparameter at a time around the baseline, as the paper did, and set that beside the search.
+
+    Writes studies/NAME/results/sweep: tables, figures, and an MLflow run. Points that the search has fitted are reused.
+    """
+    _make(folder, ["sweep"], workers, scheduler, storage, as_json)
+
+
+@click.command()
+@visible_option
+@result_options
+def explain(
+    folder: StudyFolder,
+    visible_from: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    storage: str | None,
+    as_json: bool,
+) -> None:
+    """Show what the optimum does: its best fold model, Grad-CAM with three checks, detection limits.
+
+    Writes studies/NAME/results/best-fold, grad-cam and detection: tables, figures, and MLflow runs.
+    """
+    from bonehpo.cli.making import Wishes
+
+    names = ["best-fold", "grad-cam", "detection"]
+    _make(folder, names, workers, scheduler, storage, as_json, Wishes(visible_from=visible_from))
+
+
+@click.command()
+@weights_option("imagenet")
+@result_options
+def compare(
+    folder: StudyFolder, weights: str, workers: int | None, scheduler: str | None, storage: str | None, as_json: bool
+) -> None:
+    """Set ResNet-50 (frozen, fine-tuned, from scratch) beside the optimum, by specimen and in the mixed split.
+
+    Writes studies/NAME/results/mixed and compare: tables, figures, and MLflow runs. Networks are compared by specimen.
+    """
+    from bonehpo.cli.making import Wishes
+
+    wishes = Wishes(weights=weights_of(weights))
+    _make(folder, ["mixed", "compare"], workers, scheduler, storage, as_json, wishes)
+
+
+def weights_of(text: str) -> "Weights":
+    """Pretrained weights as the user names them."""
+    import bonehpo.learning.backend  # noqa: F401  Keras, quietly
+    from bonehpo.results.compare import find_weights
+
+    return find_weights(text, STUDIES.absolute())
+
+
+@click.command()
+@click.argument("scans", type=click.Path(path_type=Path), metavar="SCANS.csv")
+@result_options
+def ablate(
+    folder: StudyFolder, scans: Path, workers: int | None, scheduler: str | None, storage: str | None, as_json: bool
+) -> None:
+    """Prepare SCANS.csv with and without histogram matching and filter, and see what networks learn from each.
+
+    Writes studies/NAME/results/ablation: tables, a figure, and an MLflow run. A variant in which pristine scans are told
+    from every loaded state shows that a network can be right without seeing damage.
+    """
+    from bonehpo.cli.making import Wishes
+
+    _make(folder, ["ablation"], workers, scheduler, storage, as_json, Wishes(scans=scans.absolute()))
+
+
+@click.command()
+@result_options
+def strain(folder: StudyFolder, workers: int | None, scheduler: str | None, storage: str | None, as_json: bool) -> None:
+    """Train the optimum's architecture to predict the apparent strain of slices of all load states.
+
+    Writes studies/NAME/results/strain: tables, figures, and an MLflow run. To search the architecture for strain, set
+    task = "strain" in a study.toml and run bonehpo search.
+    """
+    _make(folder, ["strain"], workers, scheduler, storage, as_json)
+
+
+def _make(
+    folder: StudyFolder,
+    names: Sequence[str],
+    workers: int | None,
+    scheduler: str | None,
+    storage: str | None,
+    as_json: bool,
+    wishes: "Wishes | None" = None,
+) -> None:
+    plan = make_plan(folder, storage)
+    from bonehpo.cli.making import Wishes, open_workshop
+    from bonehpo.results.finished import finished_study
+
+    finished = finished_study(plan)
+    with open_workshop(finished, workers, scheduler) as workshop:
+        results = [workshop.make(name, wishes or Wishes()) for name in names]
+    if as_json:
+        print_json({result.name: as_table(result, folder) for result in results})
+        return
+    for result in results:
+        print_result(result, folder)
+
+
+def as_table(result: "Result", folder: StudyFolder) -> dict[str, object]:
+    """A result for `--json`."""
+    from bonehpo.results.record import result_folder
+
+    return {
+        "folder": str(result_folder(folder, result.name)),
+        "ran_on": result.ran_on,
+        "parameters": dict(result.parameters),
+        "metrics": dict(result.metrics),
+        "sentences": list(result.sentences),
+    }
+
+
+def print_result(result: "Result", folder: StudyFolder) -> None:
+    """What a result says, and where it lies."""
+    from bonehpo.results.record import result_folder
+
+    phantom = " (on phantoms)" if result.ran_on == "phantom" else ""
+    click.echo(f"{result.name}{phantom}: {result_folder(folder, result.name)}")
+    for sentence in result.sentences:
+        click.echo(f"  {sentence}")

@@ -1,0 +1,239 @@
+"""What preparation does (Appendix A): the same scans without histogram matching, without the filter, without both.
+
+Networks are trained on pristine against failed slices of each variant and asked about every load state. Where scans carry
+something that only pristine ones have, a network needs no damage: it tells pristine from *every* loaded state.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bonehpo.analysis.detection import mean_by_state
+from bonehpo.config import StudyFolder
+from bonehpo.data.folds import deal
+from bonehpo.data.preparation import prepare
+from bonehpo.data.recipe import Steps
+from bonehpo.data.scans import read_scans
+from bonehpo.data.store import SliceStore
+from bonehpo.domain import FAILED, PRISTINE, Progress, ProgressCallback
+from bonehpo.engine import Engine
+from bonehpo.errors import StudyError
+from bonehpo.learning.specs import FitTask
+from bonehpo.results.detection import state_table
+from bonehpo.results.finished import FinishedStudy, parameters_of
+from bonehpo.results.fitting import Arm, fit_arms
+from bonehpo.results.maps import Asked, MapTask, SliceKey, explain_slices, read_slices
+from bonehpo.results.record import Result
+from bonehpo.search.objective import SearchPlan
+
+NAME = "ablation"
+
+SEPARATES = 0.9
+"""Mean accuracy at every loaded state from which on pristine scans are told from all others."""
+
+_PREPARED_FROM = "prepared-from.sha256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A way to prepare scans.
+
+    Attributes:
+        name: In tables and figures.
+        match: Whether histograms are matched.
+        median: Whether the 3×3×3 median filter runs.
+    """
+
+    name: str
+    match: bool
+    median: bool
+
+
+VARIANTS = (
+    Variant(name="prepared", match=True, median=True),
+    Variant(name="no matching", match=False, median=True),
+    Variant(name="no filter", match=True, median=False),
+    Variant(name="raw", match=False, median=False),
+)
+EXPLAINED = ("prepared", "raw")
+"""Variants of which heat maps are drawn."""
+
+
+def ablation_address(finished: FinishedStudy, scans: Path) -> str:
+    """What the ablation is made from.
+
+    Raises:
+        ScanError: The table cannot be used.
+    """
+    return finished.address(NAME, digest_of_scans(scans))
+
+
+def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress: ProgressCallback) -> Result:
+    """Prepare, train and test every variant.
+
+    Args:
+        finished: The study; its sizes of slices and its optimum are taken.
+        scans: Table of scans of the same bone.
+        engine: Where scans are prepared and fits run.
+        progress: Told of each.
+
+    Raises:
+        ScanError: The scans cannot be used.
+        StudyError: A variant could not be fitted.
+    """
+    plans = {variant.name: _plan(finished, variant, scans, engine, progress) for variant in VARIANTS}
+    arms = {name: _arm(finished, name, plan) for name, plan in plans.items()}
+    fitted = {name: arm.whole() for name, arm in fit_arms(list(arms.values()), engine, progress).items()}
+    stores = {name: SliceStore.open(plan.folder.store) for name, plan in plans.items()}
+    states = pd.concat(
+        [state_table(arm, stores[name], plans[name].sets).assign(variant=name) for name, arm in fitted.items()],
+        ignore_index=True,
+    )
+    separation = pd.DataFrame(_separation(name, states[states["variant"] == name]) for name in fitted)
+    slices, pictures = _maps(plans, arms, stores, engine)
+    return finished.result(
+        NAME,
+        "comparison",
+        ablation_address(finished, scans),
+        parameters={**parameters_of(finished.choice), "scans": digest_of_scans(scans)[:12]},
+        metrics={
+            f"{what}/{row['variant']}": float(row[what])
+            for row in separation.to_dict("records")
+            for what in ("accuracy_failed", "lowest")
+        },
+        sentences=[_sentence(row) for row in separation.to_dict("records")],
+        tables={"states": states, "separation": separation, "slices": slices},
+        arrays=pictures,
+        arms=list(fitted.values()),
+    )
+
+
+def digest_of_scans(scans: Path) -> str:
+    """Tells a table of scans, and the files that it names, from others: by size and time of each file.
+
+    Raises:
+        ScanError: The table cannot be used.
+    """
+    files = [Path(scan.source.partition("::")[0]) for scan in read_scans(scans).scans]
+    facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr((scans.read_bytes(), facts)).encode()).hexdigest()
+
+
+def _plan(
+    finished: FinishedStudy, variant: Variant, scans: Path, engine: Engine, progress: ProgressCallback
+) -> SearchPlan:
+    """The plan of a variant, in a folder of its own below the study; its store is prepared where it is not there."""
+    folder = StudyFolder(finished.plan.folder.path / NAME / variant.name.replace(" ", "-"))
+    mark, digest = folder.path / _PREPARED_FROM, digest_of_scans(scans)
+    if not (folder.store.exists() and mark.exists() and mark.read_text(encoding="utf-8") == digest):
+        recipe = finished.store.recipe
+        steps = Steps(
+            cropped=recipe.crop is not None,
+            match=variant.match,
+            median=variant.median,
+            n_slices=recipe.n_slices,
+            side=recipe.side,
+        )
+
+        def told(at: Progress) -> None:
+            progress(at._replace(what=f"{variant.name}: {at.what}"))
+
+        mark.unlink(missing_ok=True)
+        prepare(scans, folder.store, steps, engine, told, overwrite=True)
+        mark.write_text(digest, encoding="utf-8")
+    store = SliceStore.open(folder.store)
+    return replace(
+        finished.plan,
+        folder=folder,
+        store_id=store.id,
+        side=store.side,
+        sets=deal(finished.plan.config.split, finished.plan.config.bone, store.specimens, store.planes),
+    )
+
+
+def _arm(finished: FinishedStudy, name: str, plan: SearchPlan) -> Arm:
+    """Fits of a variant, among those of the study; of the first pair the network is kept, to be explained."""
+    own = finished.plan
+    tasks = [replace(plan.task(finished.choice, pair), fits=own.folder.fits.absolute()) for pair in plan.pairs]
+    tasks = [replace(task, states=own.states(task.spec.key).absolute()) for task in tasks]
+    tasks[0] = replace(tasks[0], network=own.kept(tasks[0].spec.key))
+    return Arm(name=name, parameters={**parameters_of(finished.choice), "variant": name}, tasks=tuple(tasks))
+
+
+def _separation(name: str, states: pd.DataFrame) -> dict[str, object]:
+    mean = mean_by_state(states)
+    loaded = mean[mean["state"] > mean["state"].min()]
+    lowest = loaded.loc[loaded["accuracy"].idxmin()]
+    return {
+        "variant": name,
+        "accuracy_failed": float(mean["accuracy"].iloc[-1]),
+        "lowest": float(lowest["accuracy"]),
+        "state": int(lowest["state"]),
+        "separates": bool(lowest["accuracy"] >= SEPARATES),
+    }
+
+
+def _sentence(row: Mapping[object, object]) -> str:
+    if row["separates"]:
+        return (
+            f"Caution: {row['variant']}: pristine scans are told from every loaded state (lowest accuracy "
+            f"{row['lowest']:.2f}, at state {row['state']}): the network needs no damage for that."
+        )
+    return (
+        f"{row['variant']}: accuracy {row['accuracy_failed']:.2f} on failed bone, falling to {row['lowest']:.2f} at state "
+        f"{row['state']}."
+    )
+
+
+def _maps(
+    plans: Mapping[str, SearchPlan], arms: Mapping[str, Arm], stores: Mapping[str, SliceStore], engine: Engine
+) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.generic]]]:
+    """Heat maps of `EXPLAINED` variants: the middle slice of one test specimen, pristine, hardly loaded and failed."""
+    tasks = {name: _map_task(plans[name], arms[name].tasks[0], stores[name]) for name in EXPLAINED}
+    found = {outcome.task: outcome.result() for outcome in engine.run(explain_slices, list(tasks.values()))}
+    rows, slices, maps = [], [], []
+    for name, task in tasks.items():
+        store, pair = stores[name], plans[name].pairs[0]
+        for asked, said in zip(task.asked, found[task].outputs, strict=True):
+            key = asked.key
+            rows.append(
+                {
+                    "variant": name,
+                    "panel": "classes",
+                    "test": pair.first,
+                    "validation": pair.second,
+                    **key._asdict(),
+                    "strain": store.scan(key.specimen, key.state).strain,
+                    "label": {store.states[0]: "pristine", store.states[-1]: "failed"}.get(key.state, "loaded"),
+                    "p_failed": float(said),
+                }
+            )
+        slices.append(read_slices(store, [asked.key for asked in task.asked]))
+        maps.append(found[task].maps)
+    table = pd.DataFrame(rows).astype({"strain": float})
+    return table, {"slices": np.concatenate(slices), "maps": np.concatenate(maps)}
+
+
+def _map_task(plan: SearchPlan, first: FitTask, store: SliceStore) -> MapTask:
+    if first.network is None:
+        raise StudyError("the network to be explained was not kept: run `bonehpo ablate` again")
+    group = plan.sets[plan.pairs[0].first][0]
+    states = [state for state in store.states if store.has(group.specimen, state)]
+    wanted = dict.fromkeys((states[0], states[len(states) // 3], states[-1]))
+    return MapTask(
+        network=first.network,
+        store=first.store,
+        store_id=plan.store_id,
+        asked=tuple(
+            Asked(
+                SliceKey(group.specimen, state, group.plane, store.n_slices // 2),
+                PRISTINE if state == states[0] else FAILED,
+            )
+            for state in wanted
+        ),
+    )

@@ -1,0 +1,251 @@
+"""ResNet-50 beside the optimum (§2.6, §3.5, Fig 8, Fig 9), by specimen and in the mixed split."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+
+from bonehpo.analysis.comparison import compare_by_set
+from bonehpo.config import Split, StudyFolder
+from bonehpo.domain import HoldoutPair, ProgressCallback
+from bonehpo.engine import Engine
+from bonehpo.errors import StudyError
+from bonehpo.learning.architecture import count_parameters
+from bonehpo.learning.specs import RESNET, FitTask, ResNet, ResNetMode
+from bonehpo.results.detection import state_table
+from bonehpo.results.finished import FinishedStudy, parameters_of
+from bonehpo.results.fitting import Arm, FittedArm, fit_arms
+from bonehpo.results.mixed import with_split
+from bonehpo.results.record import Result, load_result
+from bonehpo.search.objective import SearchPlan
+
+NAME = "compare"
+
+EPOCHS: Mapping[ResNetMode, int] = {"scratch": 20, "frozen": 5, "fine-tuned": 5}
+"""Of the paper (§2.6)."""
+
+N_TRAINABLE: Mapping[ResNetMode, int] = {"scratch": 23_538_690, "frozen": 4_098, "fine-tuned": 23_485_570}
+"""Trainable parameters; see `learning.resnet.freeze`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Pretrained weights.
+
+    Attributes:
+        name: As the user gave them: `imagenet`, a file, `study:NAME` or `none`.
+        file: Where they lie; None for `none`.
+        hash: SHA-256 of the file; empty for `none`.
+    """
+
+    name: str
+    file: Path | None = None
+    hash: str = ""
+
+    @property
+    def modes(self) -> tuple[ResNetMode, ...]:
+        """Ways to train a ResNet-50 with these weights: without any, from scratch alone."""
+        return get_args(ResNetMode) if self.file else ("scratch",)
+
+
+def find_weights(text: str, studies: Path) -> Weights:
+    """Find pretrained weights, downloading those of ImageNet where they are not at hand.
+
+    Args:
+        text: `imagenet`, `none`, a file, or `study:NAME` for the ResNet-50 of another study's comparison.
+        studies: Folder of the studies.
+
+    Raises:
+        NetworkError: There are none, or the download failed.
+        StudyError: That study has compared no ResNet-50.
+    """
+    from bonehpo.learning.weights import resolve_weights, weights_id  # imports TensorFlow, which takes seconds
+
+    file = _of_study(studies / text.removeprefix("study:")) if text.startswith("study:") else resolve_weights(text)
+    return Weights(name=text) if file is None else Weights(name=text, file=file.absolute(), hash=weights_id(file))
+
+
+def _of_study(study: Path) -> Path:
+    found = load_result(StudyFolder(study), NAME)
+    keys = {arm.name.split(",")[0]: arm.keys for arm in reversed(found.arms)} if found else {}
+    for mode in ("fine-tuned", "scratch"):
+        for key in keys.get(mode, ()):
+            file = StudyFolder(study).networks / f"{key}.keras"
+            if file.exists():
+                return file
+    raise StudyError(
+        f"study {study.name} has no ResNet-50 to start from: run `bonehpo compare --bone {study.name}` first"
+    )
+
+
+def compare_address(finished: FinishedStudy, weights: Weights) -> str:
+    """What the comparison is made from."""
+    return finished.address(NAME, weights.hash, dict(EPOCHS))
+
+
+def run_compare(finished: FinishedStudy, weights: Weights, engine: Engine, progress: ProgressCallback) -> Result:
+    """Cross-validate ResNet-50 in every way that the weights allow, and the optimum, in both splits.
+
+    Raises:
+        StudyError: The optimum has no folds.
+    """
+    arms: dict[tuple[str, str], Arm] = {}
+    for split, plan in _plans(finished).items():
+        arms["cnn", split] = _cnn_arm(finished, plan, split)
+        arms |= {(mode, split): _arm(finished, plan, split, mode, weights) for mode in weights.modes}
+    _prepare_features([arm for (name, _), arm in arms.items() if name == "frozen"], engine)
+    by_name = fit_arms(list(arms.values()), engine, progress)
+    fitted = {key: by_name[arm.name] for key, arm in arms.items()}
+    tests = _tests_table(fitted)
+    return finished.result(
+        NAME,
+        "comparison",
+        compare_address(finished, weights),
+        parameters={"weights": weights.name, "weights_sha256": weights.hash, **parameters_of(RESNET)},
+        metrics={f"accuracy/{split} {name}": arm.spread.mean for (name, split), arm in fitted.items()},
+        sentences=_sentences(fitted, tests, weights),
+        tables={
+            "arms": _arms_table(fitted, finished),
+            "folds": _folds_table(fitted),
+            "tests": tests,
+            "states": _states_table(fitted, finished),
+        },
+        arms=list(fitted.values()),
+    )
+
+
+def _plans(finished: FinishedStudy) -> dict[str, SearchPlan]:
+    """The study's own split, and the other one."""
+    own, store = finished.plan, finished.store
+    plans: dict[str, SearchPlan] = {own.config.split.kind: own}
+    for split in (Split(kind="specimen"), Split(kind="mixed")):
+        if split.kind not in plans:
+            plans[split.kind] = with_split(own, split, store.specimens, store.planes)
+    return plans
+
+
+def _cnn_arm(finished: FinishedStudy, plan: SearchPlan, split: str) -> Arm:
+    if split == finished.plan.config.split.kind:
+        return replace(finished.optimum_arm(), name=f"cnn, {split}")
+    tasks = tuple(plan.task(finished.choice, pair, repeat=1) for pair in plan.pairs)
+    return Arm(name=f"cnn, {split}", parameters=parameters_of(finished.choice), tasks=tasks)
+
+
+def _arm(finished: FinishedStudy, plan: SearchPlan, split: str, mode: ResNetMode, weights: Weights) -> Arm:
+    return Arm(
+        name=f"{mode}, {split}",
+        parameters={**parameters_of(RESNET), "resnet50": mode, "epochs": str(EPOCHS[mode]), "split": split},
+        tasks=tuple(_task(finished, plan, pair, mode, weights) for pair in plan.pairs),
+    )
+
+
+def _task(finished: FinishedStudy, plan: SearchPlan, pair: HoldoutPair, mode: ResNetMode, weights: Weights) -> FitTask:
+    """A fit of ResNet-50. In the study's own split it keeps what it says of every load state, and one network."""
+    task = plan.task(RESNET, pair)
+    spec = replace(
+        task.spec,
+        training=replace(task.spec.training, epochs=EPOCHS[mode]),
+        resnet=ResNet(mode=mode, weights="" if mode == "scratch" else weights.hash),
+    )
+    own = plan is finished.plan
+    return replace(
+        task,
+        spec=spec,
+        weights=None if mode == "scratch" else weights.file,
+        states=plan.states(spec.key).absolute() if own else None,
+        network=plan.kept(spec.key) if own and pair == plan.pairs[0] and mode != "frozen" else None,
+    )
+
+
+def _prepare_features(arms: Sequence[Arm], engine: Engine) -> None:
+    """Compute what a frozen base makes of each image, once for all fits."""
+    if arms:
+        from bonehpo.learning.transfer import compute_features
+
+        for outcome in engine.run(compute_features, [arms[0].tasks[0]]):
+            outcome.result()
+
+
+def _arms_table(fitted: Mapping[tuple[str, str], FittedArm], finished: FinishedStudy) -> pd.DataFrame:
+    choice, side = finished.choice, finished.plan.side
+    epochs: dict[str, int] = {"cnn": finished.plan.config.training.epochs, **{str(m): n for m, n in EPOCHS.items()}}
+    sizes = {"cnn": count_parameters(choice.layers, choice.kernel, side), **{str(m): n for m, n in N_TRAINABLE.items()}}
+    return pd.DataFrame(
+        {
+            "arm": name,
+            "split": split,
+            "epochs": epochs[name],
+            "n_trainable": sizes[name],
+            "mean": arm.spread.mean,
+            "sd": arm.spread.sd,
+            "n_folds": len(arm.folds),
+            "reason": arm.reason,
+        }
+        for (name, split), arm in fitted.items()
+    )
+
+
+def _folds_table(fitted: Mapping[tuple[str, str], FittedArm]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "arm": name,
+            "split": split,
+            "test": fold.test,
+            "validation": fold.validation,
+            "accuracy": fold.test_score,
+        }
+        for (name, split), arm in fitted.items()
+        for fold in arm.folds
+    )
+
+
+def _tests_table(fitted: Mapping[tuple[str, str], FittedArm]) -> pd.DataFrame:
+    """Every two networks of a split, compared by test set."""
+    rows = []
+    for split in dict.fromkeys(split for _, split in fitted):
+        names = [name for name, other in fitted if other == split and fitted[name, split].fits]
+        by_set = {name: _by_set(fitted[name, split]) for name in names}
+        rows += [
+            {"split": split, "first": a, "second": b, **compare_by_set(by_set[a], by_set[b])._asdict()}
+            for a, b in combinations(names, 2)
+        ]
+    columns = ["split", "first", "second", "difference", "lower", "upper", "p", "smallest_p", "n_sets"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _by_set(arm: FittedArm) -> dict[str, float]:
+    scores = pd.DataFrame({"test": f.test, "score": f.test_score} for f in arm.folds)
+    return {str(name): float(score) for name, score in scores.groupby("test")["score"].mean().items()}
+
+
+def _states_table(fitted: Mapping[tuple[str, str], FittedArm], finished: FinishedStudy) -> pd.DataFrame:
+    """Accuracy at every load state of the optimum and of the best trained ResNet-50, as in Fig 9."""
+    split = finished.plan.config.split.kind
+    shown = ["cnn", "fine-tuned" if ("fine-tuned", split) in fitted else "scratch"]
+    tables = [
+        state_table(fitted[name, split], finished.store, finished.plan.sets).assign(arm=name)
+        for name in shown
+        if (name, split) in fitted and fitted[name, split].fits
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _sentences(fitted: Mapping[tuple[str, str], FittedArm], tests: pd.DataFrame, weights: Weights) -> list[str]:
+    sentences = [
+        f"{'The optimum' if name == 'cnn' else f'ResNet-50 {name}'}, {split} split: {arm.spread.mean:.3f} ± "
+        f"{arm.spread.sd:.3f}."
+        for (name, split), arm in fitted.items()
+        if arm.fits
+    ]
+    if len(tests):
+        smallest, least = float(tests["p"].min()), float(tests["smallest_p"].max())
+        sentences.append(
+            f"Compared by test set, the smallest p is {smallest:.4g}; with {int(tests['n_sets'].max())} sets none below "
+            f"{least:.4g} is possible, whatever the networks do."
+        )
+    if not weights.file:
+        sentences.append("No pretrained weights were given: frozen and fine-tuned networks are left out.")
+    return sentences

@@ -1,0 +1,141 @@
+"""Detection limits (Fig 5b, 5c, 6b, 6c): from which load state on networks see damage, and what they see before it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bonehpo.analysis.detection import (
+    THRESHOLD,
+    accuracies_by_state,
+    anomalies,
+    anomaly_warning,
+    detection_limits,
+    mean_by_state,
+)
+from bonehpo.data.folds import Sets
+from bonehpo.data.store import SliceStore
+from bonehpo.domain import ProgressCallback
+from bonehpo.engine import Engine
+from bonehpo.results.best_fold import ranked
+from bonehpo.results.finished import FinishedStudy
+from bonehpo.results.fitting import FittedArm, fit_arms
+from bonehpo.results.record import Result
+
+NAME = "detection"
+
+N_SLICES = 5
+"""States around the limit of which a slice is shown, as in Fig 5c."""
+
+
+def detection_address(finished: FinishedStudy, visible_from: int | None) -> str:
+    """What the detection limits are made from."""
+    return finished.address(NAME, visible_from)
+
+
+def run_detection(
+    finished: FinishedStudy, engine: Engine, progress: ProgressCallback, visible_from: int | None = None
+) -> Result:
+    """Accuracy of every fold model of the optimum at every load state of its own test set.
+
+    Args:
+        finished: The study.
+        engine: Where missing fits run.
+        progress: Told of each.
+        visible_from: First state at which a person sees damage; None takes the truth of a phantom, where there is one.
+    """
+    arm = fit_arms([finished.optimum_arm()], engine, progress)["optimum"]
+    table = state_table(arm, finished.store, finished.plan.sets)
+    best = ranked(arm)[0]
+    table["best"] = (table["test"] == best.test) & (table["validation"] == best.validation)
+    mean, limits = mean_by_state(table), detection_limits(table)
+    visible = visible_from or first_damaged(finished.store)
+    slices, pictures = _slices_around(finished, best.test, limits)
+    row = limits[(limits["of"] == "all") & (limits["axis"] == "state")].iloc[0]
+    return finished.result(
+        NAME,
+        "explanation",
+        detection_address(finished, visible_from),
+        parameters={"threshold": THRESHOLD, "visible_from": visible or "unknown", "best_test": best.test},
+        metrics={
+            f"limit_{axis}": float(limits[(limits["of"] == "all") & (limits["axis"] == axis)]["limit"].iloc[0])
+            for axis in limits["axis"].unique()
+        }
+        | {
+            f"accuracy/state_{int(state):02d}": value
+            for state, value in zip(mean["state"], mean["accuracy"], strict=True)
+        },
+        sentences=[_limit_sentence(row), anomaly_warning(anomalies(mean, visible), visible)],
+        tables={"states": table, "mean": mean, "limits": limits, "slices": slices},
+        arrays={"slices": pictures},
+    )
+
+
+def state_table(arm: FittedArm, store: SliceStore, sets: Sets) -> pd.DataFrame:
+    """Accuracies of every fold of an arm at every load state of its test set; columns of `detection` but `best`."""
+    rows = []
+    for pair, answers in arm.states().items():
+        for test, validation in (pair, tuple(reversed(pair))):
+            found = accuracies_by_state(answers.p_failed(pair, test))
+            found["strain"] = [_strain(store, sets, test, int(state)) for state in found["state"]]
+            rows.append(found.assign(test=test, validation=validation))
+    columns = ["test", "validation", "state", "strain", "accuracy_pristine", "accuracy_loaded", "accuracy", "n_slices"]
+    return pd.concat(rows, ignore_index=True)[columns]
+
+
+def first_damaged(store: SliceStore) -> int | None:
+    """On phantoms the first state in which any specimen is truly damaged; None where nobody knows."""
+    if not store.has_damage:
+        return None
+    found = [store.first_damaged_state(specimen) for specimen in store.specimens]
+    return min((state for state in found if state is not None), default=None)
+
+
+def _strain(store: SliceStore, sets: Sets, name: str, state: int) -> float:
+    """Mean strain of the specimens of a set at a state; NaN where none is known."""
+    specimens = sorted({group.specimen for group in sets[name]})
+    strains = [store.scan(s, state).strain for s in specimens if store.has(s, state)]
+    known = [strain for strain in strains if strain is not None]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _limit_sentence(row: "pd.Series[float]") -> str:
+    if not np.isfinite(row["limit"]):
+        return f"Even at failure the mean accuracy is below {THRESHOLD}: there is no detection limit."
+    interval = (
+        f" (95 % bootstrap over test sets {row['lower']:.1f} to {row['upper']:.1f})"
+        if row["lower"] == row["lower"]
+        else ""
+    )
+    return f"The mean accuracy crosses {THRESHOLD} at load state {row['limit']:.1f}{interval}."
+
+
+def _slices_around(
+    finished: FinishedStudy, test: str, limits: pd.DataFrame
+) -> tuple[pd.DataFrame, npt.NDArray[np.uint8]]:
+    """A middle slice of the best fold's specimen at the states around its limit."""
+    store, group = finished.store, finished.plan.sets[test][0]
+    of = limits[(limits["axis"] == "state") & (limits["of"] == test)]["limit"]
+    states = [state for state in store.states if store.has(group.specimen, state)]
+    wanted = _around(states, float(of.iloc[0]))
+    at = store.n_slices // 2
+    rows = [
+        {
+            "specimen": group.specimen,
+            "state": state,
+            "strain": store.scan(group.specimen, state).strain,
+            "plane": group.plane,
+            "position": at,
+        }
+        for state in wanted
+    ]
+    table = pd.DataFrame(rows).astype({"strain": float})
+    return table, np.stack([store.group(group.specimen, state, group.plane)[at] for state in wanted])
+
+
+def _around(states: Sequence[int], limit: float) -> Sequence[int]:
+    """`N_SLICES` states about a limit; the last ones where there is none."""
+    centre = int(np.argmin([abs(state - limit) for state in states])) if np.isfinite(limit) else len(states) - 1
+    start = min(max(centre - N_SLICES // 2, 0), max(len(states) - N_SLICES, 0))
+    return states[start : start + N_SLICES]

@@ -1,0 +1,116 @@
+"""A study that has its optimum: where every comparison and explanation begins."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+import pandas as pd
+
+from bonehpo.data.store import SliceStore
+from bonehpo.domain import HoldoutPair, Hyperparameters
+from bonehpo.errors import StudyError
+from bonehpo.learning.specs import FitTask
+from bonehpo.results.fitting import Arm, FittedArm
+from bonehpo.results.record import Result, content_address
+from bonehpo.search.objective import SearchPlan
+from bonehpo.search.optimum import Optimum, hyperparameters, read_optimum
+from bonehpo.search.storage import load_study
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FinishedStudy:
+    """A study with its optimum.
+
+    Attributes:
+        plan: Of its search.
+        study: Optuna's record of it.
+        store: Its slices.
+        optimum: Which trial, and the addresses of its fresh fits.
+        choice: Hyperparameters of that trial.
+    """
+
+    plan: SearchPlan
+    study: optuna.Study
+    store: SliceStore
+    optimum: Optimum
+    choice: Hyperparameters
+
+    def optimum_arm(self) -> Arm:
+        """The optimum's fits with fresh seeds, whose networks and answers to all load states are kept."""
+        repeats = {
+            self._task(pair, repeat).spec.key: (pair, repeat) for pair in self.plan.pairs for repeat in (1, 2, 3)
+        }
+        found = [repeats[self.optimum.keys[pair.label]] for pair in self.plan.pairs]
+        return Arm(
+            name="optimum",
+            parameters=parameters_of(self.choice),
+            tasks=tuple(self._task(pair, repeat) for pair, repeat in found),
+        )
+
+    def _task(self, pair: HoldoutPair, repeat: int) -> FitTask:
+        return self.plan.task(self.choice, pair, repeat=repeat, keep=True)
+
+    def result(
+        self,
+        name: str,
+        level: Literal["comparison", "explanation"],
+        inputs: str,
+        *,
+        parameters: Mapping[str, object],
+        metrics: Mapping[str, float],
+        sentences: Sequence[str],
+        tables: Mapping[str, pd.DataFrame],
+        arrays: Mapping[str, npt.NDArray[np.generic]] | None = None,
+        arms: Sequence[FittedArm] = (),
+    ) -> Result:
+        """A result of this study, finished now."""
+        return Result(
+            name=name,
+            level=level,
+            inputs=inputs,
+            study=self.plan.folder.name,
+            bone=self.plan.config.bone,
+            store_id=self.plan.store_id,
+            ran_on=self.plan.ran_on,
+            parameters={key: str(value) for key, value in parameters.items()},
+            metrics=metrics,
+            sentences=tuple(sentence for sentence in sentences if sentence),
+            tables=tables,
+            arrays=arrays or {},
+            arms=tuple(arm.record for arm in arms),
+            finished=datetime.now().astimezone(),
+        )
+
+    def address(self, *parts: object) -> str:
+        """Content address of a result: what it is made from beside the study and its optimum."""
+        return content_address(self.plan.identity, asdict(self.optimum)["keys"], *parts)
+
+
+def finished_study(plan: SearchPlan) -> FinishedStudy:
+    """Open a study whose search has run to its end.
+
+    Raises:
+        StudyError: It has no optimum yet.
+    """
+    study = load_study(plan.storage, plan.folder.name, plan.identity)
+    optimum = read_optimum(study)
+    if optimum is None or set(optimum.keys) != {pair.label for pair in plan.pairs}:
+        raise StudyError(
+            f"study {plan.folder.name} has no optimum yet: let `bonehpo search` run to its end, which fits it"
+        )
+    return FinishedStudy(
+        plan=plan,
+        study=study,
+        store=SliceStore.open(plan.folder.store),
+        optimum=optimum,
+        choice=hyperparameters(study.get_trials(deepcopy=False)[optimum.trial].params),
+    )
+
+
+def parameters_of(choice: Hyperparameters) -> dict[str, str]:
+    """Hyperparameters as text by name."""
+    return {name: str(value) for name, value in asdict(choice).items()}

@@ -1,0 +1,276 @@
+"""Grad-CAM of the optimum (Fig 5a, 6a, 7), and three checks of what such maps are worth.
+
+Beyond the paper: whether the fold models agree on where to look; whether maps change when what was learnt is taken out of
+a network (Adebayo et al. 2018); and, on phantoms, whether they lie on the true damage.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bonehpo.analysis.maps import agreement, damage_energy, rank_correlation
+from bonehpo.domain import FAILED, PRISTINE, FoldScores, Group, HoldoutPair, Progress, ProgressCallback
+from bonehpo.engine import Engine
+from bonehpo.learning.states import StateAnswers
+from bonehpo.results.best_fold import ranked
+from bonehpo.results.finished import FinishedStudy
+from bonehpo.results.fitting import FittedArm, fit_arms
+from bonehpo.results.maps import Asked, MapAnswer, MapTask, SliceKey, explain_slices, read_damage, read_slices
+from bonehpo.results.record import Result
+
+NAME = "grad-cam"
+
+N_CHECKED = 10
+"""Slices of each plane, evenly spaced, on which maps are compared with the truth."""
+
+
+LITTLE_GAIN = 1.2
+"""Up to so many times chance, maps that lie on damage are not worth the name."""
+
+
+def heat_maps_address(finished: FinishedStudy) -> str:
+    """What the heat maps are made from."""
+    return finished.address(NAME, N_CHECKED)
+
+
+class Shown(NamedTuple):
+    """A slice that is drawn: in which panel (`classes`, `states`), and what is asked of it."""
+
+    panel: str
+    asked: Asked
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Explained:
+    """All fold models of the optimum, asked about slices of their own held-out sets."""
+
+    finished: FinishedStudy
+    tasks: Mapping[HoldoutPair, MapTask]
+    answers: Mapping[HoldoutPair, MapAnswer]
+
+    def map(self, pair: HoldoutPair, asked: Asked) -> npt.NDArray[np.float32]:
+        return self.answers[pair].of(self.tasks[pair], asked)
+
+    def output(self, pair: HoldoutPair, asked: Asked) -> float:
+        return float(self.answers[pair].outputs[self.tasks[pair].asked.index(asked)])
+
+    def folds(self) -> Iterator[tuple[HoldoutPair, str, str]]:
+        """Pair, test and validation set of every fold."""
+        for pair in self.tasks:
+            yield pair, pair.first, pair.second
+            yield pair, pair.second, pair.first
+
+
+def run_heat_maps(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
+    """Heat maps of the best fold model, and the checks on all fold models.
+
+    Raises:
+        NetworkError: A network of the optimum is gone.
+    """
+    arm = fit_arms([finished.optimum_arm()], engine, progress)["optimum"]
+    best, states = ranked(arm)[0], arm.states()
+    best_pair = _pair(best)
+    shown = _shown(finished, best, states[best_pair])
+    tasks = {pair: _task(finished, arm, pair, shown if pair == best_pair else ()) for pair in states}
+    randomised = _randomised(finished, tasks[best_pair], best.test)
+    found = _run([*tasks.values(), *randomised], engine, progress)
+    explained = _Explained(finished=finished, tasks=tasks, answers={pair: found[task] for pair, task in tasks.items()})
+    tables = {
+        "slices": _slices_table(explained, best, shown),
+        "agreement": _agreement_table(explained),
+        "sanity": _sanity_table(tasks[best_pair], randomised, found),
+    }
+    keys = [one.asked.key for one in shown]
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "slices": read_slices(finished.store, keys),
+        "maps": np.stack([explained.map(best_pair, one.asked) for one in shown]),
+    }
+    if finished.store.has_damage:
+        tables["energy"] = _energy_table(explained)
+        arrays["damage"] = read_damage(finished.store, keys)
+    return finished.result(
+        NAME,
+        "explanation",
+        heat_maps_address(finished),
+        parameters={"layer": explained.answers[best_pair].layer, "test": best.test, "validation": best.validation},
+        metrics=_metrics(tables),
+        sentences=_sentences(tables, finished.store.has_damage),
+        tables=tables,
+        arrays=arrays,
+    )
+
+
+def _run(tasks: Sequence[MapTask], engine: Engine, progress: ProgressCallback) -> dict[MapTask, MapAnswer]:
+    found: dict[MapTask, MapAnswer] = {}
+    for outcome in engine.run(explain_slices, tasks):
+        found[outcome.task] = outcome.result()
+        progress(Progress(len(found), len(tasks), "heat maps"))
+    return found
+
+
+def _pair(fold: FoldScores) -> HoldoutPair:
+    first, second = sorted((fold.test, fold.validation))
+    return HoldoutPair(first, second)
+
+
+def _surest(answers: StateAnswers, group: Group, state: int) -> int:
+    """The position of the slice of a group that a network is surest of that it is failed."""
+    mine = (answers.specimen == group.specimen) & (answers.plane == group.plane) & (answers.state == state)
+    return int(answers.position[mine][np.argmax(answers.output[mine])])
+
+
+def _shown(finished: FinishedStudy, best: FoldScores, answers: StateAnswers) -> tuple[Shown, ...]:
+    """What is drawn, on the test specimen of the best fold model.
+
+    Of each plane the failed slice that the model is surest of, and the same one pristine, each explained by its own class;
+    and that of the first plane at every load state, explained by *failed*.
+    """
+    store, groups = finished.store, finished.plan.sets[best.test]
+    first, last = store.states[0], store.states[-1]
+    at = {group: _surest(answers, group, last) for group in groups}
+    classes = [
+        Shown("classes", Asked(SliceKey(group.specimen, state, group.plane, at[group]), target))
+        for group in groups
+        for state, target in ((first, PRISTINE), (last, FAILED))
+    ]
+    one = groups[0]
+    states = [
+        Shown("states", Asked(SliceKey(one.specimen, state, one.plane, at[one]), FAILED))
+        for state in store.states
+        if store.has(one.specimen, state)
+    ]
+    return (*classes, *states)
+
+
+def _checked(finished: FinishedStudy, name: str) -> list[Asked]:
+    """Failed slices of a set on which maps are checked, `N_CHECKED` of each plane, evenly spaced."""
+    n, last = finished.store.n_slices, finished.store.states[-1]
+    positions = sorted({round(at) for at in np.linspace(0, n - 1, min(n, N_CHECKED))})
+    return [
+        Asked(SliceKey(group.specimen, last, group.plane, at), FAILED)
+        for group in finished.plan.sets[name]
+        for at in positions
+    ]
+
+
+def _task(finished: FinishedStudy, arm: FittedArm, pair: HoldoutPair, shown: Sequence[Shown]) -> MapTask:
+    fit = next(task for task in arm.arm.tasks if task.spec.pair == pair)
+    wanted = [asked for name in pair for asked in _checked(finished, name)] + [one.asked for one in shown]
+    return MapTask(
+        network=finished.plan.network(fit.spec.key).absolute(),
+        store=fit.store,
+        store_id=finished.plan.store_id,
+        asked=tuple(dict.fromkeys(wanted)),
+    )
+
+
+def _randomised(finished: FinishedStudy, task: MapTask, test: str) -> list[MapTask]:
+    """The best fold model with ever more layers of random weights, asked about its test set."""
+    asked = tuple(_checked(finished, test))
+    n_weighted = finished.choice.layers + 2
+    return [replace(task, asked=asked, n_randomised=n, seed=1) for n in range(1, n_weighted + 1)]
+
+
+def _slices_table(explained: _Explained, best: FoldScores, shown: Sequence[Shown]) -> pd.DataFrame:
+    store, pair = explained.finished.store, _pair(best)
+    names = {store.states[0]: "pristine", store.states[-1]: "failed"}
+    rows = [
+        {
+            "panel": panel,
+            "test": best.test,
+            "validation": best.validation,
+            "specimen": asked.key.specimen,
+            "state": asked.key.state,
+            "strain": store.scan(asked.key.specimen, asked.key.state).strain,
+            "plane": asked.key.plane,
+            "position": asked.key.position,
+            "label": names.get(asked.key.state, "loaded"),
+            "p_failed": explained.output(pair, asked),
+        }
+        for panel, asked in shown
+    ]
+    return pd.DataFrame(rows).astype({"strain": float})
+
+
+def _agreement_table(explained: _Explained) -> pd.DataFrame:
+    """For each failed slice that was checked, how alike the maps are of all networks that were tested on its set."""
+    rows = []
+    for name in explained.finished.plan.sets:
+        pairs = [pair for pair, test, _ in explained.folds() if test == name]
+        for asked in _checked(explained.finished, name):
+            found = agreement(np.stack([explained.map(pair, asked) for pair in pairs]))
+            key = asked.key
+            rows.append((key.specimen, key.state, key.plane, key.position, found.n_maps, found.correlation))
+    names = ["specimen", "state", "plane", "position", "n_networks", "correlation"]
+    table = pd.DataFrame(rows, columns=names).groupby(names[:3], sort=False)
+    return table.agg(n_networks=("n_networks", "max"), correlation=("correlation", "mean")).reset_index()
+
+
+def _sanity_table(trained: MapTask, randomised: Sequence[MapTask], found: Mapping[MapTask, MapAnswer]) -> pd.DataFrame:
+    """Rank correlation of the maps of the trained network with those after cascading randomisation."""
+    layers = found[trained].weighted
+    rows = [{"randomised": 0, "layer": "", "correlation": 1.0, "sd": 0.0, "n_slices": len(randomised[0].asked)}]
+    for task in randomised:
+        values = np.array(
+            [rank_correlation(found[trained].of(trained, one), found[task].of(task, one)) for one in task.asked]
+        )
+        values = values[np.isfinite(values)]  # a map that is 0 everywhere has no ranks
+        rows.append(
+            {
+                "randomised": task.n_randomised,
+                "layer": layers[task.n_randomised - 1],
+                "correlation": float(values.mean()) if len(values) else math.nan,
+                "sd": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
+                "n_slices": len(values),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _energy_table(explained: _Explained) -> pd.DataFrame:
+    """Share of each fold model's maps that lies on true damage, over the failed slices of its test set by plane."""
+    rows = []
+    for pair, test, validation in explained.folds():
+        asked = _checked(explained.finished, test)
+        damage = read_damage(explained.finished.store, [one.key for one in asked])
+        maps = np.stack([explained.map(pair, one) for one in asked])
+        groups = [(one.key.specimen, one.key.state, one.key.plane) for one in asked]
+        for group in dict.fromkeys(groups):
+            mine = [i for i, other in enumerate(groups) if other == group]
+            found = damage_energy(np.concatenate(maps[mine]), np.concatenate(damage[mine]))
+            rows.append((test, validation, *group, *found))
+    names = ["test", "validation", "specimen", "state", "plane", "share", "chance", "gain"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _metrics(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    metrics = {
+        "agreement": float(tables["agreement"]["correlation"].mean()),
+        "correlation_randomised": float(tables["sanity"]["correlation"].iloc[-1]),
+    }
+    if "energy" in tables:
+        metrics |= {f"energy_{name}": float(tables["energy"][name].mean()) for name in ("share", "chance")}
+        metrics["energy_gain"] = metrics["energy_share"] / metrics["energy_chance"]
+    return metrics
+
+
+def _sentences(tables: Mapping[str, pd.DataFrame], has_damage: bool) -> list[str]:
+    found = _metrics(tables)
+    sentences = [
+        f"Maps of networks that were tested on the same slices agree by a rank correlation of {found['agreement']:.2f}.",
+        f"With all weights random, maps still resemble the trained network's by {found['correlation_randomised']:.2f}: "
+        "what is left of 1 is what they owe to training.",
+    ]
+    if has_damage:
+        gain = found["energy_gain"]
+        caution = "" if gain > LITTLE_GAIN else "Caution: "
+        sentences.append(
+            f"{caution}{found['energy_share']:.0%} of the maps lies on true damage, which fills "
+            f"{found['energy_chance']:.0%} of the slices: {gain:.1f} times chance."
+        )
+    return sentences

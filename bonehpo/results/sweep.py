@@ -1,0 +1,150 @@
+"""The paper's search (§3.2, Fig 3): one parameter at a time around the baseline, then the best values together."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from bonehpo.analysis.sweep import Choice, Score, SweptPoint, next_step
+from bonehpo.domain import Hyperparameters, ProgressCallback
+from bonehpo.engine import Engine
+from bonehpo.learning.architecture import count_parameters
+from bonehpo.results.finished import FinishedStudy, parameters_of
+from bonehpo.results.fitting import Arm, FittedArm, fit_arms
+from bonehpo.results.record import Result
+from bonehpo.search.space import sweep_points
+
+NAME = "sweep"
+
+
+def sweep_address(finished: FinishedStudy) -> str:
+    """What the sweep of this study is made from."""
+    return finished.address(NAME, finished.choice)
+
+
+def run_sweep(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
+    """Fit every point of the sweep, choose as the paper did, and set that beside the optimum of the search.
+
+    Points that the search has fitted are taken as they are. Combinations are fitted with fresh seeds: the score of a swept
+    point was also what was maximised.
+
+    Raises:
+        StudyError: No point could be fitted.
+    """
+    points = sweep_points(finished.plan.config)
+    choices = tuple(dict.fromkeys(choice for _, choice in points))
+    fitted = fit_arms([_arm(finished, choice, 0) for choice in choices], engine, progress)
+    by_choice = {choice: fitted[_name(choice, 0)] for choice in choices}
+    swept = [
+        SweptPoint(parameter, getattr(choice, parameter), *by_choice[choice].spread) for parameter, choice in points
+    ]
+    together: dict[Hyperparameters, FittedArm] = {}
+    roles: dict[Hyperparameters, str] = {}
+    baseline = finished.plan.config.baseline
+    scores: dict[Hyperparameters, Score] = {}
+    while not isinstance(step := next_step(swept, baseline, scores), Choice):
+        arm = _arm(finished, step.hyperparameters, 1)
+        together[step.hyperparameters] = fit_arms([arm], engine, progress)[arm.name]
+        scores[step.hyperparameters] = Score(*together[step.hyperparameters].spread)
+        roles[step.hyperparameters] = step.role
+    search = fit_arms([finished.optimum_arm()], engine, progress)["optimum"]
+    return finished.result(
+        NAME,
+        "comparison",
+        sweep_address(finished),
+        parameters={**parameters_of(step.hyperparameters), "n_points": len(choices)},
+        metrics={
+            "sweep_accuracy": step.mean,
+            "sweep_sd": step.sd,
+            "search_accuracy": search.spread.mean,
+            "search_sd": search.spread.sd,
+        },
+        sentences=_sentences(step, search, finished),
+        tables={
+            "points": _points_table(points, by_choice),
+            "combinations": _combinations_table(together, roles, step, by_choice),
+            "optima": _optima_table(step, search, finished, by_choice | together),
+        },
+        arms=[*by_choice.values(), *together.values()],
+    )
+
+
+def _arm(finished: FinishedStudy, choice: Hyperparameters, repeat: int) -> Arm:
+    tasks = tuple(finished.plan.task(choice, pair, repeat=repeat) for pair in finished.plan.pairs)
+    return Arm(name=_name(choice, repeat), parameters=parameters_of(choice), tasks=tasks)
+
+
+def _name(choice: Hyperparameters, repeat: int) -> str:
+    together = "together: " if repeat else ""
+    return (
+        f"{together}layers {choice.layers}, lr {choice.learning_rate:g}, kernel {choice.kernel}, batch {choice.batch}"
+    )
+
+
+def _row(choice: Hyperparameters, arm: FittedArm) -> dict[str, object]:
+    spread = arm.spread
+    return {
+        **dataclasses.asdict(choice),
+        "mean": spread.mean,
+        "sd": spread.sd,
+        "n_folds": len(arm.folds),
+        "reason": arm.reason,
+    }
+
+
+def _points_table(
+    points: Sequence[tuple[str, Hyperparameters]], fitted: Mapping[Hyperparameters, FittedArm]
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"parameter": parameter, "value": float(getattr(choice, parameter)), **_row(choice, fitted[choice])}
+        for parameter, choice in points
+    )
+
+
+def _combinations_table(
+    together: Mapping[Hyperparameters, FittedArm],
+    roles: Mapping[Hyperparameters, str],
+    chosen: Choice,
+    swept: Mapping[Hyperparameters, FittedArm],
+) -> pd.DataFrame:
+    rows = [
+        {"role": roles[choice], **_row(choice, arm), "chosen": choice == chosen.hyperparameters}
+        for choice, arm in together.items()
+    ]
+    if chosen.hyperparameters not in together:
+        rows.append(
+            {"role": chosen.role, **_row(chosen.hyperparameters, swept[chosen.hyperparameters]), "chosen": True}
+        )
+    return pd.DataFrame(rows)
+
+
+def _optima_table(
+    chosen: Choice, search: FittedArm, finished: FinishedStudy, fitted: Mapping[Hyperparameters, FittedArm]
+) -> pd.DataFrame:
+    found = (
+        ("sweep", chosen.hyperparameters, fitted[chosen.hyperparameters], chosen.rule),
+        ("search", finished.choice, search, _search_rule(finished)),
+    )
+    return pd.DataFrame(
+        {
+            "by": by,
+            **_row(choice, arm),
+            "n_parameters": count_parameters(choice.layers, choice.kernel, finished.plan.side),
+            "rule": rule,
+        }
+        for by, choice, arm, rule in found
+    ).drop(columns="reason")
+
+
+def _search_rule(finished: FinishedStudy) -> str:
+    return f"{finished.optimum.rule} of {len(finished.optimum.trials)} trials, fitted again with fresh seeds"
+
+
+def _sentences(chosen: Choice, search: FittedArm, finished: FinishedStudy) -> list[str]:
+    same = chosen.hyperparameters == finished.choice
+    which = "the same network as" if same else "another network than"
+    return [
+        chosen.rule,
+        f"The sweep chooses {which} the search: {chosen.mean:.3f} ± {chosen.sd:.3f} against {search.spread.mean:.3f} ± "
+        f"{search.spread.sd:.3f}, both with fresh seeds where combinations were fitted.",
+    ]
