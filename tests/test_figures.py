@@ -4,8 +4,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import made_up_results as made_up
-import numpy as np
 import pytest
+from made_up_study import learnt
 from PIL import Image
 
 from bonehpo.report.figures import Drawn, draw
@@ -186,26 +186,15 @@ def test_names_are_never_read_as_formulae(tmp_path):
     assert draw(made_up.best_fold(world), tmp_path)
 
 
-def curves(n_folds: int, n_epochs: int = 20) -> list[dict[str, np.ndarray]]:
-    rng = np.random.default_rng(0)
-    epochs = np.arange(1, n_epochs + 1)
-    return [
-        {
-            f"{part}_{measure}": (np.exp(-epochs / 6) if measure == "loss" else 1 - 0.4 * np.exp(-epochs / 6))
-            + 0.02 * rng.standard_normal(n_epochs)
-            for part in ("train", "validation", "test")
-            for measure in ("loss", "accuracy")
-        }
-        for _ in range(n_folds)
-    ]
-
-
-@pytest.mark.parametrize("n_folds", [1, 20])
-def test_learning_curves_show_mean_and_spread_over_folds(tmp_path: Path, n_folds):
-    drawn = learning_curves_figure(curves(n_folds), "phantom", tmp_path)
+@pytest.mark.parametrize(("n_folds", "task"), [(1, "damage"), (20, "damage"), (20, "strain")])
+def test_learning_curves_show_mean_and_spread_over_folds(tmp_path: Path, n_folds, task):
+    drawn = learning_curves_figure(learnt(n_folds, task), "phantom", tmp_path)
     assert drawn is not None
     assert f"n = {n_folds} folds" in drawn.caption
     assert "one standard deviation over folds" in drawn.caption
+
+
+def test_a_study_without_folds_has_no_learning_curves(tmp_path):
     assert learning_curves_figure([], "scans", tmp_path) is None
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -15,6 +16,9 @@ from bonehpo.results.record import Result
 
 SMALLEST_OUTLINE = 0.5
 """Share of a pixel that must be truly damaged to lie inside the outline."""
+
+MOST_OPAQUE = 0.75
+"""Of the warmest pixel of a heat map that is laid over a slice."""
 
 
 class Picture(NamedTuple):
@@ -56,10 +60,12 @@ def show_heat(axes: Axes, picture: Picture) -> None:
 
 
 def show_overlay(axes: Axes, picture: Picture) -> None:
-    """The heat map over the slice, the more opaque the warmer."""
+    """The heat map over the slice, the more opaque the warmer; blended here, as SVG knows no opacity of single pixels."""
     bare(axes)
-    axes.imshow(picture.slice_, cmap="gray", vmin=0, vmax=255)
-    axes.imshow(picture.heat, cmap=HEAT, vmin=0, vmax=1, alpha=np.clip(picture.heat * 0.75, 0, 1))
+    opacity = (MOST_OPAQUE * picture.heat.clip(0, 1))[..., None]
+    grey = picture.slice_[..., None] / 255
+    warm = np.asarray(colormaps[HEAT](picture.heat))[..., :3]
+    axes.imshow(grey * (1 - opacity) + warm * opacity)
     show_outline(axes, picture)
 
 
@@ -67,8 +73,8 @@ def show_outline(axes: Axes, picture: Picture) -> None:
     """A line round what is truly damaged, where there is any."""
     damage = picture.damage
     if damage is not None and damage.max() >= SMALLEST_OUTLINE > damage.min():
-        axes.contour(damage, levels=[SMALLEST_OUTLINE], colors="white", linewidths=1.3)
-        axes.contour(damage, levels=[SMALLEST_OUTLINE], colors=VERMILLION, linewidths=0.6)
+        axes.contour(damage, levels=[SMALLEST_OUTLINE], colors="white", linewidths=1.5)
+        axes.contour(damage, levels=[SMALLEST_OUTLINE], colors=VERMILLION, linewidths=0.9)
 
 
 def heat_scale(figure: Figure, panels: npt.NDArray[np.object_] | list[Axes]) -> None:

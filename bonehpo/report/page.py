@@ -1,0 +1,123 @@
+"""One HTML page that holds a whole study: no script, nothing loaded from elsewhere, printable."""
+
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bonehpo.errors import StudyError
+from bonehpo.report.figures.style import Drawn
+from bonehpo.report.sections import (
+    AUDIT,
+    KINDS,
+    audit_section,
+    headline_numbers,
+    missing_results,
+    nested_view,
+    result_sections,
+    trials_view,
+)
+from bonehpo.report.views import brief, figure_views
+from bonehpo.results.record import Result
+from bonehpo.search.recorder import StudyFacts
+from bonehpo.search.summary import StudySummary
+
+TEMPLATE = "page.html.j2"
+STUDY_FIGURES = "study"
+"""Where in `Report.drawn` the figures of the study itself stand: learning curves, importance of hyperparameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What goes into the page.
+
+    Attributes:
+        study: Its trials and estimates.
+        facts: Where it comes from: code, versions, settings.
+        results: Comparisons and explanations that there are, in any order.
+        drawn: The figures of each result by its name; those of the study itself under `STUDY_FIGURES`.
+        made: When the page is made.
+    """
+
+    study: StudySummary
+    facts: StudyFacts
+    results: Sequence[Result]
+    drawn: Mapping[str, Sequence[Drawn]]
+    made: datetime
+
+
+def write_page(report: Report, path: Path) -> Path:
+    """Write the page, whole or not at all.
+
+    Args:
+        report: What goes into it. Every name in it is taken for text, never for markup.
+        path: HTML file; its folder is made if it is not there.
+
+    Returns:
+        The file.
+
+    Raises:
+        StudyError: It cannot be written.
+    """
+    html = render_page(report)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+            partial = Path(folder) / path.name
+            partial.write_text(html, encoding="utf-8")
+            partial.replace(path)
+    except OSError as error:
+        raise StudyError(
+            f"{path} could not be written: {error.strerror}: make room there, or choose another"
+        ) from error
+    return path
+
+
+def render_page(report: Report) -> str:
+    """The page as text."""
+    study = report.study
+    own = figure_views(report.drawn.get(STUDY_FIGURES, ()), 1)
+    sections = result_sections(study, report.results, report.drawn, len(own) + 1)
+    shown = len(own) + sum(len(section.figures) for section in sections)
+    environment = Environment(
+        loader=PackageLoader("bonehpo.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        study=study,
+        facts=report.facts,
+        made=report.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
+        numbers=headline_numbers(study),
+        nested=nested_view(study),
+        trials=trials_view(study),
+        best=None if study.estimates is None else study.row(study.estimates.trial),
+        states=_count_states(study),
+        own=own,
+        sections=sections,
+        audit=audit_section(study, report.results, figure_views(report.drawn.get(AUDIT, ()), shown + 1)),
+        missing=missing_results(study, report.results, report.drawn),
+        commands=commands(report),
+        brief=brief,
+    )
+
+
+def _count_states(study: StudySummary) -> str:
+    """How many trials ended how: "48 complete, 2 failed"."""
+    states = [row.state for row in study.trials]
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "none"
+
+
+def commands(report: Report) -> tuple[str, ...]:
+    """The commands that make this page again, in order, from the slice store on."""
+    study, flag = report.study, f"--bone {shlex.quote(report.study.name)}"
+    made = {result.name for result in report.results}
+    of_results = [f"bonehpo {kind.command} {flag}" for name, kind in KINDS.items() if name in made]
+    search = [f"bonehpo search {flag} --trials {len(study.trials)}"] if study.trials else []
+    return (*search, *dict.fromkeys(of_results), f"bonehpo report {flag}")

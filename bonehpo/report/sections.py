@@ -1,0 +1,240 @@
+"""The sections of the page, made from a study and its results: what each shows, as text and tables."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bonehpo.report.figures.style import Drawn
+from bonehpo.report.views import (
+    FigureView,
+    Sentence,
+    TableView,
+    brief,
+    cell,
+    figure_views,
+    score_text,
+    sentences,
+    spread_text,
+    table_view,
+)
+from bonehpo.results.record import Result
+from bonehpo.search.summary import StudySummary
+
+AUDIT = "audit"
+
+
+class Kind(NamedTuple):
+    """How a result is presented: its heading, the command that makes it, its tables that are worth printing."""
+
+    heading: str
+    command: str
+    tables: Mapping[str, str]
+
+
+KINDS = {
+    "specimens": Kind("The specimens", "inspect", {}),
+    "sweep": Kind(
+        "One hyperparameter at a time",
+        "sweep",
+        {"combinations": "Combinations that were fitted after the sweep", "optima": "Optima of sweep and search"},
+    ),
+    "best-fold": Kind("The network of the best fold", "explain", {"layers": "Layers of the network"}),
+    "grad-cam": Kind("What the network looks at", "explain", {}),
+    "detection": Kind(
+        "From which load on damage is seen", "explain", {"limits": "Detection limits; strain as a fraction"}
+    ),
+    "mixed": Kind("Mixed split", "compare", {"arms": "Accuracy in each split", "sets": "What each set holds"}),
+    "compare": Kind(
+        "Beside ResNet-50",
+        "compare",
+        {"arms": "Accuracy of each network", "tests": "Differences over test sets, sign-flip test"},
+    ),
+    "ablation": Kind(
+        "What preparation is for", "ablate", {"separation": "Lowest mean accuracy over all loaded states"}
+    ),
+    "strain": Kind("Strain read from slices", "strain", {"arms": "Mean absolute error"}),
+}
+"""The results of docs/results.md in the order of the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One result on the page."""
+
+    name: str
+    heading: str
+    sentences: tuple[Sentence, ...]
+    figures: tuple[FigureView, ...]
+    tables: tuple[TableView, ...]
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    finished: str = ""
+
+
+class Missing(NamedTuple):
+    """A result that there is none of yet, and the command that makes it."""
+
+    heading: str
+    command: str
+
+
+class Headline(NamedTuple):
+    """A headline number and what it means."""
+
+    label: str
+    value: str
+    meaning: str
+
+
+def result_sections(
+    study: StudySummary, results: Sequence[Result], drawn: Mapping[str, Sequence[Drawn]], first_number: int
+) -> tuple[Section, ...]:
+    """All results but the audit, those of the contract first and in its order."""
+    by_name = {result.name: result for result in results if result.name != AUDIT}
+    names = [name for name in KINDS if name in by_name or drawn.get(name)]
+    found, number = [], first_number
+    for name in [*names, *(name for name in by_name if name not in KINDS)]:
+        figures = figure_views(drawn.get(name, ()), number)
+        number += len(figures)
+        found.append(_section(study, name, by_name.get(name), figures))
+    return tuple(found)
+
+
+def audit_section(study: StudySummary, results: Sequence[Result], figures: tuple[FigureView, ...]) -> Section | None:
+    """The shortcut audit, all of its tables with it; None where none has been recorded."""
+    found = [result for result in results if result.name == AUDIT]
+    return _section(study, AUDIT, found[0], figures) if found else None
+
+
+def _section(study: StudySummary, name: str, result: Result | None, figures: tuple[FigureView, ...]) -> Section:
+    kind = KINDS.get(name)
+    heading = kind.heading if kind else name.replace("-", " ").capitalize()
+    if result is None:
+        return Section(name=name, heading=heading, sentences=(), figures=figures, tables=())
+    stale = (
+        f"Caution: made from the slice store {result.store_id[:12]}, not from that of this study: run it again."
+        if result.store_id != study.store_id
+        else ""
+    )
+    wanted = kind.tables if kind else {table: table.replace("_", " ").capitalize() for table in result.tables}
+    tables = [table_view(result.tables[t], text) for t, text in wanted.items() if len(result.tables.get(t, ()))]
+    if result.metrics and kind is None:
+        tables.insert(0, _metrics_view(result.metrics))
+    return Section(
+        name=name,
+        heading=heading,
+        sentences=sentences([text for text in (stale, *result.sentences) if text]),
+        figures=figures,
+        tables=tuple(tables),
+        parameters=result.parameters,
+        finished=result.finished.strftime("%Y-%m-%d %H:%M %Z").strip(),
+    )
+
+
+def _metrics_view(metrics: Mapping[str, float]) -> TableView:
+    return TableView(
+        caption="Numbers",
+        columns=("number", "value"),
+        rows=tuple((name.replace("_", " "), cell(value, name)) for name, value in metrics.items()),
+        numeric=(False, True),
+    )
+
+
+def missing_results(
+    study: StudySummary, results: Sequence[Result], drawn: Mapping[str, Sequence[Drawn]]
+) -> list[Missing]:
+    """What the page does not show because nobody has made it yet."""
+    there = {result.name for result in results} | {name for name, figures in drawn.items() if figures}
+    flag = f"--bone {shlex.quote(study.name)}"
+    found = [Missing(k.heading, f"bonehpo {k.command} {flag}") for name, k in KINDS.items() if name not in there]
+    if study.optimum is None:
+        n_trials = max(len(study.trials), 1)
+        found.insert(0, Missing("The optimum, fitted again", f"bonehpo search {flag} --trials {n_trials}"))
+    return found
+
+
+def trials_view(study: StudySummary) -> TableView:
+    """All trials; the best stands out."""
+    score = "accuracy" if study.task == "damage" else "error"
+    best = study.estimates.trial if study.estimates else None
+    return TableView(
+        caption=f"Trials: mean and standard deviation of the test {score} over folds",
+        columns=("trial", "layers", "learning rate", "kernel", "batch", "parameters", score, "sd", "folds", "state"),
+        rows=tuple(
+            (
+                str(row.trial),
+                str(row.hyperparameters.layers),
+                brief(row.hyperparameters.learning_rate),
+                str(row.hyperparameters.kernel),
+                str(row.hyperparameters.batch),
+                f"{row.n_parameters:,}",
+                score_text(row.mean_score, study.task),
+                spread_text(row.sd, study.task),
+                str(row.n_folds),
+                row.state if row.reason is None else f"{row.state}: {row.reason}",
+            )
+            for row in study.trials
+        ),
+        numeric=(True,) * 9 + (False,),
+        marked=next((i for i, row in enumerate(study.trials) if row.trial == best), None),
+    )
+
+
+def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
+    """The honest accuracies: nested, the paper's, what lies between them, and the refit. Empty before any trial."""
+    found, task = study.estimates, study.task
+    if found is None:
+        return ()
+    what, least = ("accuracy", "at least") if task == "damage" else ("error", "at most")
+    unseen = (
+        "a specimen that neither training nor the choice of the hyperparameters has seen"
+        if study.split == "specimen"
+        else "other planes of specimens that were trained on"
+    )
+    numbers = [
+        Headline(
+            f"Nested {what}",
+            score_text(found.nested_score, task),
+            f"What to expect on {unseen}; {least} {score_text(found.nested_score_bound, task)} (one-sided 95 %, "
+            f"approximate, n\u00a0=\u00a0{len(found.nested_score_by_set)} test sets).",
+        ),
+        Headline(
+            f"Paper {what}",
+            f"{score_text(found.paper_score, task)} ± {spread_text(found.sd, task)}",
+            f"Mean ± standard deviation over the {found.n_folds} folds of trial {found.trial}. The search maximised it, so "
+            "that it flatters.",
+        ),
+        Headline("Optimism", _signed(found.gap, study), f"By so much the paper {what} is better than the nested one."),
+    ]
+    if study.optimum is not None:
+        numbers.append(
+            Headline(
+                "Fitted again",
+                f"{score_text(study.optimum.refit_score, task)} ± {spread_text(study.optimum.refit_sd, task)}",
+                f"The same with fresh seeds; trial {study.optimum.trial}, n\u00a0=\u00a0{len(study.optimum.folds)} folds. "
+                "These networks are explained, compared and promoted.",
+            )
+        )
+    return tuple(numbers)
+
+
+def _signed(gap: float, study: StudySummary) -> str:
+    text = f"{gap:+.3f}" if study.task == "damage" else f"{gap:+.2f} %"
+    return text.replace("-", "−")
+
+
+def nested_view(study: StudySummary) -> TableView | None:
+    """For each test set the trial that the others choose for it, and its score there."""
+    found = study.estimates
+    if found is None:
+        return None
+    score = "accuracy" if study.task == "damage" else "error"
+    return TableView(
+        caption="For each test set the trial that is chosen without looking at it, and what it achieves there",
+        columns=("test set", "chosen trial", score),
+        rows=tuple(
+            (name, str(trial), score_text(found.nested_score_by_set[name], study.task))
+            for name, trial in found.chosen_by_set.items()
+        ),
+        numeric=(False, True, True),
+    )

@@ -1,0 +1,181 @@
+"""Numbers, tables and figures as the page shows them: text, and pictures inside the page. Nothing here is marked up."""
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bonehpo.domain import Task
+from bonehpo.report.figures.style import Drawn
+
+LARGEST_SVG = 400_000
+"""Bytes; drawings are shown as SVG, what holds many pictures and is larger as PNG."""
+
+NONE = "–"
+
+PAPER = {
+    "specimens": "Fig 1",
+    "stress-strain": "Fig 1",
+    "sweep": "Fig 3",
+    "architecture": "Fig 4a, 4b",
+    "best-fold": "Fig 4c",
+    "grad-cam-classes": "Fig 5a, 6a",
+    "detection-best-fold": "Fig 5b, 6b",
+    "detection-slices": "Fig 5c, 6c",
+    "grad-cam-states": "Fig 7",
+    "mixed": "§3.4",
+    "compare": "Fig 8",
+    "compare-detection": "Fig 9",
+    "ablation": "Appendix A",
+    "strain": "§4",
+}
+"""Where Shen et al. 2021 show, or ask for, what a figure shows."""
+
+WHOLE = {"height", "width", "position", "state"}
+"""Columns of whole numbers that are kept as floats where one is missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableView:
+    """A table as text. `numeric` says which columns are numbers, `marked` which row stands out, if any."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: tuple[bool, ...]
+    marked: int | None = None
+
+
+class FigureView(NamedTuple):
+    """A figure inside the page: its number, its picture as a data URI, its size in pixels, where the paper has it."""
+
+    number: int
+    name: str
+    title: str
+    caption: str
+    uri: str
+    width: int
+    height: int
+    paper: str
+
+
+class Sentence(NamedTuple):
+    """What a result says, and whether it is a warning."""
+
+    text: str
+    is_caution: bool
+
+
+def table_view(table: pd.DataFrame, caption: str) -> TableView:
+    """A table of a result: numbers rounded to what they are worth; columns of empty text are left out."""
+    table = table.loc[:, [not (table[name] == "").all() for name in table.columns]]
+    names = [str(name) for name in table.columns]
+    return TableView(
+        caption=caption,
+        columns=tuple(name.removeprefix("n_").replace("_", " ") for name in names),
+        rows=tuple(
+            tuple(cell(value, name) for name, value in zip(names, row, strict=True))
+            for row in table.itertuples(index=False)
+        ),
+        numeric=tuple(table[name].dtype.kind in "iuf" for name in table.columns),
+    )
+
+
+def cell(value: object, name: str) -> str:
+    """One value as text.
+
+    Examples:
+        >>> cell(0.89312, "mean"), cell(1e-4, "learning_rate"), cell(20446018, "n_parameters"), cell(float("inf"), "limit")
+        ('0.893', '0.0001', '20,446,018', 'none')
+        >>> cell(True, "chosen"), cell(float("nan"), "sd"), cell(0.0625, "p"), cell(-0.02, "difference")
+        ('yes', '–', '0.0625', '−0.020')
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, (int, np.integer)):
+        return f"{int(value):,}"
+    return _number(float(value), name) if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _number(value: float, name: str) -> str:
+    if not math.isfinite(value):
+        return NONE if math.isnan(value) else "none"
+    if name in WHOLE and value.is_integer():
+        return f"{int(value):,}"
+    if name in ("learning_rate", "value", "threshold"):
+        return brief(value)
+    return f"{value:.{4 if name in ('p', 'smallest_p') else 3}f}".replace("-", "−")
+
+
+def brief(number: float) -> str:
+    """A number as it is written in study.toml.
+
+    Examples:
+        >>> brief(1e-5), brief(0.001)
+        ('1e-5', '0.001')
+    """
+    return f"{number:g}".replace("e-0", "e-")
+
+
+def score_text(score: float | None, task: Task) -> str:
+    """A score as people read it: an accuracy, or an error in % strain.
+
+    Examples:
+        >>> score_text(0.8934, "damage"), score_text(-0.5312, "strain"), score_text(None, "damage")
+        ('0.893', '0.53 %', '–')
+    """
+    if score is None or math.isnan(score):
+        return NONE
+    return f"{score:.3f}" if task == "damage" else f"{-score:.2f} %"
+
+
+def spread_text(sd: float | None, task: Task) -> str:
+    """A standard deviation of scores, in their unit.
+
+    Examples:
+        >>> spread_text(0.0412, "damage"), spread_text(0.31, "strain")
+        ('0.041', '0.31 %')
+    """
+    if sd is None or math.isnan(sd):
+        return NONE
+    return f"{sd:.3f}" if task == "damage" else f"{sd:.2f} %"
+
+
+def figure_views(drawn: Sequence[Drawn], first_number: int) -> tuple[FigureView, ...]:
+    """Figures with their pictures read from disk, numbered from `first_number` on."""
+    return tuple(
+        FigureView(
+            number=first_number + i,
+            name=figure.name,
+            title=figure.title,
+            caption=figure.caption.replace("n = ", "n\u00a0=\u00a0"),
+            uri=_data_uri(figure),
+            width=size[0],
+            height=size[1],
+            paper=PAPER.get(figure.name, ""),
+        )
+        for i, figure in enumerate(drawn)
+        for size in [_png_size(figure)]
+    )
+
+
+def _data_uri(figure: Drawn) -> str:
+    is_svg = figure.svg.stat().st_size <= LARGEST_SVG
+    kind, path = ("svg+xml", figure.svg) if is_svg else ("png", figure.png)
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def _png_size(figure: Drawn) -> tuple[int, int]:
+    """Width and height in pixels, as the head of a PNG file has them."""
+    head = figure.png.read_bytes()[16:24]
+    return int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
+
+
+def sentences(texts: Sequence[str]) -> tuple[Sentence, ...]:
+    """What a result says, warnings first."""
+    found = [Sentence(text, text.startswith("Caution")) for text in texts]
+    return tuple(sorted(found, key=lambda sentence: not sentence.is_caution))

@@ -1,0 +1,311 @@
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import made_up_results as made_up
+import made_up_study
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+from bonehpo.errors import StudyError
+from bonehpo.report.figures import Drawn, draw
+from bonehpo.report.figures.studies import importance_figure, learning_curves_figure, trials_figure
+from bonehpo.report.page import STUDY_FIGURES, Report, render_page, write_page
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+
+class Page(HTMLParser):
+    """The elements of a page, each with its attributes, and its visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._hidden = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._hidden = tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._hidden else data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory) -> dict[str, tuple[Drawn, ...]]:
+    """Figures of a few results and of the study, drawn once."""
+    folder = tmp_path_factory.mktemp("figures")
+    of_study = (
+        trials_figure(made_up_study.study(), folder),
+        importance_figure({"layers": 0.6, "batch": 0.4}, 22, "phantom", folder),
+        learning_curves_figure(made_up_study.learnt(20), "phantom", folder),
+    )
+    return {
+        STUDY_FIGURES: tuple(drawn for drawn in of_study if drawn),
+        **{r.name: draw(r, folder) for r in (made_up.sweep(), made_up.grad_cam(), made_up.detection())},
+    }
+
+
+def phantom_report(drawings: dict[str, tuple[Drawn, ...]]) -> Report:
+    return Report(
+        study=made_up_study.study(),
+        facts=made_up_study.facts(),
+        results=made_up.everything(),
+        drawn=drawings,
+        made=made_up_study.MADE,
+    )
+
+
+def scans_report() -> Report:
+    return Report(
+        study=made_up_study.study(made_up.SCANS),
+        facts=made_up_study.facts(made_up.SCANS),
+        results=made_up.awkward(),
+        drawn={},
+        made=made_up_study.MADE,
+    )
+
+
+@pytest.fixture(scope="module")
+def html(drawings) -> str:
+    return render_page(phantom_report(drawings))
+
+
+@pytest.fixture(scope="module")
+def page(html) -> Page:
+    return Page(html)
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(html, page):
+    assert len(html) < 10_000_000
+    assert not page.all("script")
+    assert not page.all("iframe")
+    assert not page.all("object")
+    assert [link["href"] for link in page.all("link")] == ["data:,"]
+    assert all(str(image["src"]).startswith("data:image/") for image in page.all("img"))
+    assert all(str(anchor["href"]).startswith("#") for anchor in page.all("a"))
+    assert not re.search(r"url\(|@import|https?://", html.partition("<style>")[2].partition("</style>")[0])
+    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert str(policy).startswith("default-src 'none'")
+
+
+def test_every_drawing_is_there_once_with_words_for_those_who_do_not_see_it(page, drawings):
+    n_drawn = sum(map(len, drawings.values()))
+    assert len(page.all("img")) == len(page.all("figcaption")) == n_drawn
+    assert all(len(str(image["alt"])) > 20 for image in page.all("img"))
+    assert re.findall(r"Figure (\d+)\. ", page.text) == [str(i + 1) for i in range(n_drawn)]
+    assert all(int(str(image["width"])) > 600 and int(str(image["height"])) > 100 for image in page.all("img"))
+
+
+def test_headings_tables_and_links_make_sense_without_the_layout(page):
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(low <= high + 1 for high, low in pairwise(levels))
+    assert all(cell["scope"] in ("col", "row") for cell in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table")) > 8
+    ids = [str(attrs["id"]) for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {str(anchor["href"])[1:] for anchor in page.all("a")} <= set(ids)
+    assert page.all("html") == [{"lang": "en"}]
+
+
+def test_a_page_about_phantoms_warns_at_its_top_and_one_about_scans_does_not(page):
+    assert page.text.index("Everything on this page ran on synthetic bone") < page.text.index("What was run")
+    assert "(phantom)" in page.text.partition("bonehpo report")[0]
+    scans = Page(render_page(scans_report()))
+    assert "synthetic" not in scans.text
+    assert "scans of real specimens" in scans.text
+
+
+def test_the_four_accuracies_stand_side_by_side(page):
+    study = made_up_study.study()
+    found, optimum = study.estimates, study.optimum
+    assert found is not None
+    assert optimum is not None
+    assert f"Nested accuracy{found.nested_score:.3f}" in page.text
+    assert f"at least {found.nested_score_bound:.3f}" in page.text
+    assert f"Paper accuracy{found.paper_score:.3f} ± {found.sd:.3f}" in page.text
+    assert f"Optimism{found.gap:+.3f}" in page.text
+    assert f"Fitted again{optimum.refit_score:.3f} ± {optimum.refit_sd:.3f}" in page.text
+
+
+def test_strain_is_told_as_errors_that_are_small_when_good(drawings):
+    study = made_up_study.study(task="strain")
+    report = replace(phantom_report(drawings), study=study, facts=made_up_study.facts(task="strain"))
+    text = Page(render_page(report)).text
+    assert study.estimates is not None
+    assert f"Nested error{-study.estimates.nested_score:.2f} %" in text
+    assert f"at most {-study.estimates.nested_score_bound:.2f} %" in text
+    assert "accuracy" not in text.partition("Trials:")[0].lower()
+
+
+def test_names_are_text_and_never_markup():
+    html = render_page(scans_report())
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(&#39;bone&#39;)&lt;/script&gt;&amp;amp;" in html
+    assert made_up.HOSTILE in Page(html).text
+
+
+def test_a_hostile_caption_or_sentence_is_text_too(drawings):
+    evil = "Caution: <img src=x onerror=alert(1)>"
+    drawn = {"sweep": [replace(drawings["sweep"][0], title='"><b>', caption=evil)]}
+    report = replace(phantom_report(drawings), results=[replace(made_up.sweep(), sentences=(evil,))], drawn=drawn)
+    page = Page(render_page(report))
+    assert len(page.all("img")) == 1
+    assert not page.all("b")
+    assert page.text.count(evil) == 2
+
+
+def test_warnings_stand_out_and_come_first(html):
+    detection = html.partition('<section id="detection"')[2]
+    caution, _, rest = detection.partition('<p class="caution" role="note">Caution: accuracy is high at states 3 and 4')
+    assert "<p" not in caution
+    assert "Damage is seen from state 10 on." in rest.partition("</section>")[0]
+
+
+def test_every_result_has_its_section_in_the_order_of_the_contract(page):
+    ids = [str(attrs["id"]) for attrs in page.all("section")]
+    own = ["what", "accuracy", "trials", "optimum"]
+    assert ids == [*own, *made_up.MAKERS, "audit", "missing", "again"]
+
+
+def test_what_is_missing_is_named_with_the_command_that_makes_it(drawings, page):
+    assert "The specimens: bonehpo inspect --bone TB" in page.text
+    assert "ResNet-50: bonehpo" not in page.text
+    report = phantom_report(drawings)
+    nothing = replace(report, results=[], drawn={}, study=replace(report.study, optimum=None, name="two words"))
+    text = Page(render_page(nothing)).text
+    assert "The optimum, fitted again: bonehpo search --bone 'two words' --trials 24" in text
+    assert "What preparation is for: bonehpo ablate --bone 'two words'" in text
+    assert "bonehpo sweep" not in text.partition("How to reproduce it")[2].partition("How to reproduce it")[2]
+
+
+def test_an_audit_is_shown_or_said_to_be_missing(drawings, page):
+    assert "No audit has been recorded" in page.text
+    audit = made_up.PHANTOM.result(
+        "audit",
+        {"checks": made_up.sweep().tables["optima"]},
+        metrics={"probe_accuracy": 0.97},
+        sentences=("Caution: a probe of the noise alone tells the states apart.",),
+    )
+    text = Page(render_page(replace(phantom_report(drawings), results=[audit]))).text
+    assert "No audit has been recorded" not in text
+    assert "a probe of the noise alone" in text
+    assert "probe accuracy" in text
+    assert "0.970" in text
+
+
+def test_a_result_from_another_slice_store_is_called_stale(drawings, page):
+    assert "not from that of this study" not in page.text
+    stale = replace(made_up.sweep(), store_id="cd" * 32)
+    text = Page(render_page(replace(phantom_report(drawings), results=[stale]))).text
+    assert "Caution: made from the slice store cdcdcdcdcdcd, not from that of this study" in text
+
+
+def test_the_page_says_how_to_make_it_again(page):
+    facts = made_up_study.facts()
+    again = page.text[page.text.rindex("How to reproduce it") :]
+    assert facts.git_commit in again
+    assert facts.config_toml.strip() in again
+    assert all(f"{name} {version}" in again for name, version in facts.versions.items())
+    lines = [line for line in again.splitlines() if line.startswith("bonehpo ") and "--bone" in line]
+    assert lines == [
+        "bonehpo search --bone TB --trials 24",
+        *(f"bonehpo {command} --bone TB" for command in ("sweep", "explain", "compare", "ablate", "strain", "report")),
+    ]
+    assert facts.store_id in page.text
+
+
+def test_trials_that_failed_say_why_and_the_best_is_marked(html, page):
+    study = made_up_study.study()
+    assert "failed: the loss became NaN" in page.text
+    assert html.count('<tr class="marked">') == 1
+    assert study.estimates is not None
+    marked = Page(html.partition('<tr class="marked">')[2].partition("</tr>")[0])
+    assert marked.text.strip().startswith(str(study.estimates.trial))
+
+
+def test_a_study_without_a_complete_trial_still_has_a_page():
+    study = made_up_study.study(n_trials=0)
+    report = Report(
+        study=study, facts=made_up_study.facts(), results=[], drawn={STUDY_FIGURES: ()}, made=made_up_study.MADE
+    )
+    assert "no trial is complete yet" in Page(render_page(report)).text
+    assert trials_figure(study, Path("nowhere")) is None
+
+
+def test_the_page_is_written_whole_or_refused_in_one_line(drawings, tmp_path):
+    report = phantom_report(drawings)
+    path = write_page(report, tmp_path / "new" / "report.html")
+    assert path.read_text("utf-8") == render_page(report)
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+    (tmp_path / "file").touch()
+    with pytest.raises(StudyError, match=r"report\.html could not be written: .*: make room there") as refusal:
+        write_page(report, tmp_path / "file" / "report.html")
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def requests(browser: webdriver.Chrome) -> list[str]:
+    """Addresses that the browser has asked for since the last call."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+
+@pytest.mark.parametrize("ran_on", ["phantom", "scans"])
+def test_a_browser_shows_the_page_without_a_request_or_a_complaint(browser, drawings, tmp_path, ran_on):
+    report = phantom_report(drawings) if ran_on == "phantom" else replace(scans_report(), drawn=drawings)
+    path = write_page(report, tmp_path / "report.html")
+    requests(browser)
+    browser.get(path.as_uri())
+    assert {url for url in requests(browser) if not url.startswith("data:")} == {path.as_uri()}
+    assert browser.get_log("browser") == []
+    images = browser.find_elements(By.TAG_NAME, "img")
+    assert len(images) == sum(map(len, drawings.values()))
+    assert all(image.get_property("complete") and image.get_property("naturalWidth") > 0 for image in images)
+
+
+def test_nothing_sticks_out_of_a_phone_but_what_can_be_scrolled(browser, tmp_path, drawings):
+    path = write_page(replace(scans_report(), drawn=drawings), tmp_path / "report.html")
+    phone = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    browser.get(path.as_uri())
+    width = browser.execute_script("return document.documentElement.scrollWidth")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert width <= 360
+
+
+def test_the_page_prints_on_a4(browser, tmp_path, drawings):
+    path = write_page(phantom_report(drawings), tmp_path / "report.html")
+    browser.get(path.as_uri())
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+    assert printed["data"].startswith("JVBERi0")
