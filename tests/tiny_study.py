@@ -1,8 +1,9 @@
-"""A study small enough for tests: three specimens whose failed slices carry stripes, 16 × 16 pixels."""
+"""Studies small enough for tests: three specimens whose failed slices carry stripes, 16 × 16 pixels or 32 × 32."""
 
 import functools
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from bonehpo.config import StudyFolder
 from bonehpo.data.preparation import prepare
 from bonehpo.data.recipe import Steps
 from bonehpo.engine import open_engine
+from bonehpo.results.finished import finished_study
+from bonehpo.search.recorder import NullRecorder
+from bonehpo.search.study import run_search
 
 SPECIMENS = ("TB5", "TB6", "TB9")
 SIDE = 16
@@ -35,34 +39,34 @@ precision = "float32"
 """
 
 
-def striped(seed: int, failed: bool) -> np.ndarray:
-    """Noise, with stripes along every axis where the bone has failed; uint8 (z, y, x)."""
+def striped(seed: int, damage: float, side: int = SIDE) -> np.ndarray:
+    """Noise, with stripes along every axis that are the brighter the more the bone is damaged; uint8 (z, y, x)."""
     rng = np.random.default_rng(seed)
-    volume = rng.integers(60, 120, (SIDE,) * 3)
-    if failed:
-        volume[::4] += 80
-        volume[:, ::4] += 80
-        volume[:, :, ::4] += 80
+    volume = rng.integers(60, 120, (side,) * 3)
+    volume[::4] += round(80 * damage)
+    volume[:, ::4] += round(80 * damage)
+    volume[:, :, ::4] += round(80 * damage)
     return volume.clip(0, 255).astype(np.uint8)
 
 
-def write_striped(folder: Path) -> Path:
-    """Scans of the three specimens, pristine and failed, as .npy files with their table."""
+def write_striped(folder: Path, damages: Sequence[float] = (0, 1), side: int = SIDE) -> Path:
+    """Scans of the three specimens as .npy files with their table; a load state for each damage, 1 % strain apart."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for i, specimen in enumerate(SPECIMENS):
-        for state in (1, 2):
-            np.save(folder / f"{specimen}-{state}.npy", striped(10 * i + state, state == 2))
-            rows.append({"specimen": specimen, "state": state, "path": f"{specimen}-{state}.npy"})
+        for state, damage in enumerate(damages, start=1):
+            np.save(folder / f"{specimen}-{state}.npy", striped(10 * i + state, damage, side))
+            strain = (state - 1) / 100
+            rows.append({"specimen": specimen, "state": state, "path": f"{specimen}-{state}.npy", "strain": strain})
     return write_table(folder, rows)
 
 
 @functools.cache
-def _template() -> Path:
+def _template(damages: tuple[float, ...], side: int) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="bonehpo-study-"))
     with open_engine(0) as engine:
         prepare(
-            write_striped(folder / "scans"),
+            write_striped(folder / "scans", damages, side),
             folder / "TB" / "slices.zarr",
             Steps(match=False, median=False, n_slices=4),
             engine,
@@ -70,14 +74,21 @@ def _template() -> Path:
     return folder
 
 
-def make_study(root: Path, toml: str = TOML) -> StudyFolder:
+def make_study(root: Path, toml: str = TOML, damages: tuple[float, ...] = (0, 1), side: int = SIDE) -> StudyFolder:
     """A study folder `root/studies/TB` with a store and a study.toml."""
     folder = StudyFolder(root / "studies" / "TB")
-    shutil.copytree(_template() / "TB" / "slices.zarr", folder.store)
+    shutil.copytree(_template(damages, side) / "TB" / "slices.zarr", folder.store)
     folder.config.write_text(toml, encoding="utf-8")
     return folder
 
 
-def plan_of(root: Path, toml: str = TOML):
+def plan_of(root: Path, toml: str = TOML, damages: tuple[float, ...] = (0, 1), side: int = SIDE):
     """The plan of a new study folder below `root`."""
-    return make_plan(make_study(root, toml))
+    return make_plan(make_study(root, toml, damages, side))
+
+
+def finish(plan):
+    """Search the plan in this process until it has an optimum."""
+    with open_engine(0) as engine:
+        run_search(plan, engine, NullRecorder(), 2)
+    return finished_study(plan)

@@ -22,7 +22,6 @@ from bonehpo.results.mixed import mixed_address, run_mixed
 from bonehpo.results.record import Result, load_result, result_folder, save_result
 from bonehpo.results.strain import run_strain, strain_address
 from bonehpo.results.sweep import run_sweep, sweep_address
-from bonehpo.search.facts import study_facts
 from bonehpo.search.recorder import Recorder
 from bonehpo.tracking.runs import recorder_for
 
@@ -106,7 +105,7 @@ def open_workshop(finished: FinishedStudy, workers: int | None, scheduler: str |
     recorder = recorder_for(TRACKING.absolute().parent)
     try:
         with open_engine(workers, scheduler) as engine:
-            recorder.study(study_facts(finished.plan, finished.study))
+            recorder.study(finished.facts)
             yield Workshop(finished=finished, engine=engine, recorder=recorder)
     except BaseException:
         recorder.interrupted()

@@ -35,6 +35,8 @@ def make_resnet_learner(task: FitTask, images: LabelledImages, precision: str) -
     if spec.resnet is None or spec.task != "damage":
         raise FitError("ResNet-50 tells failed from pristine slices only: leave strain to the paper's family")
     side, mode = images.pixels.shape[1], spec.resnet.mode
+    if mode != "scratch" and not spec.resnet.weights:
+        raise FitError(f"ResNet-50 {mode} needs weights to start from: give --weights imagenet, study:NAME or a file")
     if mode == "frozen":
         return _frozen_learner(task, images)
     network = _compiled(side, precision, mode)

@@ -7,18 +7,17 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import optuna
 import pandas as pd
 
 from bonehpo.data.store import SliceStore
 from bonehpo.domain import HoldoutPair, Hyperparameters
-from bonehpo.errors import StudyError
 from bonehpo.learning.specs import FitTask
 from bonehpo.results.fitting import Arm, FittedArm
 from bonehpo.results.record import Result, content_address
+from bonehpo.search.facts import read_finished
 from bonehpo.search.objective import SearchPlan
-from bonehpo.search.optimum import Optimum, hyperparameters, read_optimum
-from bonehpo.search.storage import load_study
+from bonehpo.search.optimum import Optimum
+from bonehpo.search.recorder import StudyFacts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,14 +26,14 @@ class FinishedStudy:
 
     Attributes:
         plan: Of its search.
-        study: Optuna's record of it.
+        facts: What holds for the whole of it, for a `Recorder`.
         store: Its slices.
         optimum: Which trial, and the addresses of its fresh fits.
         choice: Hyperparameters of that trial.
     """
 
     plan: SearchPlan
-    study: optuna.Study
+    facts: StudyFacts
     store: SliceStore
     optimum: Optimum
     choice: Hyperparameters
@@ -96,19 +95,9 @@ def finished_study(plan: SearchPlan) -> FinishedStudy:
     Raises:
         StudyError: It has no optimum yet.
     """
-    study = load_study(plan.storage, plan.folder.name, plan.identity)
-    optimum = read_optimum(study)
-    if optimum is None or set(optimum.keys) != {pair.label for pair in plan.pairs}:
-        raise StudyError(
-            f"study {plan.folder.name} has no optimum yet: let `bonehpo search` run to its end, which fits it"
-        )
-    return FinishedStudy(
-        plan=plan,
-        study=study,
-        store=SliceStore.open(plan.folder.store),
-        optimum=optimum,
-        choice=hyperparameters(study.get_trials(deepcopy=False)[optimum.trial].params),
-    )
+    found = read_finished(plan)
+    store = SliceStore.open(plan.folder.store)
+    return FinishedStudy(plan=plan, facts=found.facts, store=store, optimum=found.optimum, choice=found.choice)
 
 
 def parameters_of(choice: Hyperparameters) -> dict[str, str]:

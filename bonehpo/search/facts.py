@@ -20,12 +20,13 @@ from optuna.trial import FrozenTrial, TrialState
 from bonehpo.analysis.estimates import estimate
 from bonehpo.config import StudyFolder, config_to_toml, plain
 from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.errors import StudyError
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import load_fit
 from bonehpo.search.objective import SearchPlan, fold_facts
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
 from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
-from bonehpo.search.storage import REASON, STUDY_ID, finished_pairs
+from bonehpo.search.storage import REASON, STUDY_ID, finished_pairs, load_study
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,30 @@ def study_facts(plan: SearchPlan, study: optuna.Study) -> StudyFacts:
         git_commit=git_commit(),
         started=_moment(started),
     )
+
+
+class Finished(NamedTuple):
+    """A study whose search has run to its end: what holds for it, its optimum, and that trial's hyperparameters."""
+
+    facts: StudyFacts
+    optimum: Optimum
+    choice: Hyperparameters
+
+
+def read_finished(plan: SearchPlan) -> Finished:
+    """Read a study that has its optimum.
+
+    Raises:
+        StudyError: It has none yet.
+    """
+    study = load_study(plan.storage, plan.folder.name, plan.identity)
+    optimum = read_optimum(study)
+    if optimum is None or set(optimum.keys) != {pair.label for pair in plan.pairs}:
+        raise StudyError(
+            f"study {plan.folder.name} has no optimum yet: let `bonehpo search` run to its end, which fits it"
+        )
+    choice = hyperparameters(study.get_trials(deepcopy=False)[optimum.trial].params)
+    return Finished(study_facts(plan, study), optimum, choice)
 
 
 def trial_facts(trial: FrozenTrial, choice: Hyperparameters, side: int) -> TrialFacts:
