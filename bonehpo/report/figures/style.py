@@ -58,7 +58,7 @@ RC: dict[Any, Any] = {
     "text.parse_math": False,  # names of specimens may hold a $
     "svg.hashsalt": "bonehpo",
     "svg.fonttype": "path",
-    "image.interpolation": "none",
+    "image.interpolation": "auto",
 }
 
 
