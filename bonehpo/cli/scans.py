@@ -112,16 +112,37 @@ def prepare(
 @click.option("--montage", type=_FOLDER, help="PNG to write.  [default: montage.png in the study folder]")
 @json_option
 def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
-    """Print what the store of a study holds, and write a montage: specimens × first and last state × planes."""
+    """Print what the store of a study holds and what was measured of its scans, and draw its specimens.
+
+    Writes a montage, specimens × first and last state × planes; in results/specimens of the study a table of all
+    measures, renderings of the specimens, and their stress-strain curves.
+    """
     from bonehpo.data.store import SliceStore
     from bonehpo.report.figures import montage as draw_montage
+    from bonehpo.report.specimens import specimen_figures, specimens_result
+    from bonehpo.results.record import is_made, result_folder, save_result
 
     store = SliceStore.open(folder.store)
     picture = montage or folder.path / "montage.png"
     draw_montage(store, picture)
+    result = specimens_result(store, folder.name)
+    place = result_folder(folder, result.name)
+    if not is_made(folder, result.name, result.inputs):
+        save_result(result, folder)
+    pictures = [picture, *(figure.png for figure in specimen_figures(store, place))]
     if as_json:
-        print_json(_contents(store, picture))
+        print_json(_contents(store, pictures, place / "scans.csv"))
         return
+    _print_contents(store)
+    for sentence in result.sentences:
+        click.echo(sentence)
+    click.echo(f"Montage: {picture}")
+    for drawn in pictures[1:]:
+        click.echo(f"Figure: {drawn}")
+    click.echo(f"Table: {place / 'scans.csv'}")
+
+
+def _print_contents(store: Any) -> None:
     recipe = store.recipe
     click.echo(f"Store {store.id[:12]} of {store.bone}, made from {'phantoms' if store.is_phantom else 'scans'}.")
     click.echo(
@@ -144,10 +165,34 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
             for s in store.specimens
         ],
     )
-    click.echo(f"Montage: {picture}")
+    click.echo("Pristine and failed:")
+    print_table(
+        ["specimen", "state", *(heading for heading, _ in _MEASURES.values())],
+        [
+            [s, str(t), *(_cell(getattr(store.scan(s, t), name), digits) for name, (_, digits) in _MEASURES.items())]
+            for s in store.specimens
+            for t in (store.states[0], store.states[-1])
+        ],
+    )
 
 
-def _contents(store: Any, picture: Path) -> dict[str, object]:
+_MEASURES = {
+    "strain": ("strain", 3),
+    "stress_mpa": ("stress (MPa)", 1),
+    "porosity": ("porosity", 3),
+    "trabecular_thickness_um": ("thickness (µm)", 0),
+    "trabecular_spacing_um": ("spacing (µm)", 0),
+    "degree_of_anisotropy": ("anisotropy", 2),
+    "damage_fraction": ("damaged", 3),
+}
+"""What is printed of a scan: its heading and digits after the point."""
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _contents(store: Any, pictures: list[Path], table: Path) -> dict[str, object]:
     return {
         "store_id": store.id,
         "bone": store.bone,
@@ -157,18 +202,21 @@ def _contents(store: Any, picture: Path) -> dict[str, object]:
         "planes": store.planes,
         "n_slices": store.n_slices,
         "side": store.side,
+        "has_damage": store.has_damage,
+        "has_preview": store.has_preview,
         "notes": store.notes,
         "scans": [
             {
                 "specimen": scan.specimen,
                 "state": scan.state,
-                "strain": scan.strain,
-                "stress_mpa": scan.stress_mpa,
                 "bone_volume_fraction": scan.bone_volume_fraction,
+                **{name: getattr(scan, name) for name in _MEASURES},
             }
             for scan in store.manifest.scans
         ],
-        "montage": str(picture),
+        "montage": str(pictures[0]),
+        "figures": [str(picture) for picture in pictures[1:]],
+        "table": str(table),
     }
 
 
