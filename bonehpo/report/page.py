@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bonehpo.errors import StudyError
-from bonehpo.report.figures.style import Drawn
+from bonehpo.report.figures.style import Drawn, count_text
 from bonehpo.report.sections import (
     AUDIT,
     KINDS,
@@ -105,6 +105,7 @@ def render_page(report: Report) -> str:
         missing=missing_results(study, report.results, report.drawn),
         commands=commands(report),
         brief=brief,
+        count_text=count_text,
     )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import pandas as pd
+
 from bonehpo.report.figures.style import Drawn
 from bonehpo.report.views import (
     FigureView,
@@ -33,7 +35,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "specimens": Kind("The specimens", "inspect", {}),
+    "specimens": Kind("The specimens", "inspect", {"scans": "Measures of the pristine specimens"}),
     "sweep": Kind(
         "One hyperparameter at a time",
         "sweep",
@@ -117,7 +119,8 @@ def _section(study: StudySummary, name: str, result: Result | None, figures: tup
         else ""
     )
     wanted = kind.tables if kind else {table: table.replace("_", " ").capitalize() for table in result.tables}
-    tables = [table_view(result.tables[t], text) for t, text in wanted.items() if len(result.tables.get(t, ()))]
+    tables = [table_view(_printed(t, result.tables[t]), text) for t, text in wanted.items() if t in result.tables]
+    tables = [view for view in tables if view.rows]
     if result.metrics and kind is None:
         tables.insert(0, _metrics_view(result.metrics))
     return Section(
@@ -129,6 +132,11 @@ def _section(study: StudySummary, name: str, result: Result | None, figures: tup
         parameters=result.parameters,
         finished=result.finished.strftime("%Y-%m-%d %H:%M %Z").strip(),
     )
+
+
+def _printed(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are printed: of scans those of the first state, of others all."""
+    return table[table["state"] == table["state"].min()] if name == "scans" else table
 
 
 def _metrics_view(metrics: Mapping[str, float]) -> TableView:

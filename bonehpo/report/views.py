@@ -35,6 +35,8 @@ PAPER = {
 }
 """Where Shen et al. 2021 show, or ask for, what a figure shows."""
 
+UNITS = {"_um": "µm", "_mpa": "MPa", "_percent": "%"}
+
 WHOLE = {"height", "width", "position", "state"}
 """Columns of whole numbers that are kept as floats where one is missing."""
 
@@ -71,18 +73,31 @@ class Sentence(NamedTuple):
 
 
 def table_view(table: pd.DataFrame, caption: str) -> TableView:
-    """A table of a result: numbers rounded to what they are worth; columns of empty text are left out."""
-    table = table.loc[:, [not (table[name] == "").all() for name in table.columns]]
+    """A table of a result: numbers rounded to what they are worth; empty columns are left out."""
+    table = table.loc[:, [not ((table[name] == "") | table[name].isna()).all() for name in table.columns]]
     names = [str(name) for name in table.columns]
     return TableView(
         caption=caption,
-        columns=tuple(name.removeprefix("n_").replace("_", " ") for name in names),
+        columns=tuple(heading(name) for name in names),
         rows=tuple(
             tuple(cell(value, name) for name, value in zip(names, row, strict=True))
             for row in table.itertuples(index=False)
         ),
         numeric=tuple(table[name].dtype.kind in "iuf" for name in table.columns),
     )
+
+
+def heading(name: str) -> str:
+    """What a column is called for people.
+
+    Examples:
+        >>> heading("n_folds"), heading("trabecular_thickness_um"), heading("error_percent")
+        ('folds', 'trabecular thickness (µm)', 'error (%)')
+    """
+    for suffix, unit in UNITS.items():
+        if name.endswith(suffix):
+            name = f"{name.removesuffix(suffix)} ({unit})"
+    return name.removeprefix("n_").replace("_", " ")
 
 
 def cell(value: object, name: str) -> str:

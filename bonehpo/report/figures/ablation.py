@@ -1,6 +1,8 @@
 """What preparation is for: accuracy along the load, and Grad-CAM, without it (Shen et al. 2021, Appendix A)."""
 
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,16 +12,18 @@ from matplotlib.figure import Figure, SubFigure
 from bonehpo.analysis.detection import mean_by_state
 from bonehpo.analysis.estimates import CHANCE
 from bonehpo.report.figures.detection import ACCURACY_RANGE
-from bonehpo.report.figures.pictures import outline_text, pictures_of, show_overlay, show_slice
-from bonehpo.report.figures.style import PALE, SERIES, Drawn, bare, draw_figure, letter, span_text, words
+from bonehpo.report.figures.pictures import Picture, outline_text, pictures_of, show_overlay, show_slice
+from bonehpo.report.figures.style import PALE, SERIES, Drawn, bare, draw_figure, letter, rows_of, span_text, words
 from bonehpo.results.record import Result
+
+LABELS = ("pristine", "loaded", "failed")
 
 SHOWN = ("raw", "prepared")
 """Variants whose heat maps are shown."""
 
 
 def ablation_figure(result: Result, folder: Path) -> Drawn:
-    """Accuracy per state of each variant; below it Grad-CAM on a pristine and a loaded slice, raw and prepared."""
+    """Accuracy per state of each variant; below it Grad-CAM on pristine, loaded and failed slices."""
     states = result.tables["states"]
     variants = list(dict.fromkeys(states["variant"].astype(str)))
     means = {variant: mean_by_state(states[states["variant"] == variant]) for variant in variants}
@@ -28,7 +32,7 @@ def ablation_figure(result: Result, folder: Path) -> Drawn:
     def paint(figure: Figure) -> None:
         upper: Figure | SubFigure = figure
         if not pictures.empty:
-            upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(2.3, 1)), dtype=object)
+            upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(72, 68)), dtype=object)
             _paint_pictures(lower, result, pictures)
         axes = upper.subplots()
         _paint_curves(axes, means)
@@ -45,10 +49,10 @@ def ablation_figure(result: Result, folder: Path) -> Drawn:
         "A network that tells any loaded state from pristine bone has learnt the scan and not the damage.",
         ""
         if pictures.empty
-        else "(b) A pristine and a loaded slice, without and with Grad-CAM, of raw and of prepared scans.",
+        else f"(b) n = {len(pictures)} slices of raw and of prepared scans, without and with Grad-CAM.",
         "" if pictures.empty else outline_text(result),
     )
-    return draw_figure(paint, caption, folder, height_mm=75 if pictures.empty else 108)
+    return draw_figure(paint, caption, folder, height_mm=75 if pictures.empty else 140)
 
 
 def _paint_curves(axes: Axes, means: dict[str, pd.DataFrame]) -> None:
@@ -63,30 +67,30 @@ def _paint_curves(axes: Axes, means: dict[str, pd.DataFrame]) -> None:
 
 
 def _pictures(result: Result) -> pd.DataFrame:
-    """One pristine and one loaded (or failed) slice of each variant that is shown, in that order."""
+    """One slice of each label and variant that is shown."""
     rows = result.tables.get("slices", pd.DataFrame())
     if rows.empty:
         return rows
-    labels = rows["label"].replace("failed", "loaded")
-    rows = rows.assign(label=labels)[rows["variant"].isin(SHOWN)]
+    rows = rows[rows["variant"].isin(SHOWN) & rows["label"].isin(LABELS)]
     return rows.groupby(["variant", "label"], sort=False).head(1)
 
 
 def _paint_pictures(part: SubFigure, result: Result, rows: pd.DataFrame) -> None:
-    variants = [variant for variant in SHOWN if variant in set(rows["variant"])]
-    panels = part.subplots(1, 4 * len(variants), squeeze=False)[0]
-    for axes in panels:
+    panels = part.subplots(len(SHOWN), 2 * len(LABELS), squeeze=False)
+    for axes in panels.ravel():
         bare(axes)
-    for k, variant in enumerate(variants):
-        for j, label in enumerate(("pristine", "loaded")):
-            found = rows[(rows["variant"] == variant) & (rows["label"] == label)]
-            if found.empty:
-                continue
-            (picture,) = pictures_of(result, found)
-            left, right = panels[4 * k + 2 * j], panels[4 * k + 2 * j + 1]
+    for k, (variant, label) in enumerate(product(SHOWN, LABELS)):
+        line, column = divmod(2 * k, 2 * len(LABELS))
+        left, right = panels[line, column], panels[line, column + 1]
+        if column == 0:
+            left.set_ylabel(variant, fontweight="bold")
+        for row, picture in zip(*_found(result, rows, variant, label), strict=True):
             show_slice(left, picture)
             show_overlay(right, picture)
-            left.set_title(f"{'(b) ' if k + j == 0 else ''}{variant}, {label}", loc="left", fontsize=7)
-            row = found.iloc[0]
-            left.set_xlabel(f"state {int(row['state'])}", fontsize=6.5)
-            right.set_xlabel(f"p(failed) = {row['p_failed']:.2f}", fontsize=6.5)
+            left.set_title(f"{'(b) ' if k == 0 else ''}{label}, state {row.state}", loc="left", fontsize=7)
+            right.set_xlabel(f"p(failed) = {row.p_failed:.2f}", fontsize=6.5, labelpad=2)
+
+
+def _found(result: Result, rows: pd.DataFrame, variant: str, label: str) -> tuple[list[Any], tuple[Picture, ...]]:
+    found = rows[(rows["variant"] == variant) & (rows["label"] == label)]
+    return rows_of(found), pictures_of(result, found)

@@ -4,15 +4,17 @@ References:
     Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from natsort import natsorted
 
-from bonehpo.report.figures.style import PALE, SERIES, Drawn, draw_figure, letter, span_text, words
+from bonehpo.report.figures.style import BLACK, PALE, SERIES, Drawn, draw_figure, letter, short, span_text, words
 from bonehpo.results.record import Result
 
 
@@ -34,23 +36,34 @@ def checks_figure(result: Result, folder: Path) -> Drawn | None:
     return draw_figure(paint, caption, folder, height_mm=68, width_mm=60 * len(panels))
 
 
+def _at_failure(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the last load state there is."""
+    last: pd.DataFrame = table[table["state"] == table["state"].max()]
+    return last
+
+
 def _paint_agreement(axes: Axes, table: pd.DataFrame) -> None:
-    for look, (plane, rows) in zip(SERIES * 3, table.groupby("plane", sort=False), strict=False):
-        means = rows.groupby("state")["correlation"].mean()
-        axes.plot(means.index, means, color=look.color, linestyle=look.dash, marker=look.marker, label=str(plane))
+    rows = _at_failure(table)
+    planes = list(dict.fromkeys(rows["plane"].astype(str)))
+    for place, (plane, look) in enumerate(zip(planes, SERIES * 3, strict=False)):
+        values = rows.loc[rows["plane"] == plane, "correlation"].dropna().to_numpy()
+        spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(len(values))
+        axes.plot(place + spread, values, look.marker, color=look.color, linestyle="")
+        if len(values):
+            axes.plot([place - 0.32, place + 0.32], [values.mean()] * 2, color=BLACK, linewidth=1.5)
     axes.axhline(0, color=PALE, linewidth=0.8, linestyle=":")
-    axes.set(
-        xlabel="load state", ylabel="correlation between networks", ylim=(min(-0.1, table["correlation"].min()), 1.02)
-    )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(title="plane")
+    lowest = rows["correlation"].min()
+    axes.set(xlabel="plane", ylabel="rank correlation between networks", xlim=(-0.6, len(planes) - 0.4))
+    axes.set_ylim(-0.1 if math.isnan(lowest) else min(-0.1, lowest - 0.05), 1.02)
+    axes.set_xticks(range(len(planes)), planes)
 
 
 def _agreement_text(table: pd.DataFrame) -> str:
-    n_networks = {int(n) for n in table["n_networks"]}
+    rows = _at_failure(table)
     return (
-        "Do networks agree? Mean correlation between the maps of all pairs of networks that were tested on a specimen "
-        f"({span_text(n_networks, 'networks')}), mean over n = {table['specimen'].nunique()} specimens, for each plane."
+        "Do networks agree? Mean rank correlation between the maps of all pairs of networks that were tested on a "
+        f"specimen ({span_text(set(rows['n_networks']), 'networks')}), on slices of state {rows['state'].iloc[0]}; points "
+        f"are n = {rows['specimen'].nunique()} specimens, lines their means."
     )
 
 
@@ -64,36 +77,41 @@ def _paint_sanity(axes: Axes, table: pd.DataFrame) -> None:
     axes.axhline(0, color=PALE, linewidth=0.8, linestyle=":")
     names = ["trained" if n == 0 else str(layer) for n, layer in zip(rows["randomised"], rows["layer"], strict=True)]
     axes.set_xticks(rows["randomised"], names, rotation=40, ha="right", rotation_mode="anchor", fontsize=6)
-    axes.set(xlabel="random weights down to", ylabel="correlation with the trained map")
+    axes.set(xlabel="random weights down to", ylabel="rank correlation with the trained map")
 
 
 def _sanity_text(table: pd.DataFrame) -> str:
     return (
-        "Does the map depend on what was learnt? Its correlation with the trained network's map when weights are made "
-        "random from the output on; error bars are one standard deviation over "
+        "Does the map depend on what was learnt? Its rank correlation with the trained network's map when weights are "
+        "made random from the output on; error bars are one standard deviation over "
         f"{span_text(set(table['n_slices']), 'slices')}. "
         "A map that stays the same shows edges of the image and no reasons."
     )
 
 
 def _paint_energy(axes: Axes, table: pd.DataFrame) -> None:
-    by_set = table.dropna(subset=["share", "chance"]).groupby(["state", "test"])[["share", "chance"]].mean()
-    mean, sd = by_set.groupby("state").mean(), by_set.groupby("state").std(ddof=1).fillna(0)
+    by_set = _energy_by_set(table)
+    places = np.arange(len(by_set))
+    axes.vlines(places, by_set["chance"], by_set["share"], color=PALE, linewidth=2.5, zorder=1)
     for look, name, label in zip(SERIES, ("share", "chance"), ("of the map", "of the area"), strict=False):
-        axes.errorbar(
-            mean.index, mean[name], yerr=sd[name], color=look.color, linestyle=look.dash, marker=look.marker, capsize=2,
-            elinewidth=0.7, label=label,
-        )  # fmt: skip
-    axes.set(xlabel="load state", ylabel="share on true damage", ylim=(0, None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper left")
+        axes.plot(places, by_set[name], look.marker, color=look.color, linestyle="", markersize=6, label=label)
+    names = [short(str(name), 14) for name in by_set.index]
+    axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set(xlabel="test set", ylabel="share on true damage", ylim=(0, None), xlim=(-0.6, len(by_set) - 0.4))
+    axes.legend(loc="best", handlelength=1)
+
+
+def _energy_by_set(table: pd.DataFrame) -> pd.DataFrame:
+    by_set = _at_failure(table).dropna(subset=["share", "chance"]).groupby("test")[["share", "chance"]].mean()
+    return by_set.reindex(natsorted(by_set.index))
 
 
 def _energy_text(table: pd.DataFrame) -> str:
+    rows = _at_failure(table)
     return (
         "Does the map lie on damage? Share of its sum that lies on true damage, beside the share of the area that is "
-        "damaged, which a map that knows nothing would have; error bars are one standard deviation over "
-        f"n = {table['test'].nunique()} test sets."
+        "damaged, which a map that knows nothing would have; means over the networks of each of "
+        f"n = {rows['test'].nunique()} test sets, slices of state {rows['state'].iloc[0]}."
     )
 
 

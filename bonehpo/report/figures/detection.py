@@ -69,7 +69,7 @@ def best_fold_detection_figure(result: Result, folder: Path) -> Drawn | None:
 def detection_figure(result: Result, folder: Path) -> Drawn:
     """Mean accuracy over all folds against state and, where known, strain, with the detection limit and anomalies."""
     states, mean, limits = (result.tables[name] for name in ("states", "mean", "limits"))
-    found = anomalies(mean, result.metrics.get("visible_from"))
+    found = anomalies(mean, _visible_from(result))
     axes_shown = ["state", "strain"] if mean["strain"].notna().sum() > 1 else ["state"]
 
     def paint(figure: Figure) -> None:
@@ -95,6 +95,12 @@ def detection_figure(result: Result, folder: Path) -> Drawn:
         _anomaly_text(found),
     )
     return draw_figure(paint, caption, folder, height_mm=75, width_mm=180 if len(axes_shown) > 1 else 120)
+
+
+def _visible_from(result: Result) -> float | None:
+    """The first state with visible damage, where it is known."""
+    text = result.parameters.get("visible_from", "")
+    return float(text) if text.isdigit() else None
 
 
 def _paint_mean(axes: Axes, result: Result, along: str, found: tuple[Anomaly, ...]) -> None:

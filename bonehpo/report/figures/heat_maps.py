@@ -55,7 +55,7 @@ def classes_figure(result: Result, folder: Path) -> Drawn | None:
         "Grad-CAM on pristine and failed test slices",
         f"n = 1 slice of each plane and class, of {', '.join(dict.fromkeys(rows['specimen'].astype(str)))}; the network was "
         f"tested on {first['test']} and validated on {first['validation']}.",
-        "Maps are those of the class that the network named; below each slice stands its p(failed).",
+        "Each slice is explained by its own class; below it stands its p(failed).",
         outline_text(result),
     )
     return draw_figure(paint, caption, folder, height_mm=30.5 * len(planes) + 6)
@@ -86,7 +86,7 @@ def states_figure(result: Result, folder: Path) -> Drawn | None:
         f"One slice ({first['specimen']}, {first['plane']}, position {first['position']}) at n = {len(rows)} load states, "
         f"without and with its Grad-CAM map; the network was tested on {first['test']} and validated on "
         f"{first['validation']}.",
-        "Below each pair: p(failed).",
+        "Every map shows what speaks for failed bone. Below each pair: p(failed).",
         "ε is the apparent strain." if rows["strain"].notna().any() else "",
         outline_text(result),
     )
@@ -103,7 +103,7 @@ def draw_states(result: Result, rows: pd.DataFrame, folder: Path, caption: Words
         caption: Of the figure.
         below: What to write under a pair, from its row.
     """
-    n_across = max(math.ceil(len(rows) / math.ceil(len(rows) / 10)), 5)
+    n_across = max(math.ceil(len(rows) / math.ceil(len(rows) / 10)), 4)
     n_blocks = math.ceil(len(rows) / n_across)
     side_mm = (PAGE_MM - 20) / n_across
     lines = 2 if rows["strain"].notna().any() else 1

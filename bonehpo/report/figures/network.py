@@ -10,11 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from bonehpo.report.figures.style import BLACK, Drawn, Series, draw_figure, rows_of, words
+from bonehpo.report.figures.style import BLACK, Drawn, Series, count_text, draw_figure, rows_of, words
 from bonehpo.results.record import Result
 
 WIDTH = 180.0
 """Of the drawing, in its own units: one is about a millimetre on paper."""
+
+HIGHEST, WIDEST_GAP = 38.0, 14.0
+"""Largest side of a box, and largest gap between two, in the same units."""
 
 LABEL = 9.5
 """Width that the writing below a box needs."""
@@ -64,7 +67,7 @@ def architecture_figure(result: Result, folder: Path) -> Drawn:
         result,
         "architecture",
         "Architecture of the optimum",
-        f"{n_convolutions} convolution layers with ReLU, each followed by max-pooling, then two dense layers; "
+        f"{count_text(n_convolutions, 'convolution layer')} with ReLU, each followed by max-pooling, then two dense layers; "
         f"{n_parameters:,} trainable parameters.",
         "Above each box: channels. Below: pixels of the feature map and, in brackets, of the kernel. Sides are drawn as the "
         "square root of the pixels, depths as the logarithm of the channels.",
@@ -94,11 +97,12 @@ def network_boxes(layers: pd.DataFrame) -> Iterator[Box]:
 
 def _paint_boxes(axes: Axes, boxes: tuple[Box, ...]) -> float:
     """Paint from left to right over the whole width; returns the highest point reached."""
-    sizes = [_size(box) for box in boxes]
+    largest = max(box.height for box in boxes)
+    sizes = [_size(box, largest) for box in boxes]
     taken = [max(side * SLANT[0] + depth, LABEL) for side, depth in sizes]
-    gap = (WIDTH - sum(taken)) / max(len(boxes) - 1, 1)
+    gap = min((WIDTH - sum(taken)) / max(len(boxes) - 1, 1), WIDEST_GAP)
     middle = max(side for side, _ in sizes) / 2
-    x, top = 0.0, 0.0
+    x, top = (WIDTH - sum(taken) - gap * (len(boxes) - 1)) / 2, 0.0
     for box, (side, depth), width in zip(boxes, sizes, taken, strict=True):
         right, rise = side * SLANT[0], side * SLANT[1]
         low, centre = middle - side / 2, x + width / 2
@@ -117,10 +121,10 @@ def _below(box: Box) -> str:
     return f"{box.height}×{box.width}" + (f"\n({box.text})" if box.text else "")
 
 
-def _size(box: Box) -> tuple[float, float]:
-    """Side and depth of a box in units of the drawing."""
+def _size(box: Box, largest: int) -> tuple[float, float]:
+    """Side and depth of a box in units of the drawing; the map of most pixels has the side `HIGHEST`."""
     if box.height:
-        return 2.7 * math.sqrt(box.height), 0.4 * math.log2(box.channels + 1)
+        return HIGHEST * math.sqrt(box.height / largest), 0.4 * math.log2(box.channels + 1)
     return 1.3 * math.log2(box.channels + 1) + 2, 1.5
 
 

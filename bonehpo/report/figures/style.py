@@ -188,3 +188,13 @@ def short(name: str, longest: int = 22) -> str:
     """
     half = (longest - 1) // 2
     return name if len(name) <= longest else f"{name[:half]}…{name[half - longest + 1 :]}"
+
+
+def count_text(n: int, what: str) -> str:
+    """So many of something, in the right number.
+
+    Examples:
+        >>> count_text(1, "layer"), count_text(5, "layer")
+        ('1 layer', '5 layers')
+    """
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -17,6 +17,7 @@ from bonehpo.report.figures.style import (
     PALE,
     VERMILLION,
     Drawn,
+    count_text,
     draw_figure,
     letter,
     rows_of,
@@ -155,7 +156,7 @@ def _optimum_text(optimum: "pd.Series[float] | None") -> str:
     if optimum is None:
         return "No optimum was chosen."
     return (
-        f"Stars mark the values of the optimum: {int(optimum['layers'])} layers, learning rate "
+        f"Stars mark the values of the optimum: {count_text(int(optimum['layers']), 'layer')}, learning rate "
         f"{optimum['learning_rate']:g}, kernel {int(optimum['kernel'])}, batch {int(optimum['batch'])}, together "
         f"{optimum['mean']:.3f} ± {optimum['sd']:.3f}."
     )
