@@ -234,8 +234,10 @@ def test_a_mask_of_another_shape_is_refused(tmp_path):
 def test_bone_is_measured_before_matching_which_would_give_all_scans_the_same_share_of_it(tmp_path):
     files = []
     for i, share in enumerate((0.2, 0.2, 0.5, 0.5)):
-        phase = gaussian_filter(np.random.default_rng(i).standard_normal((32, 32, 32)), 2)
-        np.save(tmp_path / f"{i}.npy", np.where(phase > np.quantile(phase, 1 - share), 200, 40).astype("u1"))
+        rng = np.random.default_rng(i)
+        phase = gaussian_filter(rng.standard_normal((32, 32, 32)), 2)
+        greys = np.where(phase > np.quantile(phase, 1 - share), 200, 60) + rng.normal(0, 12, phase.shape)
+        np.save(tmp_path / f"{i}.npy", greys.clip(0, 255).astype("u1"))
         files.append({"specimen": "AABB"[i], "state": 1 + i % 2, "path": f"{i}.npy", "voxel_um": 10})
     store = prepared(write_table(tmp_path, files), tmp_path, median=False)
     first, last = store.scan("A", 1), store.scan("B", 1)
@@ -243,6 +245,17 @@ def test_bone_is_measured_before_matching_which_would_give_all_scans_the_same_sh
     assert first.porosity == pytest.approx(0.8, abs=0.001)
     assert 20 < first.trabecular_thickness_um < last.trabecular_thickness_um < 200
     assert first.trabecular_spacing_um > last.trabecular_spacing_um
+
+
+def test_a_volume_that_is_measured_in_blocks_measures_what_its_own_voxels_would(tmp_path):
+    rows = []
+    for i in range(4):
+        plates = np.where(np.indices((260, 16, 16))[0] % 90 // 30 == 1, 200, 40 + i).astype("u1")
+        np.save(tmp_path / f"{i}.npy", plates)
+        rows.append({"specimen": "AABB"[i], "state": 1 + i % 2, "path": f"{i}.npy", "voxel_um": 5})
+    store = prepared(write_table(tmp_path, rows), tmp_path, cropped=False, n_slices=2)
+    assert store.scan("B", 2).trabecular_thickness_um == pytest.approx(30 * 5, rel=0.05)
+    assert store.preview("B", 2).shape == (16, 16, 16)
 
 
 def test_without_a_voxel_size_lengths_are_not_measured_and_a_note_says_so(tmp_path):

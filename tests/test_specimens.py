@@ -33,9 +33,9 @@ def ball(radius=12.0, side=32):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Two phantoms in three states, in the study folder TB."""
+    """Five phantoms in three states, in the study folder TB."""
     folder = tmp_path_factory.mktemp("specimens")
-    spec = PhantomSpec(bone="TB", side=32, n_states=3, specimens=("A", "B"))
+    spec = PhantomSpec(bone="TB", side=32, n_states=3, specimens=tuple("ABCDE"))
     csv = write_phantom(spec, folder / "phantom", InProcess(), ignore_progress)
     return prepare(csv, folder / "TB" / "slices.zarr", Steps(n_slices=4), InProcess())
 
@@ -91,7 +91,7 @@ def test_nothing_is_rendered_of_a_volume_without_bone():
 def test_every_specimen_is_drawn_pristine_and_failed(store, tmp_path):
     drawn = specimens_figure(store, tmp_path)
     images = ET.parse(drawn.svg).getroot().iter("{http://www.w3.org/2000/svg}image")
-    assert len(list(images)) == 4
+    assert len(list(images)) == 10
     with Image.open(drawn.png) as picture:
         levels = np.asarray(picture.convert("L"))
     assert len(np.unique(levels)) > 100
@@ -99,11 +99,22 @@ def test_every_specimen_is_drawn_pristine_and_failed(store, tmp_path):
     assert (levels[-3:] == 255).all()
     assert "phantom" in drawn.title
     assert "Phantom" in drawn.caption
-    assert drawn.svg.stat().st_size < 500_000
+    assert drawn.svg.stat().st_size < 1_000_000
+
+
+def test_specimens_that_do_not_fit_side_by_side_go_below(store, tmp_path, monkeypatch):
+    heights = {}
+    for per_row in (5, 3):
+        monkeypatch.setattr("bonehpo.report.specimens.PER_ROW", per_row)
+        drawn = specimens_figure(store, tmp_path / str(per_row))
+        assert sum(1 for _ in ET.parse(drawn.svg).iter("{http://www.w3.org/2000/svg}image")) == 10
+        with Image.open(drawn.png) as picture:
+            heights[per_row] = picture.height
+    assert heights[3] == pytest.approx(2 * heights[5], abs=2)
 
 
 def test_curves_are_drawn_of_specimens_whose_stress_is_known(store, tmp_path):
-    assert "n = 2 specimens" in stress_strain_figure(store, tmp_path).caption
+    assert "n = 5 specimens" in stress_strain_figure(store, tmp_path).caption
     csv = write_scans(tmp_path / "scans", states=(1, 2, 3))
     lines = csv.read_text().splitlines()
     csv.write_text(f"{lines[0]},stress_mpa\n" + "".join(f"{line},{i}\n" for i, line in enumerate(lines[1:4])))
@@ -133,11 +144,11 @@ def test_the_result_holds_every_measure_of_every_scan(store):
     result = specimens_result(store, "TB")
     table = result.tables["scans"]
     assert tuple(table.columns) == COLUMNS
-    assert len(table) == 6
+    assert len(table) == 15
     assert not table.isna().any().any()
     assert result.ran_on == "phantom"
     assert result.metrics["pristine_porosity"] == pytest.approx(
-        np.mean([store.scan(specimen, 1).porosity for specimen in "AB"])
+        np.mean([store.scan(specimen, 1).porosity for specimen in "ABCDE"])
     )
 
 
@@ -159,7 +170,7 @@ def test_inspect_prints_measures_and_leaves_a_result_with_figures(store):
     assert all(
         Path(figure).with_suffix(suffix).stat().st_size for figure in data["figures"] for suffix in (".png", ".svg")
     )
-    assert len(pd.read_csv(data["table"])) == 6
+    assert len(pd.read_csv(data["table"])) == 15
     result = load_result(StudyFolder(folder), "specimens")
     assert result.store_id == store.id
     text = inspect(folder)
