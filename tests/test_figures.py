@@ -7,8 +7,10 @@ import made_up_results as made_up
 import pytest
 from made_up_study import learnt
 from PIL import Image
+from tiny_study import make_study
 
-from bonehpo.report.figures import Drawn, draw
+from bonehpo.data.store import SliceStore
+from bonehpo.report.figures import Drawn, draw, middle_slices_figure
 from bonehpo.report.figures.drawing import FIGURES
 from bonehpo.report.figures.heat_maps import classes_figure
 from bonehpo.report.figures.network import network_boxes
@@ -210,3 +212,12 @@ def test_importances_of_few_trials_are_called_rough(tmp_path):
     assert many is not None
     assert "rough" not in many.caption
     assert importance_figure({}, 10, "scans", tmp_path) is None
+
+
+def test_the_middle_slices_of_a_store_are_drawn_in_every_plane(tmp_path):
+    store = SliceStore.open(make_study(tmp_path).store)
+    drawn = middle_slices_figure(store, tmp_path / "figures")
+    assert f"n = {len(store.specimens)} specimens" in drawn.caption
+    assert drawn.svg.read_text("utf-8").count("<image") == len(store.specimens) * 2 * len(store.planes)
+    with Image.open(drawn.png) as image:
+        assert image.width > 1000

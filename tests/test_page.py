@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from math import nan
 from pathlib import Path
 
 import made_up_results as made_up
 import made_up_study
+import pandas as pd
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -194,6 +196,18 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(drawings, page)
     assert "The optimum, fitted again: bonehpo search --bone 'two words' --trials 24" in text
     assert "What preparation is for: bonehpo ablate --bone 'two words'" in text
     assert "bonehpo sweep" not in text.partition("How to reproduce it")[2].partition("How to reproduce it")[2]
+
+
+def test_of_the_specimens_the_measures_at_rest_are_printed(drawings):
+    scans = pd.DataFrame(
+        {"specimen": "TB5", "state": [1, 2], "trabecular_thickness_um": [143.25, 99.5], "stress_mpa": nan}
+    )
+    specimens = made_up.PHANTOM.result("specimens", {"scans": scans})
+    text = Page(render_page(replace(phantom_report(drawings), results=[specimens]))).text
+    assert "trabecular thickness (µm)" in text
+    assert "143.250" in text
+    assert "99.5" not in text
+    assert "MPa" not in text.partition("How to reproduce it")[0]
 
 
 def test_an_audit_is_shown_or_said_to_be_missing(drawings, page):

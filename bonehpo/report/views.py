@@ -20,6 +20,7 @@ NONE = "–"
 PAPER = {
     "specimens": "Fig 1",
     "stress-strain": "Fig 1",
+    "middle-slices": "Fig 2",
     "sweep": "Fig 3",
     "architecture": "Fig 4a, 4b",
     "best-fold": "Fig 4c",

@@ -1,4 +1,4 @@
-"""Figures of the report. Each function draws one and writes it as PNG."""
+"""Figures of scans: the slices of a store, and what a network said of a new scan."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from bonehpo.analysis.prediction import ScanVerdict
 from bonehpo.data.store import SliceStore
+from bonehpo.report.figures.style import PAGE_MM, PHANTOM, Drawn, Words, draw_figure, short
 
 INCH_PER_SLICE = 1.3
 
@@ -23,21 +24,46 @@ def montage(store: SliceStore, path: Path) -> None:
     Raises:
         StoreDamaged: A group that is drawn is not what was written.
     """
-    ends = (store.states[0], store.states[-1])
-    columns = [(state, plane) for state in ends for plane in store.planes]
-    size = (INCH_PER_SLICE * len(columns) + 0.8, INCH_PER_SLICE * len(store.specimens) + 0.5)
+    size = (INCH_PER_SLICE * 2 * len(store.planes) + 0.8, INCH_PER_SLICE * len(store.specimens) + 0.5)
     figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(len(store.specimens), len(columns), squeeze=False)
-    for row, specimen in zip(panels, store.specimens, strict=True):
-        for panel, (state, plane) in zip(row, columns, strict=True):
-            middle = store.group(specimen, state, plane)[store.n_slices // 2]
-            panel.imshow(middle, cmap="gray", vmin=0, vmax=255, interpolation="none")
-            panel.set(xticks=[], yticks=[])
-            if panel in panels[0]:
-                panel.set_title(f"state {state}  {plane}", fontsize=9)
-        row[0].set_ylabel(specimen, fontsize=9)
+    _paint_middle_slices(figure, store)
     figure.suptitle(f"{store.bone}: middle slices, pristine and failed", fontsize=10)
     figure.savefig(path, dpi=150)
+
+
+def middle_slices_figure(store: SliceStore, folder: Path) -> Drawn:
+    """The montage as a figure of the report (Shen et al. 2021, Fig 2).
+
+    Args:
+        store: The slices.
+        folder: Where to write `middle-slices.png` and `middle-slices.svg`.
+
+    Raises:
+        StoreDamaged: A group that is drawn is not what was written.
+    """
+    bone = f"{store.bone}, phantom" if store.is_phantom else store.bone
+    caption = f"The middle slice of each of n = {len(store.specimens)} specimens, in every plane, as networks see it."
+    words = Words(
+        name="middle-slices",
+        title=f"Slices, pristine and failed ({bone})",
+        caption=f"{caption} {PHANTOM}" if store.is_phantom else caption,
+    )
+    side_mm = (PAGE_MM - 8) / (2 * len(store.planes))
+    height_mm = (side_mm + 1) * len(store.specimens) + 6
+    return draw_figure(lambda figure: _paint_middle_slices(figure, store), words, folder, height_mm)
+
+
+def _paint_middle_slices(figure: Figure, store: SliceStore) -> None:
+    columns = [(state, plane) for state in (store.states[0], store.states[-1]) for plane in store.planes]
+    panels = figure.subplots(len(store.specimens), len(columns), squeeze=False)
+    for k, (row, specimen) in enumerate(zip(panels, store.specimens, strict=True)):
+        for panel, (state, plane) in zip(row, columns, strict=True):
+            middle = store.group(specimen, state, plane)[store.n_slices // 2]
+            panel.imshow(middle, cmap="gray", vmin=0, vmax=255)
+            panel.set(xticks=[], yticks=[])
+            if k == 0:
+                panel.set_title(f"state {state}, {plane}", fontsize=8)
+        row[0].set_ylabel(short(specimen), fontsize=8)
 
 
 def prediction_figure(found: ScanVerdict, slices: Mapping[str, npt.NDArray[np.uint8]], path: Path) -> None:
