@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bonehpo.analysis.prediction import ScanVerdict
 from bonehpo.data.store import SliceStore
-from bonehpo.report.figures.style import PAGE_MM, PHANTOM, Drawn, Words, draw_figure, short
+from bonehpo.report.figures.style import PAGE_MM, PHANTOM, Drawn, Words, bare, draw_figure, short
 
 INCH_PER_SLICE = 1.3
 
@@ -60,7 +60,7 @@ def _paint_middle_slices(figure: Figure, store: SliceStore) -> None:
         for panel, (state, plane) in zip(row, columns, strict=True):
             middle = store.group(specimen, state, plane)[store.n_slices // 2]
             panel.imshow(middle, cmap="gray", vmin=0, vmax=255)
-            panel.set(xticks=[], yticks=[])
+            bare(panel)
             if k == 0:
                 panel.set_title(f"state {state}, {plane}", fontsize=8)
         row[0].set_ylabel(short(specimen), fontsize=8)
