@@ -5,6 +5,7 @@ BONEHPO := $(VENV)/bin/bonehpo
 BONE ?= TB
 TRIALS ?= 3
 WORKERS ?= 2
+REPRODUCE_STORAGE := --storage sqlite:///$(CURDIR)/studies/reproduce/optuna.db
 SMOKE_STORAGE := --storage sqlite:///$(CURDIR)/studies/smoke/optuna.db
 
 help: ## List the targets
@@ -51,6 +52,14 @@ smoke: install ## The whole way, tiny: phantom, prepare, search, show, promote, 
 	$(BONEHPO) promote --bone smoke $(SMOKE_STORAGE)
 	$(BONEHPO) predict --bone smoke phantoms/smoke/CB6/state_02.tif --out phantoms/smoke
 
+reproduce-smoke: install ## Everything that the paper reports, tiny, on a phantom with a shortcut for the ablation
+	rm -rf phantoms/reproduce $(addprefix studies/reproduce/,slices.zarr fits networks optimum results ablation optuna.db report.html)
+	$(BONEHPO) phantom --bone TB --out phantoms/reproduce --side 48 --states 4 --shortcut
+	$(BONEHPO) prepare phantoms/reproduce/scans.csv --bone reproduce --size 32 --slices 4
+	$(BONEHPO) reproduce --bone reproduce --trials 2 --weights none --scans phantoms/reproduce/scans.csv $(REPRODUCE_STORAGE)
+	$(BONEHPO) compare --bone reproduce --weights study:reproduce $(REPRODUCE_STORAGE)
+	$(BONEHPO) report --bone reproduce $(REPRODUCE_STORAGE)
+
 bench: install ## Measure training against a bare Keras fit, and memory
 	$(PYTHON) benchmarks/training.py
 
@@ -61,5 +70,5 @@ clean: ## Remove .venv, phantoms and caches; studies and runs stay
 	rm -rf $(VENV) phantoms .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install test browser check format search smoke bench ui clean
+.PHONY: help install test browser check format search smoke reproduce-smoke bench ui clean
 .DEFAULT_GOAL := help

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bonehpo.cli.models import predict, promote, ui
+from bonehpo.cli.reproduction import report, reproduce
 from bonehpo.cli.results import ablate, compare, explain, strain, sweep
 from bonehpo.cli.scans import inspect, phantom, prepare, verify
 from bonehpo.cli.studies import doctor, network, search, show, sync
@@ -74,6 +75,8 @@ for command in (
     compare,
     ablate,
     strain,
+    report,
+    reproduce,
     promote,
     predict,
     ui,

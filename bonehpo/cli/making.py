@@ -10,7 +10,7 @@ from bonehpo.cli.console import progress_bar
 from bonehpo.cli.options import TRACKING
 from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine, open_engine
-from bonehpo.report.figures import Drawn, draw
+from bonehpo.report.figures import draw
 from bonehpo.results.ablation import ablation_address, run_ablation
 from bonehpo.results.best_fold import best_fold_address, run_best_fold
 from bonehpo.results.compare import Weights, compare_address, run_compare
@@ -24,7 +24,6 @@ from bonehpo.results.strain import run_strain, strain_address
 from bonehpo.results.sweep import run_sweep, sweep_address
 from bonehpo.search.recorder import Recorder
 from bonehpo.tracking.runs import recorder_for
-
 
 NO_WEIGHTS = Weights(name="none")
 
@@ -89,14 +88,9 @@ class Workshop:
             with progress_bar(name) as progress:
                 result = maker.run(self.finished, wishes, self.engine, progress)
             save_result(result, folder)
-        draw_result(result, self.finished)
+        draw(result, result_folder(folder, name))
         self.recorder.result(result_facts(result, folder))
         return result
-
-
-def draw_result(result: Result, finished: FinishedStudy) -> tuple[Drawn, ...]:
-    """Draw the figures of a saved result beside it."""
-    return draw(result, result_folder(finished.plan.folder, result.name))
 
 
 @contextmanager

@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def result_options(function: Command) -> Command:
-    """Options of every command that makes results."""
-    for option in (json_option, storage_option, scheduler_option, workers_option, study_option):
+def run_options(function: Command) -> Command:
+    """Which study, and where fits run."""
+    for option in (storage_option, scheduler_option, workers_option, study_option):
         function = option(function)
     return function
+
+
+def result_options(function: Command) -> Command:
+    """Options of every command that makes results."""
+    return run_options(json_option(function))
 
 
 def weights_option(default: str) -> Callable[[Command], Command]:

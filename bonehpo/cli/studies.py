@@ -252,6 +252,8 @@ def _print_estimates(found: "Estimates", choice: str, task: "Task") -> None:
 )
 def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
     """Write into MLflow whatever it lacks of a study. Optuna's storage and the fits are the truth."""
+    from bonehpo.results.facts import result_facts
+    from bonehpo.results.record import load_result
     from bonehpo.search.facts import replay
     from bonehpo.search.storage import load_study
     from bonehpo.tracking.database import open_tracking, relocate
@@ -263,6 +265,10 @@ def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
     study = load_study(plan.storage, folder.name, plan.identity)
     recorder = MlflowRecorder(open_tracking(TRACKING.absolute().parent))
     n_lost = replay(plan, study, recorder)
+    for name in sorted(path.parent.name for path in folder.results.glob("*/result.json")):
+        found = load_result(folder, name)
+        if found is not None:
+            recorder.result(result_facts(found, folder))
     recorder.close()
     if recorder.is_off:
         raise SystemExit(1)

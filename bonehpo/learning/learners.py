@@ -141,11 +141,14 @@ def start_optimiser(network: Any, learning_rate: float) -> None:
 
 
 def predict(network: Any, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """What a whole network says of slices (image, y, x): the softmax output for *failed*, or the strain in %, (image,)."""
+    """What a whole network says of a few slices (image, y, x), untraced.
+
+    Returns:
+        The softmax output for *failed*, or the strain in %, (image,).
+    """
     parts = [pixels[i : i + EVALUATION_BATCH] for i in range(0, len(pixels), EVALUATION_BATCH)]
-    return np.concatenate([np.asarray(network.predict_on_batch(part[..., None]))[:, -1] for part in parts]).astype(
-        np.float32
-    )
+    outputs = [np.asarray(network(part[..., None], training=False)) for part in parts]
+    return np.concatenate(outputs)[:, -1].astype(np.float32)
 
 
 def choose_precision(asked: str) -> str:

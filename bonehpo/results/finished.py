@@ -11,10 +11,11 @@ import pandas as pd
 
 from bonehpo.data.store import SliceStore
 from bonehpo.domain import HoldoutPair, Hyperparameters
+from bonehpo.errors import StudyError
 from bonehpo.learning.specs import FitTask
 from bonehpo.results.fitting import Arm, FittedArm
 from bonehpo.results.record import Result, content_address
-from bonehpo.search.facts import read_finished
+from bonehpo.search.facts import read_study
 from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import Optimum
 from bonehpo.search.recorder import StudyFacts
@@ -75,7 +76,7 @@ class FinishedStudy:
             bone=self.plan.config.bone,
             store_id=self.plan.store_id,
             ran_on=self.plan.ran_on,
-            parameters={key: str(value) for key, value in parameters.items()},
+            parameters={"optimum": str(self.optimum.trial), **{key: str(value) for key, value in parameters.items()}},
             metrics=metrics,
             sentences=tuple(sentence for sentence in sentences if sentence),
             tables=tables,
@@ -95,7 +96,11 @@ def finished_study(plan: SearchPlan) -> FinishedStudy:
     Raises:
         StudyError: It has no optimum yet.
     """
-    found = read_finished(plan)
+    found = read_study(plan)
+    if found.optimum is None or found.choice is None or set(found.optimum.keys) != {p.label for p in plan.pairs}:
+        raise StudyError(
+            f"study {plan.folder.name} has no optimum yet: let `bonehpo search` run to its end, which fits it"
+        )
     store = SliceStore.open(plan.folder.store)
     return FinishedStudy(plan=plan, facts=found.facts, store=store, optimum=found.optimum, choice=found.choice)
 

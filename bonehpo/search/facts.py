@@ -20,7 +20,6 @@ from optuna.trial import FrozenTrial, TrialState
 from bonehpo.analysis.estimates import estimate
 from bonehpo.config import StudyFolder, config_to_toml, plain
 from bonehpo.domain import FoldScores, Hyperparameters
-from bonehpo.errors import StudyError
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import load_fit
 from bonehpo.search.objective import SearchPlan, fold_facts
@@ -58,28 +57,31 @@ def study_facts(plan: SearchPlan, study: optuna.Study) -> StudyFacts:
     )
 
 
-class Finished(NamedTuple):
-    """A study whose search has run to its end: what holds for it, its optimum, and that trial's hyperparameters."""
+class RecordedStudy(NamedTuple):
+    """What a study's storage holds of it.
+
+    Attributes:
+        facts: What holds for the whole of it.
+        optimum: None before the search has run to its end.
+        choice: Hyperparameters of the optimum.
+    """
 
     facts: StudyFacts
-    optimum: Optimum
-    choice: Hyperparameters
+    optimum: Optimum | None
+    choice: Hyperparameters | None
 
 
-def read_finished(plan: SearchPlan) -> Finished:
-    """Read a study that has its optimum.
+def read_study(plan: SearchPlan) -> RecordedStudy:
+    """Read a study that has begun.
 
     Raises:
-        StudyError: It has none yet.
+        StudyError: It has not.
     """
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     optimum = read_optimum(study)
-    if optimum is None or set(optimum.keys) != {pair.label for pair in plan.pairs}:
-        raise StudyError(
-            f"study {plan.folder.name} has no optimum yet: let `bonehpo search` run to its end, which fits it"
-        )
-    choice = hyperparameters(study.get_trials(deepcopy=False)[optimum.trial].params)
-    return Finished(study_facts(plan, study), optimum, choice)
+    trials = study.get_trials(deepcopy=False)
+    choice = None if optimum is None else hyperparameters(trials[optimum.trial].params)
+    return RecordedStudy(study_facts(plan, study), optimum, choice)
 
 
 def trial_facts(trial: FrozenTrial, choice: Hyperparameters, side: int) -> TrialFacts:

@@ -1,0 +1,93 @@
+"""What `bonehpo report` does: everything recorded of a study on one page."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from bonehpo.config import StudyFolder
+from bonehpo.data.store import SliceStore
+from bonehpo.report.figures import Drawn, draw
+from bonehpo.report.figures.studies import importance_figure, learning_curves_figure, trials_figure
+from bonehpo.report.page import STUDY_FIGURES, Report, write_page
+from bonehpo.report.sections import KINDS
+from bonehpo.report.specimens import NAME as SPECIMENS
+from bonehpo.report.specimens import specimen_figures, specimens_result
+from bonehpo.results.facts import result_facts
+from bonehpo.results.record import Result, content_address, is_made, load_result, result_folder, save_result
+from bonehpo.search.facts import read_folds, read_study
+from bonehpo.search.importance import importances
+from bonehpo.search.objective import SearchPlan
+from bonehpo.search.recorder import Recorder, ResultFacts
+from bonehpo.search.summary import StudySummary, summarise
+
+
+def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
+    """Draw what is recorded of a study, write `report.html` into its folder, and log that to MLflow.
+
+    Results of another store, or of an optimum that the study has no more, are left out.
+
+    Raises:
+        StudyError: The study has not begun, or the page cannot be written.
+    """
+    found, summary, store = read_study(plan), summarise(plan), SliceStore.open(plan.folder.store)
+    recorder.study(found.facts)
+    recorder.result(result_facts(make_specimens(store, plan.folder), plan.folder))
+    results = current_results(plan, summary)
+    drawn = {result.name: draw_result(result, plan.folder, store) for result in results}
+    drawn[STUDY_FIGURES] = _own_figures(plan, summary)
+    report = Report(study=summary, facts=found.facts, results=results, drawn=drawn, made=datetime.now().astimezone())
+    page = write_page(report, plan.folder.path / "report.html")
+    recorder.result(
+        ResultFacts(
+            level="explanation",
+            name="report",
+            inputs=content_address([result.inputs for result in results], len(summary.trials)),
+            parameters={"results": ", ".join(result.name for result in results)},
+            metrics={},
+            files=[page],
+            finished=report.made,
+        )
+    )
+    return page
+
+
+def make_specimens(store: SliceStore, folder: StudyFolder) -> Result:
+    """What was measured of the specimens of a store, as a result of the study in a folder."""
+    result = specimens_result(store, folder.name)
+    if not is_made(folder, result.name, result.inputs):
+        save_result(result, folder)
+    return result
+
+
+def draw_result(result: Result, folder: StudyFolder, store: SliceStore) -> tuple[Drawn, ...]:
+    """Draw the figures of a saved result beside it."""
+    place = result_folder(folder, result.name)
+    return specimen_figures(store, place) if result.name == SPECIMENS else draw(result, place)
+
+
+def current_results(plan: SearchPlan, summary: StudySummary) -> Sequence[Result]:
+    """Saved results, in the order of the page, that were made from the store and the optimum as they are now."""
+    trial = summary.optimum.trial if summary.optimum else None
+    found = [load_result(plan.folder, name) for name in KINDS]
+    return [
+        result
+        for result in found
+        if result is not None
+        and result.store_id == plan.store_id
+        and result.parameters.get("optimum", str(trial)) == str(trial)
+    ]
+
+
+def _own_figures(plan: SearchPlan, summary: StudySummary) -> tuple[Drawn, ...]:
+    """Figures of the study itself, in `results/study`."""
+    folder = result_folder(plan.folder, "study")
+    folder.mkdir(parents=True, exist_ok=True)
+    optimum = read_study(plan).optimum
+    folds = read_folds(plan.folder, list(optimum.keys.values())) if optimum else []
+    n_complete = sum(row.state == "complete" for row in summary.trials)
+    drawn = (
+        trials_figure(summary, folder),
+        learning_curves_figure(folds, plan.ran_on, folder),
+        importance_figure(importances(plan), n_complete, plan.ran_on, folder),
+    )
+    return tuple(figure for figure in drawn if figure is not None)

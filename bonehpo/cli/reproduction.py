@@ -1,0 +1,159 @@
+"""Commands on the whole of a study: reproduce, report."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bonehpo.cli.options import TRACKING, flag, storage_option, study_option
+from bonehpo.cli.plan import make_plan
+from bonehpo.cli.results import print_result, run_options, visible_option, weights_of, weights_option
+from bonehpo.config import StudyFolder
+from bonehpo.errors import BonehpoError, NetworkError
+
+if TYPE_CHECKING:
+    from bonehpo.cli.making import Wishes
+    from bonehpo.search.objective import SearchPlan
+
+STEPS = ("search", "sweep", "best-fold", "grad-cam", "detection", "mixed", "compare", "ablation", "strain", "report")
+"""What `reproduce` does, in the order of the paper."""
+
+
+@click.command()
+@study_option
+@storage_option
+def report(folder: StudyFolder, storage: str | None) -> None:
+    """Write everything recorded of a study as one HTML page that needs nothing else, and log it to MLflow."""
+    plan = make_plan(folder, storage)
+    click.echo(f"Report: {_report(plan)}")
+
+
+def _report(plan: "SearchPlan") -> Path:
+    from bonehpo.cli.reporting import make_report
+    from bonehpo.tracking.runs import recorder_for
+
+    recorder = recorder_for(TRACKING.absolute().parent)
+    try:
+        return make_report(plan, recorder)
+    finally:
+        recorder.close()
+
+
+@click.command()
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Trials that the study shall have in all.",
+)
+@click.option(
+    "--scans",
+    type=click.Path(path_type=Path),
+    metavar="SCANS.csv",
+    help="The scans again, for the ablation of their preparation; without them it is left out.",
+)
+@click.option(
+    "--only",
+    type=click.Choice(STEPS),
+    multiple=True,
+    metavar="STEP",
+    help=f"Do this step alone; may be given again. Steps: {', '.join(STEPS)}.",
+)
+@weights_option("imagenet")
+@visible_option
+@run_options
+@click.pass_context
+def reproduce(
+    ctx: click.Context,
+    folder: StudyFolder,
+    trials: int,
+    scans: Path | None,
+    only: Sequence[str],
+    weights: str,
+    visible_from: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    storage: str | None,
+) -> None:
+    """Run every experiment of the paper on a study, in order, and write the report.
+
+    The search; the sweep of Fig 3; the best fold model of Fig 4; Grad-CAM and detection limits of Figs 5 to 7; the mixed
+    split of Table 1; ResNet-50 of Figs 8 and 9; the ablation of Appendix A; and the regression of strain. Interrupt it at
+    any time: the same command goes on. A step that cannot be done says why, and the others are done.
+    """
+    from bonehpo.cli.making import Wishes, open_workshop
+    from bonehpo.results.finished import finished_study
+
+    steps = [step for step in STEPS if step in only] if only else list(STEPS)
+    if scans is None and "ablation" in steps:
+        steps.remove("ablation")
+        click.echo(
+            "The ablation is left out: it prepares the scans again, so name them with --scans SCANS.csv.", err=True
+        )
+    plan = make_plan(folder, storage)
+    if "search" in steps:
+        _search(ctx, folder, trials, workers, scheduler, storage)
+    wishes = Wishes(visible_from=visible_from, scans=scans.absolute() if scans else None)
+    if "compare" in steps:
+        wishes = _with_weights(wishes, weights)
+    failed = []
+    made = [step for step in steps if step not in ("search", "report")]
+    with open_workshop(finished_study(plan), workers, scheduler) as workshop:
+        for step in made:
+
+            def make(step: str = step) -> None:
+                print_result(workshop.make(step, wishes), folder)
+
+            failed += _try(step, make)
+    if "report" in steps:
+        failed += _try("report", lambda: click.echo(f"Report: {_report(plan)}"))
+    if failed:
+        raise click.ClickException(f"not done: {', '.join(failed)}; the same command tries them again")
+    click.echo(f"Next: bonehpo ui to compare runs, or bonehpo promote {flag(folder, storage)}")
+
+
+def _search(
+    ctx: click.Context,
+    folder: StudyFolder,
+    trials: int,
+    workers: int | None,
+    scheduler: str | None,
+    storage: str | None,
+) -> None:
+    from bonehpo.cli.studies import search
+
+    ctx.invoke(
+        search,
+        folder=folder,
+        trials=trials,
+        workers=workers,
+        scheduler=scheduler,
+        storage=storage,
+        timeout_s=None,
+        dry_run=False,
+        as_json=False,
+    )
+
+
+def _with_weights(wishes: "Wishes", text: str) -> "Wishes":
+    """The weights that were asked for; those of ImageNet are gone without where they cannot be had."""
+    try:
+        return replace(wishes, weights=weights_of(text))
+    except NetworkError as error:
+        if text != "imagenet":
+            raise
+        click.echo(f"Note: {error}. ResNet-50 is trained from scratch alone.", err=True)
+        return wishes
+
+
+def _try(step: str, make: Callable[[], None]) -> list[str]:
+    """Do a step; its name, where it could not be done."""
+    try:
+        make()
+    except BonehpoError as error:
+        click.echo(f"Error: {step}: {error}", err=True)
+        return [step]
+    return []
