@@ -278,6 +278,21 @@ def test_a_network_that_sees_damage_alone_has_no_anomaly():
     assert anomaly_warning(()) == ""
 
 
+def test_states_that_rise_to_the_limit_are_damage_as_it_begins_and_no_anomaly():
+    rise = {**dict.fromkeys(range(2, 11), 0.5), 11: 0.61, 12: 0.65, 13: 0.70, 14: 0.74, 15: 0.95}
+    mean = mean_by_state(table_of(dict.fromkeys(SETS, rise)))
+    assert anomalies(mean) == ()
+    assert [a.state for a in anomalies(mean, visible_from=15)] == [11, 12, 13, 14]
+    bump = mean_by_state(table_of(dict.fromkeys(SETS, {**rise, 5: 0.62, 6: 0.7})))
+    assert [a.state for a in anomalies(bump)] == [5, 6]
+
+
+def test_a_plateau_below_the_limit_is_an_anomaly():
+    plateau = {**dict.fromkeys(range(2, 15), 0.7), 15: 0.95}
+    mean = mean_by_state(table_of(dict.fromkeys(SETS, plateau)))
+    assert [a.state for a in anomalies(mean)] == list(range(2, 14))
+
+
 def test_one_specimen_that_differs_is_no_anomaly():
     curves = {name: step_at(12) for name in SETS}
     curves["TB5"][3] = 1.0

@@ -194,16 +194,17 @@ def anomalies(mean: pd.DataFrame, visible_from: float | None = None) -> tuple[An
     Args:
         mean: From `mean_by_state`.
         visible_from: First state with visible damage, from the truth of a phantom or from who looked at the scans. None
-            takes the detection limit of the mean curve or, where there is none, the last state. A network that calls every
-            loaded state failed has its limit at the first of them, so that without `visible_from` nothing is left to find:
-            only a look at the scans, or the ablation, tells.
+            takes the foot of the rise to the detection limit of the mean curve or, where there is none, to the last state:
+            states from which the accuracy rises to the limit without a break may show damage as it begins. A network that
+            calls every loaded state failed has its limit at the first of them, so that without `visible_from` nothing is
+            left to find: only a look at the scans, or the ablation, tells.
 
     Raises:
         StudyError: There is no loaded state.
     """
     curve = mean_curve(mean)
     if visible_from is None:
-        visible_from = min(curve_limit(curve).state, float(curve.states[-1]))
+        visible_from = _foot_of_rise(curve)
     before = _loaded(mean)
     before = before[(before["state"] < visible_from) & (before["accuracy"] >= HIGH) & (before["lower"] > CHANCE)]
     return tuple(
@@ -212,6 +213,15 @@ def anomalies(mean: pd.DataFrame, visible_from: float | None = None) -> tuple[An
             ["state", "strain", "accuracy", "lower"]
         ].to_numpy()
     )
+
+
+def _foot_of_rise(curve: Curve) -> float:
+    """The state at which the last rise of a curve to its limit begins; see `anomalies`."""
+    limit = min(curve_limit(curve).state, float(curve.states[-1]))
+    foot = int(np.searchsorted(curve.states, limit))
+    while foot > 0 and curve.accuracies[foot - 1] < curve.accuracies[foot]:
+        foot -= 1
+    return float(curve.states[foot])
 
 
 def anomaly_warning(found: Sequence[Anomaly], visible_from: float | None = None) -> str:
