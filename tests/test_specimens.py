@@ -132,8 +132,7 @@ def test_without_stress_there_are_no_curves_and_without_volumes_no_renderings(tm
             path = f"{specimen}{state}.tif"
             rows.append({"specimen": specimen, "state": state, "plane": "ML", "position": 0, "path": path})
     sections = prepared(write_table(tmp_path, rows), tmp_path / "2d")
-    assert specimen_figures(sections, tmp_path / "figures") == ()
-    assert not (tmp_path / "figures").exists()
+    assert [drawn.name for drawn in specimen_figures(sections, tmp_path / "figures")] == ["middle-slices"]
     result = specimens_result(sections, "TB")
     assert "of the slices" in result.sentences[0]
     assert len(result.sentences) == 1
@@ -166,7 +165,11 @@ def test_inspect_prints_measures_and_leaves_a_result_with_figures(store):
     assert scan["porosity"] == pytest.approx(1 - scan["bone_volume_fraction"])
     assert scan["trabecular_thickness_um"] == store.scan("A", 3).trabecular_thickness_um
     assert scan["damage_fraction"] > 0
-    assert [Path(figure).name for figure in data["figures"]] == ["specimens.png", "stress-strain.png"]
+    assert [Path(figure).name for figure in data["figures"]] == [
+        "specimens.png",
+        "stress-strain.png",
+        "middle-slices.png",
+    ]
     assert all(
         Path(figure).with_suffix(suffix).stat().st_size for figure in data["figures"] for suffix in (".png", ".svg")
     )

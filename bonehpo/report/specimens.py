@@ -1,6 +1,6 @@
 """The specimens of a store: their measures as a result, how they look pristine and failed, how they took load.
 
-These are figures 1 and 2 of Shen et al. 2021.
+These are figures 1 and 2 of Shen et al. 2021; the slices of the latter are drawn by `figures.scans`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from bonehpo.data.manifest import ScanRecord
 from bonehpo.data.store import SliceStore
+from bonehpo.report.figures.scans import middle_slices_figure
 from bonehpo.report.figures.style import BLACK, PHANTOM, SERIES, Drawn, Words, bare, draw_figure, pale
 from bonehpo.report.rendering import render
 from bonehpo.results.record import Result, content_address
@@ -72,13 +73,17 @@ def specimen_figures(store: SliceStore, folder: Path) -> tuple[Drawn, ...]:
     """Draw all figures of the specimens of a store, those that its scans allow.
 
     Args:
-        store: Whose previews and strains are shown.
+        store: Whose previews, strains and slices are shown.
         folder: Where to write them, as PNG and SVG.
 
     Raises:
-        StoreDamaged: A preview is not what was written.
+        StoreDamaged: A preview or a slice is not what was written.
     """
-    drawn = (specimens_figure(store, folder), stress_strain_figure(store, folder))
+    drawn = (
+        specimens_figure(store, folder),
+        stress_strain_figure(store, folder),
+        middle_slices_figure(store, folder),
+    )
     return tuple(figure for figure in drawn if figure is not None)
 
 
