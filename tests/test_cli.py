@@ -62,7 +62,7 @@ def promoted(tmp_path_factory):
 def test_the_way_from_scans_to_a_champion_names_each_next_command(promoted):
     _, said = promoted
     assert "Next: bonehpo search --bone TB" in said["prepare"].output
-    assert "Next: bonehpo promote --bone TB" in said["search"].output
+    assert "Next: bonehpo explain --bone TB, bonehpo promote --bone TB, or bonehpo ui" in said["search"].output
     assert "bonehpo-TB version 1 is the champion: models:/bonehpo-TB@champion" in said["promote"].output
     assert "Next: bonehpo predict --bone TB SCAN" in said["promote"].output
 

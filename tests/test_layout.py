@@ -23,6 +23,7 @@ GIANTS = {
     "skimage": "data",
     "h5py": "data",
     "SimpleITK": "data",
+    "edt": "data",
     "keras": "learning",
     "tensorflow": "learning",
     "optuna": "search",
