@@ -174,6 +174,15 @@ class ArmFacts:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepImage:
+    """A picture of a series, which a viewer steps through: uint8 (y, x)."""
+
+    series: str
+    step: int
+    pixels: npt.NDArray[np.uint8]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResultFacts:
     """A comparison or an explanation of a finished study.
@@ -187,6 +196,7 @@ class ResultFacts:
         sentences: What it says in words.
         files: Figures, tables and pages to keep with it.
         arms: What was cross-validated for it.
+        images: Pictures to step through.
         finished: When it was done.
     """
 
@@ -198,6 +208,7 @@ class ResultFacts:
     sentences: Sequence[str] = field(default=())
     files: Sequence[Path] = field(default=())
     arms: Sequence[ArmFacts] = field(default=())
+    images: Sequence[StepImage] = field(default=())
     finished: datetime
 
 

@@ -34,8 +34,8 @@ def study_params(facts: StudyFacts) -> dict[str, object]:
         "protocol": facts.protocol,
         "seed": facts.seed,
         "n_sets": facts.n_sets,
-        **{f"n_images/{_clean(name)}": n for name, n in facts.n_images.items()},
-        **{f"space/{_clean(name)}": values for name, values in facts.space.items()},
+        **{f"n_images/{clean(name)}": n for name, n in facts.n_images.items()},
+        **{f"space/{clean(name)}": values for name, values in facts.space.items()},
     }
 
 
@@ -125,7 +125,7 @@ def _by_name(scores: Mapping[str, float], task: Task) -> Mapping[str, float]:
     return shown({"score": scores}, task).popitem()[1]
 
 
-def _clean(name: str) -> str:
+def clean(name: str) -> str:
     """A name with only those characters that MLflow allows."""
     return re.sub(r"[^\w\-. /]", "_", name)
 
@@ -133,4 +133,4 @@ def _clean(name: str) -> str:
 def _metric(name: str, value: float, at_ms: int, step: int) -> Metric:
     """A metric; infinity becomes NaN, because MLflow would keep it as 1.8e308 and draw that."""
     value = float(value)
-    return Metric(_clean(name), math.nan if math.isinf(value) else value, at_ms, step)
+    return Metric(clean(name), math.nan if math.isinf(value) else value, at_ms, step)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -156,6 +158,12 @@ class RunLedger:
     def keep(self, key: str, path: str) -> None:
         """Keep a copy of a file as an artifact of a run."""
         self._client.log_artifact(self._entries[key].run_id, path)
+
+    def show(self, key: str, series: str, step: int, pixels: npt.NDArray[np.uint8], at: datetime) -> None:
+        """Keep a picture (y, x) of a series that the user interface steps through."""
+        self._client.log_image(
+            self._entries[key].run_id, pixels, key=series, step=step, timestamp=milliseconds(at), synchronous=True
+        )
 
     def end(self, key: str, status: str, at: datetime) -> None:
         """End a run that this process opened."""

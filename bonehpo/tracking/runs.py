@@ -157,6 +157,8 @@ class MlflowRecorder:
             )
             for arm in facts.arms:
                 self._arm(key, facts, arm)
+            for image in facts.images:
+                self._ledger.show(key, entries.clean(image.series), image.step, image.pixels, facts.finished)
             for file in facts.files:
                 self._ledger.keep(key, str(file))
             self._ledger.end(key, "FINISHED", facts.finished)
