@@ -63,10 +63,21 @@ def test_accuracies_are_shares_of_slices_in_any_order(pristine, loaded, seed):
     assert last["accuracy"] == pytest.approx((last["accuracy_loaded"] + last["accuracy_pristine"]) / 2)
 
 
-@pytest.mark.parametrize("p_failed", [{2: np.ones(3)}, {1: np.array([]), 2: np.ones(3)}])
-def test_predictions_without_the_pristine_state_are_refused(p_failed):
-    with pytest.raises(StudyError, match="no predictions for state 1"):
+@pytest.mark.parametrize(("p_failed", "missing"), [({}, "any state"), ({1: np.array([]), 2: np.ones(3)}, "state 1")])
+def test_states_without_predictions_are_refused(p_failed, missing):
+    with pytest.raises(StudyError, match=f"no predictions for {missing}"):
         accuracies_by_state(p_failed)
+
+
+def test_the_pristine_state_is_the_lowest_whatever_its_number():
+    found = accuracies_by_state({0: np.zeros(4), 1: np.ones(4), 2: np.ones(4)})
+    assert found["accuracy"].tolist() == [0.5, 1.0, 1.0]
+    table = table_of({name: step_at(12) for name in SETS})
+    moved = detection_limits(table.assign(state=table["state"] - 1)).set_index(["of", "axis"])
+    assert moved.loc[("all", "state"), "limit"] == pytest.approx(limit_of(table)["limit"] - 1)
+    table = table_of({name: dict.fromkeys(range(2, 16), 0.9) for name in SETS})
+    lowest = detection_limits(table.assign(state=table["state"] - 1)).set_index(["of", "axis"])
+    assert lowest.loc[("all", "state"), "limit"] == 1
 
 
 def test_a_step_is_found_half_way_for_all_sets_and_each():

@@ -3,8 +3,9 @@
 All is computed from one table, a row for each fold and load state, with the columns `test`, `validation`, `state`, `strain`
 (fraction, NaN where unknown), `accuracy_pristine`, `accuracy_loaded` (slices of the state that are called failed) and
 `accuracy`, the mean of both. Means are over the folds of a test set first and then over sets, which are the unit of
-independence. A test set may lack states. At state 1 the loaded slices *are* the pristine ones, so that the accuracy is 1/2
-whatever the network says.
+independence. The lowest state is the pristine one, which every specimen of a slice store has; of the others a test set may
+lack some. At the pristine state the loaded slices *are* the pristine ones, so that the accuracy is 1/2 whatever the network
+says.
 """
 
 import math
@@ -22,7 +23,6 @@ from bonehpo.errors import StudyError
 
 Values = npt.NDArray[np.float64]
 
-PRISTINE_STATE = 1
 THRESHOLD = 0.75
 """Half-way between chance and perfect."""
 
@@ -72,21 +72,20 @@ def accuracies_by_state(p_failed: Mapping[int, npt.NDArray[np.floating]]) -> pd.
     """Accuracies of one network on one test set at each load state, all slices of that state labelled failed.
 
     Args:
-        p_failed: For each load state the softmax output for *failed* of its slices, (slice,). A slice is called failed
-            above 1/2.
+        p_failed: For each load state, the pristine one among them, the softmax output for *failed* of its slices, (slice,).
+            A slice is called failed above 1/2.
 
     Returns:
         Columns `state`, `accuracy_pristine` (the same in each row), `accuracy_loaded`, `accuracy`, `n_slices`.
 
     Raises:
-        StudyError: State 1 or slices of some state are missing.
+        StudyError: There is no state, or slices of some state are missing.
     """
-    empty = [state for state in sorted({PRISTINE_STATE, *p_failed}) if not len(p_failed.get(state, ()))]
-    if empty:
-        raise StudyError(
-            f"no predictions for state {empty[0]}: detection limits need slices of the pristine and each state"
-        )
-    accuracy_pristine = float((p_failed[PRISTINE_STATE] <= 0.5).mean())
+    empty = [state for state in sorted(p_failed) if not len(p_failed[state])]
+    if empty or not p_failed:
+        missing = f"state {empty[0]}" if empty else "any state"
+        raise StudyError(f"no predictions for {missing}: detection limits need slices of the pristine and each state")
+    accuracy_pristine = float((p_failed[min(p_failed)] <= 0.5).mean())
     rows = []
     for state in sorted(p_failed):
         loaded = float((p_failed[state] > 0.5).mean())
@@ -241,7 +240,7 @@ def anomaly_warning(found: Sequence[Anomaly], visible_from: float | None = None)
     when = "below the detection limit" if visible_from is None else f"before damage is visible (state {visible_from:g})"
     return (
         f"Caution: accuracy is {where}, {when}: high accuracy before damage shows that the network uses something else than "
-        "damage, such as an artefact of the scans."
+        "damage, such as an artefact of the scans, or deformation that has broken nothing yet."
     )
 
 
@@ -261,7 +260,7 @@ def _by_set(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _loaded(table: pd.DataFrame) -> pd.DataFrame:
-    rows = table[table["state"] > PRISTINE_STATE]
+    rows = table[table["state"] > table["state"].min()]
     if not len(rows):
         raise StudyError(
             "no loaded state has an accuracy: detection limits need scans of the states after the pristine one"
