@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bonehpo.analysis.comparison import N_EXACT, compare_by_set, corrected_resampled_t, mean_interval
+from bonehpo.analysis.comparison import N_EXACT, compare_by_set, mean_interval
 from bonehpo.errors import StudyError
 
 accuracies = st.floats(0, 1).map(lambda x: round(x, 3))
@@ -114,39 +114,3 @@ def test_the_interval_is_students_and_covers():
 def test_scores_that_cannot_be_paired_are_refused(first, second, reason):
     with pytest.raises(StudyError, match=reason):
         compare_by_set(first, second)
-
-
-differences = st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=2, max_size=20).map(np.array)
-
-
-@settings(deadline=None, max_examples=40)
-@given(values=differences, seed=st.integers(0, 999))
-def test_the_corrected_t_is_antisymmetric_and_blind_to_order(values, seed):
-    found = corrected_resampled_t(values, 3, 1)
-    assert corrected_resampled_t(np.random.default_rng(seed).permutation(values), 3, 1) == pytest.approx(
-        found, abs=1e-9
-    )
-    back = corrected_resampled_t(-values, 3, 1)
-    assert (back.t, back.p) == pytest.approx((-found.t, found.p), abs=1e-9)
-    assert 0 <= found.p <= 1
-
-
-@settings(deadline=None, max_examples=40)
-@given(values=differences)
-def test_without_overlap_the_corrected_t_is_students_and_with_it_more_careful(values):
-    assume(np.ptp(values) > 0)
-    plain = stats.ttest_1samp(values, 0)
-    assert corrected_resampled_t(values, 3, 0)[1:3] == pytest.approx((plain.statistic, plain.pvalue), abs=1e-9)
-    assert corrected_resampled_t(values, 3, 1).p >= plain.pvalue - 1e-9
-
-
-def test_the_corrected_t_of_known_numbers():
-    found = corrected_resampled_t(np.array([0.1, 0.3]), n_train=3, n_test=1)
-    assert found.t == pytest.approx(0.2 / np.sqrt(0.02 * (1 / 2 + 1 / 3)))
-    assert found.n_folds == 2
-    assert corrected_resampled_t(np.zeros(4), 3, 1) == (0, 0, 1, 4)
-    assert corrected_resampled_t(np.full(4, 0.5), 3, 1)[1:3] == (np.inf, 0)
-    with pytest.raises(StudyError, match="two or more folds"):
-        corrected_resampled_t(np.array([0.1]), 3, 1)
-    with pytest.raises(StudyError, match="finite scores"):
-        corrected_resampled_t(np.array([0.1, np.nan]), 3, 1)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from bonehpo.analysis.estimates import lower_bound
 from bonehpo.errors import StudyError
@@ -48,22 +47,6 @@ class Comparison(NamedTuple):
     p: float
     smallest_p: float
     n_sets: int
-
-
-class CorrectedT(NamedTuple):
-    """The corrected resampled t-test.
-
-    Attributes:
-        difference: Mean difference over the folds.
-        t: The statistic, with `n_folds` − 1 degrees of freedom; infinite where all folds differ by the same.
-        p: Two-sided; 1 where no fold differs.
-        n_folds: How many folds.
-    """
-
-    difference: float
-    t: float
-    p: float
-    n_folds: int
 
 
 def mean_interval(values: Values) -> Interval:
@@ -123,34 +106,3 @@ def _sign_flip_p(differences: Values) -> float:
         return float((np.abs(sums) >= reached).mean())
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(N_RESAMPLES, len(sizes)))
     return float((1 + (np.abs(signs @ sizes) >= reached).sum()) / (1 + N_RESAMPLES))
-
-
-def corrected_resampled_t(differences: Values, n_train: int, n_test: int) -> CorrectedT:
-    """Compare two networks over folds that share training sets.
-
-    The variance of the mean of n folds is taken as var · (1 / n + n_test / n_train) and not var / n, since folds that train
-    on the same data do not err independently [1]_. Made for random resampling, so that for nested folds it is a second
-    opinion beside `compare_by_set`.
-
-    Args:
-        differences: First − second for each fold, (fold,).
-        n_train: Sets that a fold trains on.
-        n_test: Sets that it tests.
-
-    Raises:
-        StudyError: Fewer than two folds, or a difference that is not a finite number.
-
-    References:
-        .. [1] Nadeau and Bengio, Machine Learning 52 (2003) 239, doi:10.1023/A:1024068626366.
-    """
-    n = len(differences)
-    if n < 2 or not np.isfinite(differences).all():
-        raise StudyError(
-            f"the corrected t-test needs two or more folds with finite scores, got {n}: complete the folds"
-        )
-    difference = float(differences.mean())
-    if np.ptp(differences) == 0:
-        t = float(np.sign(difference) * np.inf) if difference else 0.0
-    else:
-        t = difference / float(np.sqrt(differences.var(ddof=1) * (1 / n + n_test / n_train)))
-    return CorrectedT(difference=difference, t=t, p=float(2 * stats.t.sf(abs(t), n - 1)), n_folds=n)
