@@ -44,7 +44,8 @@ class LabelledImages:
 def load_images(path: Path, store_id: str, task: Task = "damage") -> LabelledImages:
     """Read the images that a task is trained and tested on, each byte checked against the manifest.
 
-    A worker process keeps what it read: the fits of a study differ only in which images they use.
+    A worker process keeps what it read: the fits of a study differ only in which images they use. At the paper's size (5
+    specimens, 3 planes, 300 slices of 200 × 200) that is 0.4 GB for damage, and for strain 3.6 GB with 20 load states.
 
     Args:
         path: Folder of the slice store.
@@ -60,8 +61,11 @@ def load_images(path: Path, store_id: str, task: Task = "damage") -> LabelledIma
         (s, state, p) for s in store.specimens for p in store.planes for state in store.states if (s, state) in truth
     ]
     n = store.n_slices
+    pixels = np.empty((len(keys) * n, store.side, store.side), np.uint8)
+    for i, key in enumerate(keys):  # into its place: joining groups at the end would take the memory twice
+        pixels[i * n : (i + 1) * n] = store.group(*key)
     return LabelledImages(
-        pixels=np.concatenate([store.group(*key) for key in keys]),
+        pixels=pixels,
         truth=np.repeat(np.array([truth[s, state] for s, state, _ in keys], np.float32), n),
         specimens=np.repeat([s for s, _, _ in keys], n),
         states=np.repeat([state for _, state, _ in keys], n),

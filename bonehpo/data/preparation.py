@@ -94,9 +94,8 @@ def prepare_scan(source: str, recipe: Recipe) -> PreparedScan:
     """Prepare one further scan as those of a store were.
 
     Args:
-        source: A volume as `readers.open_volume` takes it; for a recipe of 2-D slices, an image, a folder of images,
-        or,
-            where there are several planes, a folder with one subfolder of images named after each plane.
+        source: A volume as `readers.open_volume` takes it; for a recipe of 2-D slices an image, a folder of images, or
+            (where there are several planes) a folder with one subfolder of images named after each plane.
         recipe: Of the store, or of the model, that the scan is for.
 
     Returns:
