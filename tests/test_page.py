@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from bonehpo.errors import StudyError
 from bonehpo.report.figures import Drawn, draw
 from bonehpo.report.figures.studies import importance_figure, learning_curves_figure, trials_figure
-from bonehpo.report.page import STUDY_FIGURES, Report, render_page, write_page
+from bonehpo.report.page import STUDY_FIGURES, Report, commands, render_page, write_page
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -194,7 +194,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(drawings, page)
     nothing = replace(report, results=[], drawn={}, study=replace(report.study, optimum=None, name="two words"))
     text = Page(render_page(nothing)).text
     assert "The optimum, fitted again: bonehpo search --bone 'two words' --trials 24" in text
-    assert "What preparation is for: bonehpo ablate --bone 'two words'" in text
+    assert "What preparation is for: bonehpo ablate SCANS.csv --bone 'two words'" in text
     assert "bonehpo sweep" not in text.partition("How to reproduce it")[2].partition("How to reproduce it")[2]
 
 
@@ -210,19 +210,17 @@ def test_of_the_specimens_the_measures_at_rest_are_printed(drawings):
     assert "MPa" not in text.partition("How to reproduce it")[0]
 
 
-def test_an_audit_is_shown_or_said_to_be_missing(drawings, page):
-    assert "No audit has been recorded" in page.text
-    audit = made_up.PHANTOM.result(
-        "audit",
-        {"checks": made_up.sweep().tables["optima"]},
-        metrics={"probe_accuracy": 0.97},
-        sentences=("Caution: a probe of the noise alone tells the states apart.",),
-    )
-    text = Page(render_page(replace(phantom_report(drawings), results=[audit]))).text
-    assert "No audit has been recorded" not in text
-    assert "a probe of the noise alone" in text
-    assert "probe accuracy" in text
-    assert "0.970" in text
+def test_the_audit_repeats_every_warning_and_names_what_was_not_looked_at(drawings, page):
+    def audit(text):
+        return text.rpartition("Shortcut audit")[2].partition("What is missing")[0]
+
+    assert "From which load on damage is seen (whether loaded bone is told" in audit(page.text)
+    assert "accuracy is high at states 3 and 4" in audit(page.text)
+    assert "Damage is seen from state 10 on." not in audit(page.text)
+    assert "What preparation is for (what networks learn" in audit(page.text)
+    assert "not made" not in audit(page.text)
+    alone = audit(Page(render_page(replace(phantom_report(drawings), results=[], drawn={}))).text)
+    assert alone.count("not made, so that it is not known") == 3
 
 
 def test_a_result_from_another_slice_store_is_called_stale(drawings, page):
@@ -241,9 +239,20 @@ def test_the_page_says_how_to_make_it_again(page):
     lines = [line for line in again.splitlines() if line.startswith("bonehpo ") and "--bone" in line]
     assert lines == [
         "bonehpo search --bone TB --trials 24",
-        *(f"bonehpo {command} --bone TB" for command in ("sweep", "explain", "compare", "ablate", "strain", "report")),
+        *(f"bonehpo {command} --bone TB" for command in ("sweep", "explain", "compare", "ablate SCANS.csv", "strain")),
+        "bonehpo report --bone TB",
     ]
     assert facts.store_id in page.text
+
+
+def test_options_that_a_result_was_made_with_stand_in_its_command():
+    weighed = made_up.PHANTOM.result("compare", {}, parameters={"weights": "study:my bone"})
+    looked = made_up.SCANS.result("detection", {}, parameters={"visible_from": "12"})
+    known = replace(looked, ran_on="phantom")
+    report = replace(scans_report(), results=[weighed, looked])
+    assert "bonehpo compare --bone TB --weights 'study:my bone'" in commands(report)
+    assert "bonehpo explain --bone TB --visible-from 12" in commands(report)
+    assert "bonehpo explain --bone TB" in commands(replace(report, results=[known]))
 
 
 def test_trials_that_failed_say_why_and_the_best_is_marked(html, page):

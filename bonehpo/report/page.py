@@ -12,9 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from bonehpo.errors import StudyError
 from bonehpo.report.figures.style import Drawn, count_text
 from bonehpo.report.sections import (
-    AUDIT,
     KINDS,
-    audit_section,
+    audit_checks,
+    command_of,
     headline_numbers,
     missing_results,
     nested_view,
@@ -82,7 +82,6 @@ def render_page(report: Report) -> str:
     study = report.study
     own = figure_views(report.drawn.get(STUDY_FIGURES, ()), 1)
     sections = result_sections(study, report.results, report.drawn, len(own) + 1)
-    shown = len(own) + sum(len(section.figures) for section in sections)
     environment = Environment(
         loader=PackageLoader("bonehpo.report", "."),
         autoescape=True,
@@ -101,7 +100,7 @@ def render_page(report: Report) -> str:
         states=_count_states(study),
         own=own,
         sections=sections,
-        audit=audit_section(study, report.results, figure_views(report.drawn.get(AUDIT, ()), shown + 1)),
+        audit=audit_checks(report.results),
         missing=missing_results(study, report.results, report.drawn),
         commands=commands(report),
         brief=brief,
@@ -118,7 +117,7 @@ def _count_states(study: StudySummary) -> str:
 def commands(report: Report) -> tuple[str, ...]:
     """The commands that make this page again, in order, from the slice store on."""
     study, flag = report.study, f"--bone {shlex.quote(report.study.name)}"
-    made = {result.name for result in report.results}
-    of_results = [f"bonehpo {kind.command} {flag}" for name, kind in KINDS.items() if name in made]
+    made = {result.name: result for result in report.results}
+    of_results = [command_of(name, flag, made) for name in KINDS if name in made]
     search = [f"bonehpo search {flag} --trials {len(study.trials)}"] if study.trials else []
     return (*search, *dict.fromkeys(of_results), f"bonehpo report {flag}")

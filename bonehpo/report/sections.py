@@ -13,7 +13,6 @@ from bonehpo.report.views import (
     Sentence,
     TableView,
     brief,
-    cell,
     figure_views,
     score_text,
     sentences,
@@ -23,7 +22,12 @@ from bonehpo.report.views import (
 from bonehpo.results.record import Result
 from bonehpo.search.summary import StudySummary
 
-AUDIT = "audit"
+AUDIT = {
+    "grad-cam": "whether heat maps depend on what was learnt and, on phantoms, lie on the damage",
+    "detection": "whether loaded bone is told from pristine bone before there is damage",
+    "ablation": "what networks learn from scans without histogram matching and filter",
+}
+"""Results that look for shortcuts, and what each asks."""
 
 
 class Kind(NamedTuple):
@@ -53,7 +57,7 @@ KINDS = {
         {"arms": "Accuracy of each network", "tests": "Differences over test sets, sign-flip test"},
     ),
     "ablation": Kind(
-        "What preparation is for", "ablate", {"separation": "Lowest mean accuracy over all loaded states"}
+        "What preparation is for", "ablate SCANS.csv", {"separation": "Lowest mean accuracy over all loaded states"}
     ),
     "strain": Kind("Strain read from slices", "strain", {"arms": "Mean absolute error"}),
 }
@@ -80,6 +84,15 @@ class Missing(NamedTuple):
     command: str
 
 
+class Check(NamedTuple):
+    """What one result says of shortcuts: `cautions` of what was found; None where the result is missing."""
+
+    name: str
+    heading: str
+    question: str
+    cautions: tuple[str, ...] | None
+
+
 class Headline(NamedTuple):
     """A headline number and what it means."""
 
@@ -91,44 +104,35 @@ class Headline(NamedTuple):
 def result_sections(
     study: StudySummary, results: Sequence[Result], drawn: Mapping[str, Sequence[Drawn]], first_number: int
 ) -> tuple[Section, ...]:
-    """All results but the audit, those of the contract first and in its order."""
-    by_name = {result.name: result for result in results if result.name != AUDIT}
-    names = [name for name in KINDS if name in by_name or drawn.get(name)]
+    """All results in the order of docs/results.md, each with its figures; numbers of figures begin at `first_number`."""
+    by_name = {result.name: result for result in results}
     found, number = [], first_number
-    for name in [*names, *(name for name in by_name if name not in KINDS)]:
+    for name, kind in KINDS.items():
+        if name not in by_name and not drawn.get(name):
+            continue
         figures = figure_views(drawn.get(name, ()), number)
         number += len(figures)
-        found.append(_section(study, name, by_name.get(name), figures))
+        found.append(_section(study, name, kind, by_name.get(name), figures))
     return tuple(found)
 
 
-def audit_section(study: StudySummary, results: Sequence[Result], figures: tuple[FigureView, ...]) -> Section | None:
-    """The shortcut audit, all of its tables with it; None where none has been recorded."""
-    found = [result for result in results if result.name == AUDIT]
-    return _section(study, AUDIT, found[0], figures) if found else None
-
-
-def _section(study: StudySummary, name: str, result: Result | None, figures: tuple[FigureView, ...]) -> Section:
-    kind = KINDS.get(name)
-    heading = kind.heading if kind else name.replace("-", " ").capitalize()
+def _section(
+    study: StudySummary, name: str, kind: Kind, result: Result | None, figures: tuple[FigureView, ...]
+) -> Section:
     if result is None:
-        return Section(name=name, heading=heading, sentences=(), figures=figures, tables=())
+        return Section(name=name, heading=kind.heading, sentences=(), figures=figures, tables=())
     stale = (
         f"Caution: made from the slice store {result.store_id[:12]}, not from that of this study: run it again."
         if result.store_id != study.store_id
         else ""
     )
-    wanted = kind.tables if kind else {table: table.replace("_", " ").capitalize() for table in result.tables}
-    tables = [table_view(_printed(t, result.tables[t]), text) for t, text in wanted.items() if t in result.tables]
-    tables = [view for view in tables if view.rows]
-    if result.metrics and kind is None:
-        tables.insert(0, _metrics_view(result.metrics))
+    tables = [table_view(_printed(t, result.tables[t]), text) for t, text in kind.tables.items() if t in result.tables]
     return Section(
         name=name,
-        heading=heading,
+        heading=kind.heading,
         sentences=sentences([text for text in (stale, *result.sentences) if text]),
         figures=figures,
-        tables=tuple(tables),
+        tables=tuple(view for view in tables if view.rows),
         parameters=result.parameters,
         finished=result.finished.strftime("%Y-%m-%d %H:%M %Z").strip(),
     )
@@ -139,13 +143,38 @@ def _printed(name: str, table: pd.DataFrame) -> pd.DataFrame:
     return table[table["state"] == table["state"].min()] if name == "scans" else table
 
 
-def _metrics_view(metrics: Mapping[str, float]) -> TableView:
-    return TableView(
-        caption="Numbers",
-        columns=("number", "value"),
-        rows=tuple((name.replace("_", " "), cell(value, name)) for name, value in metrics.items()),
-        numeric=(False, True),
+def audit_checks(results: Sequence[Result]) -> tuple[Check, ...]:
+    """What was done to find out whether networks look at damage or at a shortcut, and what it warns of."""
+    by_name = {result.name: result for result in results}
+    return tuple(
+        Check(name, KINDS[name].heading, question, cautions_of(by_name[name]) if name in by_name else None)
+        for name, question in AUDIT.items()
     )
+
+
+def cautions_of(result: Result) -> tuple[str, ...]:
+    """The warnings among what a result says, without the word that they begin with."""
+    found = [sentence.text for sentence in sentences(result.sentences) if sentence.is_caution]
+    return tuple(text.removeprefix("Caution: ") for text in found)
+
+
+def command_of(name: str, flag: str, by_name: Mapping[str, Result]) -> str:
+    """The command that makes a result of a study.
+
+    Args:
+        name: Of the result, one of `KINDS`.
+        flag: How a command names the study.
+        by_name: Results that there are, from which options are known.
+    """
+    command = KINDS[name].command
+    words = f"bonehpo {command} {flag}"
+    compared, seen = by_name.get("compare"), by_name.get("detection")
+    if command == "compare" and compared and "weights" in compared.parameters:
+        words += f" --weights {shlex.quote(compared.parameters['weights'])}"
+    if command == "explain" and seen and seen.ran_on == "scans":  # phantoms know it themselves
+        state = seen.parameters.get("visible_from", "")
+        words += f" --visible-from {state}" if state.isdigit() else ""
+    return words
 
 
 def missing_results(
@@ -154,7 +183,8 @@ def missing_results(
     """What the page does not show because nobody has made it yet."""
     there = {result.name for result in results} | {name for name, figures in drawn.items() if figures}
     flag = f"--bone {shlex.quote(study.name)}"
-    found = [Missing(k.heading, f"bonehpo {k.command} {flag}") for name, k in KINDS.items() if name not in there]
+    by_name = {result.name: result for result in results}
+    found = [Missing(k.heading, command_of(name, flag, by_name)) for name, k in KINDS.items() if name not in there]
     if study.optimum is None:
         n_trials = max(len(study.trials), 1)
         found.insert(0, Missing("The optimum, fitted again", f"bonehpo search {flag} --trials {n_trials}"))
