@@ -294,7 +294,7 @@ def test_states_that_rise_to_the_limit_are_damage_as_it_begins_and_no_anomaly():
     mean = mean_by_state(table_of(dict.fromkeys(SETS, rise)))
     assert anomalies(mean) == ()
     assert [a.state for a in anomalies(mean, visible_from=15)] == [11, 12, 13, 14]
-    bump = mean_by_state(table_of(dict.fromkeys(SETS, {**rise, 5: 0.62, 6: 0.7})))
+    bump = mean_by_state(table_of({name: {**rise, 5: 0.62, 6: 0.7} for name in SETS}))
     assert [a.state for a in anomalies(bump)] == [5, 6]
 
 

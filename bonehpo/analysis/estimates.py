@@ -1,8 +1,8 @@
 """How accurate the optimum is: as the paper reports it, and as it can be believed.
 
 All is computed from recorded folds, a table with one row for each fold of each complete trial and the columns `trial`,
-`test`, `validation`, `test_score`, `validation_score` (see `domain.shown`). The unit of independence is the specimen:
-slices of one specimen, and folds that share specimens, are not independent, so every interval here has n = number of test sets.
+`test`, `validation`, `test_score`, `validation_score` (see `domain.shown`). The unit of independence is the specimen: slices
+of one specimen, and folds that share specimens, are not independent, so every interval here has n = number of test sets.
 """
 
 from collections.abc import Mapping
