@@ -122,8 +122,10 @@ def _draw(network: Any, task: FitTask) -> None:
     wanted = task.spec.resnet.weights if task.spec.resnet else ""
     if not wanted:
         return
-    if task.weights is None or _weights_id(task.weights, task.weights.stat().st_mtime_ns) != wanted:
-        raise FitError(f"the weights {task.weights} are not those that were meant: run the same command again")
+    if task.weights is None or not task.weights.is_file():
+        raise FitError(f"the weights {task.weights} are gone: put them back and run the same command again")
+    if _weights_id(task.weights, task.weights.stat().st_mtime_ns) != wanted:
+        raise FitError(f"the weights {task.weights} were changed meanwhile: run the same command again")
     load_base_weights(network, task.weights)
 
 

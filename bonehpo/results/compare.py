@@ -24,7 +24,10 @@ from bonehpo.search.objective import SearchPlan
 
 NAME = "compare"
 
-EPOCHS: Mapping[ResNetMode, int] = {"scratch": 20, "frozen": 5, "fine-tuned": 5}
+Epochs = Mapping[ResNetMode, int]
+"""Passes over the training images, for each way to train a ResNet-50."""
+
+EPOCHS: Epochs = {"scratch": 20, "frozen": 5, "fine-tuned": 5}
 """Of the paper (§2.6)."""
 
 N_TRAINABLE: Mapping[ResNetMode, int] = {"scratch": 23_538_690, "frozen": 4_098, "fine-tuned": 23_485_570}
@@ -81,34 +84,45 @@ def _of_study(study: Path) -> Path:
     )
 
 
-def compare_address(finished: FinishedStudy, weights: Weights) -> str:
+def compare_address(finished: FinishedStudy, weights: Weights, epochs: Epochs = EPOCHS) -> str:
     """What the comparison is made from."""
-    return finished.address(NAME, weights.hash, dict(EPOCHS))
+    return finished.address(NAME, weights.hash, dict(epochs))
 
 
-def run_compare(finished: FinishedStudy, weights: Weights, engine: Engine, progress: ProgressCallback) -> Result:
+def run_compare(
+    finished: FinishedStudy, weights: Weights, engine: Engine, progress: ProgressCallback, epochs: Epochs = EPOCHS
+) -> Result:
     """Cross-validate ResNet-50 in every way that the weights allow, and the optimum, in both splits.
 
+    Args:
+        finished: The study.
+        weights: What frozen and fine-tuned networks start from.
+        engine: Where missing fits run.
+        progress: Told of each.
+        epochs: How long each kind of ResNet-50 is trained.
+
     Raises:
+        NetworkError: Slices are too small for a ResNet-50, or the weights are of another network.
         StudyError: The optimum has no folds.
     """
     arms: dict[tuple[str, str], Arm] = {}
     for split, plan in _plans(finished).items():
         arms["cnn", split] = _cnn_arm(finished, plan, split)
-        arms |= {(mode, split): _arm(finished, plan, split, mode, weights) for mode in weights.modes}
+        arms |= {(mode, split): _arm(finished, plan, mode, weights, epochs) for mode in weights.modes}
     _prepare_features([arm for (name, _), arm in arms.items() if name == "frozen"], engine)
-    by_name = fit_arms(list(arms.values()), engine, progress)
+    in_turn = sorted(arms.values(), key=lambda arm: arm.parameters.get("resnet50", ""))  # a worker keeps one kind ready
+    by_name = fit_arms(in_turn, engine, progress)
     fitted = {key: by_name[arm.name] for key, arm in arms.items()}
     tests = _tests_table(fitted)
     return finished.result(
         NAME,
         "comparison",
-        compare_address(finished, weights),
+        compare_address(finished, weights, epochs),
         parameters={"weights": weights.name, "weights_sha256": weights.hash, **parameters_of(RESNET)},
         metrics={f"accuracy/{split} {name}": arm.spread.mean for (name, split), arm in fitted.items()},
         sentences=_sentences(fitted, tests, weights),
         tables={
-            "arms": _arms_table(fitted, finished),
+            "arms": _arms_table(fitted, finished, epochs),
             "folds": _folds_table(fitted),
             "tests": tests,
             "states": _states_table(fitted, finished),
@@ -134,20 +148,23 @@ def _cnn_arm(finished: FinishedStudy, plan: SearchPlan, split: str) -> Arm:
     return Arm(name=f"cnn, {split}", parameters=parameters_of(finished.choice), tasks=tasks)
 
 
-def _arm(finished: FinishedStudy, plan: SearchPlan, split: str, mode: ResNetMode, weights: Weights) -> Arm:
+def _arm(finished: FinishedStudy, plan: SearchPlan, mode: ResNetMode, weights: Weights, epochs: Epochs) -> Arm:
+    split = plan.config.split.kind
     return Arm(
         name=f"{mode}, {split}",
-        parameters={**parameters_of(RESNET), "resnet50": mode, "epochs": str(EPOCHS[mode]), "split": split},
-        tasks=tuple(_task(finished, plan, pair, mode, weights) for pair in plan.pairs),
+        parameters={**parameters_of(RESNET), "resnet50": mode, "epochs": str(epochs[mode]), "split": split},
+        tasks=tuple(_task(finished, plan, pair, mode, weights, epochs[mode]) for pair in plan.pairs),
     )
 
 
-def _task(finished: FinishedStudy, plan: SearchPlan, pair: HoldoutPair, mode: ResNetMode, weights: Weights) -> FitTask:
+def _task(
+    finished: FinishedStudy, plan: SearchPlan, pair: HoldoutPair, mode: ResNetMode, weights: Weights, epochs: int
+) -> FitTask:
     """A fit of ResNet-50. In the study's own split it keeps what it says of every load state, and one network."""
     task = plan.task(RESNET, pair)
     spec = replace(
         task.spec,
-        training=replace(task.spec.training, epochs=EPOCHS[mode]),
+        training=replace(task.spec.training, epochs=epochs),
         resnet=ResNet(mode=mode, weights="" if mode == "scratch" else weights.hash),
     )
     own = plan is finished.plan
@@ -169,15 +186,15 @@ def _prepare_features(arms: Sequence[Arm], engine: Engine) -> None:
             outcome.result()
 
 
-def _arms_table(fitted: Mapping[tuple[str, str], FittedArm], finished: FinishedStudy) -> pd.DataFrame:
+def _arms_table(fitted: Mapping[tuple[str, str], FittedArm], finished: FinishedStudy, epochs: Epochs) -> pd.DataFrame:
     choice, side = finished.choice, finished.plan.side
-    epochs: dict[str, int] = {"cnn": finished.plan.config.training.epochs, **{str(m): n for m, n in EPOCHS.items()}}
+    n_epochs: dict[str, int] = {"cnn": finished.plan.config.training.epochs, **{str(m): n for m, n in epochs.items()}}
     sizes = {"cnn": count_parameters(choice.layers, choice.kernel, side), **{str(m): n for m, n in N_TRAINABLE.items()}}
     return pd.DataFrame(
         {
             "arm": name,
             "split": split,
-            "epochs": epochs[name],
+            "epochs": n_epochs[name],
             "n_trainable": sizes[name],
             "mean": arm.spread.mean,
             "sd": arm.spread.sd,
