@@ -62,29 +62,31 @@ def write_striped(folder: Path, damages: Sequence[float] = (0, 1), side: int = S
 
 
 @functools.cache
-def _template(damages: tuple[float, ...], side: int) -> Path:
+def _template(damages: tuple[float, ...], side: int, n_slices: int) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="bonehpo-study-"))
     with open_engine(0) as engine:
         prepare(
             write_striped(folder / "scans", damages, side),
             folder / "TB" / "slices.zarr",
-            Steps(match=False, median=False, n_slices=4),
+            Steps(match=False, median=False, n_slices=n_slices),
             engine,
         )
     return folder
 
 
-def make_study(root: Path, toml: str = TOML, damages: tuple[float, ...] = (0, 1), side: int = SIDE) -> StudyFolder:
+def make_study(
+    root: Path, toml: str = TOML, damages: tuple[float, ...] = (0, 1), side: int = SIDE, n_slices: int = 4
+) -> StudyFolder:
     """A study folder `root/studies/TB` with a store and a study.toml."""
     folder = StudyFolder(root / "studies" / "TB")
-    shutil.copytree(_template(damages, side) / "TB" / "slices.zarr", folder.store)
+    shutil.copytree(_template(damages, side, n_slices) / "TB" / "slices.zarr", folder.store)
     folder.config.write_text(toml, encoding="utf-8")
     return folder
 
 
-def plan_of(root: Path, toml: str = TOML, damages: tuple[float, ...] = (0, 1), side: int = SIDE):
-    """The plan of a new study folder below `root`."""
-    return make_plan(make_study(root, toml, damages, side))
+def plan_of(root: Path, *settings):
+    """The plan of a new study folder below `root`; settings as in `make_study`."""
+    return make_plan(make_study(root, *settings))
 
 
 def finish(plan):

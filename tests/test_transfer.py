@@ -1,0 +1,224 @@
+"""ResNet-50 as a fit like any other, and set beside the optimum of a tiny study, with weights that start from somewhere."""
+
+from dataclasses import replace
+from typing import get_args
+
+import keras
+import numpy as np
+import pytest
+from tiny_study import SPECIMENS, TOML, finish, make_study, plan_of
+
+from bonehpo.cli.plan import make_plan
+from bonehpo.config import Split
+from bonehpo.data.images import load_images
+from bonehpo.domain import ignore_progress
+from bonehpo.engine import open_engine
+from bonehpo.errors import FitError, NetworkError, StudyError
+from bonehpo.learning.fits import find_fit, fit_path, run_fit
+from bonehpo.learning.learners import predict
+from bonehpo.learning.networks import load_network
+from bonehpo.learning.resnet import base_features
+from bonehpo.learning.specs import RESNET, ResNet, ResNetMode
+from bonehpo.learning.states import load_states
+from bonehpo.learning.transfer import compute_features, features_file, make_resnet_learner
+from bonehpo.results.compare import N_TRAINABLE, Weights, compare_address, find_weights, run_compare
+from bonehpo.results.mixed import with_split
+from bonehpo.results.record import save_result
+
+SIDE, N_SLICES = 32, 3
+DAMAGES = (0, 0.5, 1)
+SHORT = TOML.replace("epochs = 3", "epochs = 1")
+ONE_EPOCH = dict.fromkeys(get_args(ResNetMode), 1)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file as Keras itself writes the weights of a ResNet-50 without its head."""
+    file = tmp_path_factory.mktemp("weights") / "base.weights.h5"
+    keras.utils.set_random_seed(3)
+    keras.applications.ResNet50(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3)).save_weights(file)
+    return find_weights(str(file), file.parent)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study of 18 training images a fit: one step of a ResNet-50, and one shape to trace."""
+    return finish(plan_of(tmp_path_factory.mktemp("transfer"), SHORT, DAMAGES, SIDE, N_SLICES))
+
+
+@pytest.fixture(scope="module")
+def plan(finished):
+    return finished.plan
+
+
+def compare(finished, weights):
+    with open_engine(0) as engine:
+        return run_compare(finished, weights, engine, ignore_progress, ONE_EPOCH)
+
+
+@pytest.fixture(scope="module")
+def compared(finished, weights):
+    return compare(finished, weights)
+
+
+def resnet_task(plan, mode, weights, n=0):
+    """The fit of the n-th holdout pair as the comparison asks for it, with one epoch."""
+    task = plan.task(RESNET, plan.pairs[n])
+    resnet = ResNet(mode=mode, weights="" if mode == "scratch" else weights.hash)
+    task = replace(task, spec=replace(task.spec, resnet=resnet), weights=weights.file)
+    return replace(task, states=plan.states(task.spec.key).absolute())
+
+
+def n_trainable(network):
+    return sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
+
+
+@pytest.mark.parametrize("mode", get_args(ResNetMode))
+def test_a_resnet_is_a_fit_whose_network_answers_every_load_state(compared, plan, weights, mode):
+    task = replace(resnet_task(plan, mode, weights), network=plan.kept(resnet_task(plan, mode, weights).spec.key))
+    if mode == "frozen":
+        assert find_fit(task) is None, "the comparison keeps no frozen network"
+        run_fit(task)
+    found = find_fit(task)
+    assert [fold.test for fold in found.fold_scores()] == list(task.spec.pair)
+    assert np.isfinite(found.curves.held_out_loss).all()
+
+    answers = load_states(task.states)
+    for i, name in enumerate(task.spec.pair):
+        p_failed = answers.p_failed(task.spec.pair, name)
+        assert list(p_failed) == [1, 2, 3]
+        assert {len(p) for p in p_failed.values()} == {3 * N_SLICES}
+        tested = found.predictions[i]
+        for state in (1, 3):
+            assert p_failed[state] == pytest.approx(tested.output[tested.state == state], abs=1e-5)
+
+    images = load_images(task.store, task.spec.store_id)
+    indices = images.indices(task.spec.sets[task.spec.pair.first])
+    assert predict(load_network(task.network), images.pixels[indices]) == pytest.approx(
+        found.predictions[0].output, abs=1e-4
+    )
+    assert n_trainable(make_resnet_learner(task, images, "float32").network) == N_TRAINABLE[mode]
+
+
+def test_features_of_a_frozen_base_are_computed_once_for_all_fits_and_splits(plan, weights):
+    first, second = (resnet_task(plan, "frozen", weights, n) for n in (0, 1))
+    run_fit(first)
+    made = features_file(first).stat().st_mtime_ns
+    run_fit(second)
+    mixed = with_split(plan, Split(kind="mixed"), SPECIMENS, ("XY", "XZ", "YZ"))
+    run_fit(resnet_task(mixed, "frozen", weights))
+    assert compute_features(second) == features_file(first).name
+    assert [path.stat().st_mtime_ns for path in plan.folder.fits.glob("features-*")] == [made]
+
+
+@pytest.mark.parametrize("mode", ["frozen", "fine-tuned"])
+def test_a_network_that_starts_from_weights_is_refused_without_any(plan, mode):
+    with pytest.raises(FitError, match=f"ResNet-50 {mode} needs weights to start from: give --weights"):
+        run_fit(resnet_task(plan, mode, Weights(name="none")))
+
+
+def test_weights_that_changed_meanwhile_or_are_gone_are_refused(plan, weights, tmp_path):
+    copy = tmp_path / "copy.weights.h5"
+    copy.write_bytes(weights.file.read_bytes()[:-1])
+    task = resnet_task(plan, "frozen", replace(weights, file=copy))
+    task = replace(task, spec=replace(task.spec, seed=1))
+    with pytest.raises(FitError, match=r"copy\.weights\.h5 were changed meanwhile: run the same command again"):
+        run_fit(task)
+    copy.unlink()
+    with pytest.raises(FitError, match=r"copy\.weights\.h5 are gone: put them back"):
+        run_fit(task)
+
+
+def test_a_resnet_predicts_no_strain(plan, weights):
+    task = resnet_task(plan, "scratch", weights)
+    with pytest.raises(FitError, match="leave strain to the paper's family"):
+        run_fit(replace(task, spec=replace(task.spec, task="strain")))
+
+
+def test_a_fit_is_done_again_when_its_network_or_its_states_are_gone(plan, weights):
+    task = resnet_task(plan, "frozen", weights, 1)
+    task = replace(task, network=plan.kept(task.spec.key))
+    run_fit(task)
+    result = fit_path(task.fits, task.spec.key)
+    made = result.stat().st_mtime_ns
+    run_fit(task)
+    assert result.stat().st_mtime_ns == made
+    for file in (task.network, task.states):
+        file.unlink()
+        assert find_fit(task) is None
+        run_fit(task)
+        assert file.exists()
+        assert result.stat().st_mtime_ns > made
+        made = result.stat().st_mtime_ns
+
+
+def test_the_optimum_and_every_resnet_are_compared_in_both_splits(compared, finished):
+    arms = compared.tables["arms"].set_index(["arm", "split"])
+    assert list(arms.index) == [
+        (arm, split) for split in ("specimen", "mixed") for arm in ("cnn", "frozen", "fine-tuned", "scratch")
+    ]
+    assert set(arms["n_folds"]) == {6}
+    assert set(arms["reason"]) == {""}
+    assert arms["mean"].between(0, 1).all()
+    assert set(arms.loc["frozen", "n_trainable"]) == {4098}
+    assert set(arms["epochs"]) == {1}
+    assert len(compared.tables["folds"]) == 8 * 6
+    assert {arm.name: len(arm.keys) for arm in compared.arms} == {f"{arm}, {split}": 3 for arm, split in arms.index}
+    assert arms.loc[("cnn", "specimen"), "mean"] == pytest.approx(finished_mean(finished))
+
+
+def finished_mean(finished):
+    folds = [fold for task in finished.optimum_arm().tasks for fold in find_fit(task).fold_scores()]
+    return np.mean([fold.test_score for fold in folds])
+
+
+def test_three_sets_can_show_no_p_below_a_quarter(compared):
+    tests = compared.tables["tests"]
+    assert len(tests) == 2 * 6  # pairs of four networks
+    assert set(tests["n_sets"]) == {3}
+    assert set(tests["smallest_p"]) == {0.25}
+    assert (tests["p"] >= 0.25).all()
+    assert any("none below 0.25 is possible" in sentence for sentence in compared.sentences)
+
+
+def test_every_load_state_is_asked_of_the_optimum_and_of_the_best_resnet(compared):
+    states = compared.tables["states"]
+    assert states.groupby("arm").size().to_dict() == {"cnn": 6 * 3, "fine-tuned": 6 * 3}
+    assert (states.loc[states["state"] == 1, "accuracy"] == 0.5).all()
+    assert states["strain"].tolist() == pytest.approx(0.01 * (states["state"] - 1))
+
+
+def test_without_weights_a_resnet_is_trained_from_scratch_alone_and_what_is_fitted_is_taken(compared, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.plan.folder.fits.iterdir()}
+    none = Weights(name="none")
+    found = compare(finished, none)
+    assert list(found.tables["arms"]["arm"]) == ["cnn", "scratch"] * 2
+    assert set(found.tables["states"]["arm"]) == {"cnn", "scratch"}
+    assert "frozen and fine-tuned networks are left out" in found.sentences[-1]
+    assert found.inputs == compare_address(finished, none, ONE_EPOCH) != compared.inputs
+    assert {path: path.stat().st_mtime_ns for path in finished.plan.folder.fits.iterdir()} == before
+
+
+def test_weights_can_be_the_network_that_another_study_fine_tuned(compared, finished, weights, tmp_path):
+    save_result(compared, finished.plan.folder)
+    found = find_weights("study:TB", finished.plan.folder.path.parent)
+    keys = {arm.name: arm.keys for arm in compared.arms}["fine-tuned, specimen"]
+    assert found.file == finished.plan.kept(keys[0])
+    other = make_plan(make_study(tmp_path, SHORT, DAMAGES, SIDE, N_SLICES))
+    task = resnet_task(other, "frozen", found)
+    run_fit(task)
+    images = load_images(task.store, task.spec.store_id)
+    features = base_features(load_network(found.file), images.pixels)
+    assert np.load(features_file(task)) == pytest.approx(features, rel=1e-4, abs=1e-5 * float(features.max()))
+    assert features_file(task).name != features_file(resnet_task(other, "frozen", weights)).name
+
+
+def test_a_study_without_a_comparison_gives_no_weights_but_says_how_to_make_them(tmp_path):
+    with pytest.raises(StudyError, match="study CB has no ResNet-50 to start from: run `bonehpo compare --bone CB`"):
+        find_weights("study:CB", tmp_path)
+
+
+def test_slices_that_are_too_small_for_a_resnet_are_refused_in_one_line(tmp_path):
+    finished = finish(plan_of(tmp_path, SHORT))
+    with pytest.raises(NetworkError, match="32 pixels a side or more, but got 16"):
+        compare(finished, Weights(name="none"))
