@@ -9,8 +9,10 @@ from made_up_study import learnt
 from PIL import Image
 from tiny_study import make_study
 
+from bonehpo.analysis.detection import detection_limits, mean_by_state
 from bonehpo.data.store import SliceStore
 from bonehpo.report.figures import Drawn, draw, middle_slices_figure
+from bonehpo.report.figures.detection import detection_figure
 from bonehpo.report.figures.drawing import FIGURES
 from bonehpo.report.figures.heat_maps import classes_figure
 from bonehpo.report.figures.network import network_boxes
@@ -117,6 +119,23 @@ def test_the_detection_limit_stands_in_the_caption_on_both_axes_where_strain_is_
     assert f"at state {of_all['state']:.1f} (95 % interval" in phantom.caption
     assert f"at {100 * of_all['strain']:.1f} % strain" in phantom.caption
     assert "strain" not in scans.caption
+
+
+def test_a_limit_is_claimed_only_where_the_accuracy_falls(tmp_path):
+    result = made_up.detection()
+    states = result.tables["states"].assign(accuracy=lambda rows: rows["accuracy"].where(rows["state"] == 1, 0.9))
+    tables = {**result.tables, "states": states, "mean": mean_by_state(states), "limits": detection_limits(states)}
+    never = detection_figure(replace(result, tables=tables), tmp_path)
+    assert "The accuracy is 0.75 or more at every loaded state: no limit is to be seen." in never.caption
+    assert "no limit is to be seen" not in detection_figure(result, tmp_path).caption
+
+
+def test_captions_say_what_was_chosen_by_its_test_output(drawings):
+    captions = {drawn.name: drawn.caption for found in drawings.values() for drawn in found}
+    assert "that the network is surest of" in captions["grad-cam-classes"]
+    assert "surest of failure" in captions["grad-cam-states"]
+    assert "best of all folds by its test accuracy" in captions["detection-best-fold"]
+    assert "Being the best of many" in captions["best-fold"]
 
 
 def test_a_limit_that_is_never_reached_is_said_and_drawn(tmp_path):

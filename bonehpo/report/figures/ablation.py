@@ -49,7 +49,8 @@ def ablation_figure(result: Result, folder: Path) -> Drawn:
         "A network that tells any loaded state from pristine bone has learnt the scan and not the damage.",
         ""
         if pictures.empty
-        else f"(b) n = {len(pictures)} slices of raw and of prepared scans, without and with Grad-CAM.",
+        else f"(b) n = {len(pictures)} middle slices of raw and of prepared scans ({_where(pictures)}), without and with "
+        "Grad-CAM.",
         "" if pictures.empty else outline_text(result),
     )
     return draw_figure(paint, caption, folder, height_mm=75 if pictures.empty else 140)
@@ -73,6 +74,11 @@ def _pictures(result: Result) -> pd.DataFrame:
         return rows
     rows = rows[rows["variant"].isin(SHOWN) & rows["label"].isin(LABELS)]
     return rows.groupby(["variant", "label"], sort=False).head(1)
+
+
+def _where(pictures: pd.DataFrame) -> str:
+    """Whose slices are shown: specimens and planes."""
+    return ", ".join(dict.fromkeys(f"{row.specimen} {row.plane}" for row in rows_of(pictures)))
 
 
 def _paint_pictures(part: SubFigure, result: Result, rows: pd.DataFrame) -> None:

@@ -111,6 +111,6 @@ def compare_detection_figure(result: Result, folder: Path) -> Drawn | None:
         "Detection by the optimum and by ResNet-50",
         f"Overall accuracy at each load state, mean over {span_text(n_sets, 'test sets')}; bands are 95 % intervals of "
         "the mean over test sets.",
-        "At state 1 it is 0.5 by construction.",
+        "In the pristine state it is 0.5 by construction.",
     )
     return draw_figure(paint, caption, folder, height_mm=75, width_mm=130)

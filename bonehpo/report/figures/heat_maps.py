@@ -55,7 +55,8 @@ def classes_figure(result: Result, folder: Path) -> Drawn | None:
         "Grad-CAM on pristine and failed test slices",
         f"n = 1 slice of each plane and class, of {', '.join(dict.fromkeys(rows['specimen'].astype(str)))}; the network was "
         f"tested on {first['test']} and validated on {first['validation']}.",
-        "Each slice is explained by its own class; below it stands its p(failed).",
+        "Shown is the failed slice that the network is surest of, and the same place in pristine bone: what it sees, not "
+        "how often it is right. Each slice is explained by its own class; below it stands its p(failed).",
         outline_text(result),
     )
     return draw_figure(paint, caption, folder, height_mm=30.5 * len(planes) + 6)
@@ -86,7 +87,8 @@ def states_figure(result: Result, folder: Path) -> Drawn | None:
         f"One slice ({first['specimen']}, {first['plane']}, position {first['position']}) at n = {len(rows)} load states, "
         f"without and with its Grad-CAM map; the network was tested on {first['test']} and validated on "
         f"{first['validation']}.",
-        "Every map shows what speaks for failed bone. Below each pair: p(failed).",
+        "The place is that where the network is surest of failure. Every map shows what speaks for failed bone. Below each "
+        "pair: p(failed).",
         "ε is the apparent strain." if rows["strain"].notna().any() else "",
         outline_text(result),
     )
