@@ -18,9 +18,27 @@ from bonehpo.errors import BonehpoError
 
 ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.EFBIG)
 
+RESUMABLE = ("search", "sweep", "explain", "compare", "ablate", "strain", "reproduce")
+"""Commands that fit networks: each finished fit is kept, whatever becomes of the rest."""
+
+HELP = """Search CNN architectures that tell failed from pristine bone in micro-CT slices.
+
+\b
+Own scans:      prepare → search → show → promote → predict
+Without scans:  phantom → prepare → search → …
+The paper:      prepare → search → reproduce, which does one after the other
+                what sweep, explain, compare, ablate, strain and report do
+
+Every command works on a study folder: --bone TB means studies/TB. `bonehpo COMMAND --help` says more of each.
+"""
+
 
 class _Program(click.Group):
     """Ends every refusal with one line: exit code 1 for what failed, 130 for what was interrupted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click calls it so
+        """The commands in the order in which they are used."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
@@ -31,7 +49,7 @@ class _Program(click.Group):
             ctx.exit(1)
         except KeyboardInterrupt:
             goes_on = " What is finished is kept; the same command goes on from there."
-            click.echo(f"Interrupted.{goes_on if ctx.invoked_subcommand == 'search' else ''}", err=True)
+            click.echo(f"Interrupted.{goes_on if ctx.invoked_subcommand in RESUMABLE else ''}", err=True)
             ctx.exit(130)
         except OSError as error:
             if error.errno not in ENVIRONMENT_ERRORS:
@@ -40,18 +58,11 @@ class _Program(click.Group):
             ctx.exit(1)
 
 
-@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Program, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--verbose", is_flag=True, help="Say more of what is done.")
 @click.version_option(package_name="bonehpo")
 def main(verbose: bool) -> None:
-    r"""Search CNN architectures that tell failed from pristine bone in micro-CT slices.
-
-    \b
-    The way of one's own scans:   prepare → search → show → promote → predict
-    The way without scans:        phantom → prepare → search → show → promote → predict
-
-    Every command works on a study folder: --bone TB means studies/TB.
-    """
+    """Set up logging, and take SIGTERM for Ctrl-C; `HELP` is what a person reads."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
     with contextlib.suppress(ValueError):  # not in the main thread: the host program keeps its handlers
         signal.signal(signal.SIGTERM, _terminate)
@@ -70,13 +81,13 @@ for command in (
     network,
     search,
     show,
+    reproduce,
     sweep,
     explain,
     compare,
     ablate,
     strain,
     report,
-    reproduce,
     promote,
     predict,
     ui,
