@@ -13,7 +13,7 @@ NOISE_FACTOR = (0.9, 1.15)
 RING_GREY = (0.004, 0.014)
 SHADING_GAIN: dict[Bone, float] = {"CB": 0.012, "TB": 0.006}
 DRIFT_GAIN, DRIFT_OFFSET = 0.05, 0.02
-ZINGER_FRACTION, ZINGER_GREY = 0.015, 0.30
+ZINGER_FRACTION, ZINGER_GREY = 0.02, 0.80
 
 
 def photograph(grey: Field, bone: Bone, rng: np.random.Generator) -> Field:
