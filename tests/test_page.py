@@ -157,6 +157,14 @@ def test_strain_is_told_as_errors_that_are_small_when_good(drawings):
     assert "accuracy" not in text.partition("Trials:")[0].lower()
 
 
+def test_a_study_of_strain_lacks_nothing_that_only_networks_that_see_damage_have():
+    study = made_up_study.study(task="strain")
+    text = Page(render_page(replace(scans_report(), study=study, results=[]))).text
+    missing = text.rpartition("What is missing")[2].partition("How to reproduce it")[0]
+    assert missing.split() == ["The", "specimens:", "bonehpo", "inspect", "--bone", "TB"]
+    assert "Shortcut audit" not in text
+
+
 def test_names_are_text_and_never_markup():
     html = render_page(scans_report())
     assert "<script" not in html

@@ -100,7 +100,7 @@ def render_page(report: Report) -> str:
         states=_count_states(study),
         own=own,
         sections=sections,
-        audit=audit_checks(report.results),
+        audit=audit_checks(report.results) if study.task == "damage" else (),
         missing=missing_results(study, report.results, report.drawn),
         commands=commands(report),
         brief=brief,

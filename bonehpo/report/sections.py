@@ -180,11 +180,12 @@ def command_of(name: str, flag: str, by_name: Mapping[str, Result]) -> str:
 def missing_results(
     study: StudySummary, results: Sequence[Result], drawn: Mapping[str, Sequence[Drawn]]
 ) -> list[Missing]:
-    """What the page does not show because nobody has made it yet."""
+    """What the page does not show because nobody has made it yet; of a study of strain only what can be made of it."""
     there = {result.name for result in results} | {name for name, figures in drawn.items() if figures}
     flag = f"--bone {shlex.quote(study.name)}"
     by_name = {result.name: result for result in results}
-    found = [Missing(k.heading, command_of(name, flag, by_name)) for name, k in KINDS.items() if name not in there]
+    wanted = KINDS if study.task == "damage" else ("specimens",)
+    found = [Missing(KINDS[name].heading, command_of(name, flag, by_name)) for name in wanted if name not in there]
     if study.optimum is None:
         n_trials = max(len(study.trials), 1)
         found.insert(0, Missing("The optimum, fitted again", f"bonehpo search {flag} --trials {n_trials}"))
