@@ -260,7 +260,7 @@ def _by_set(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _loaded(table: pd.DataFrame) -> pd.DataFrame:
-    rows = table[table["state"] > table["state"].min()]
+    rows: pd.DataFrame = table[table["state"] > table["state"].min()]
     if not len(rows):
         raise StudyError(
             "no loaded state has an accuracy: detection limits need scans of the states after the pristine one"
