@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from bonehpo.analysis.detection import mean_by_state
-from bonehpo.analysis.estimates import CHANCE
-from bonehpo.report.figures.detection import ACCURACY_RANGE
+from bonehpo.report.figures.curves import paint_curves
 from bonehpo.report.figures.pictures import Picture, outline_text, pictures_of, show_overlay, show_slice
-from bonehpo.report.figures.style import PALE, SERIES, Drawn, bare, draw_figure, letter, rows_of, span_text, words
+from bonehpo.report.figures.style import Drawn, bare, draw_figure, letter, rows_of, span_text, words
 from bonehpo.results.record import Result
 
 LABELS = ("pristine", "loaded", "failed")
@@ -35,7 +33,7 @@ def ablation_figure(result: Result, folder: Path) -> Drawn:
             upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(72, 68)), dtype=object)
             _paint_pictures(lower, result, pictures)
         axes = upper.subplots()
-        _paint_curves(axes, means)
+        paint_curves(axes, means)
         upper.legend(loc="outside right upper", title="slices")
         letter(axes, 0)
 
@@ -46,7 +44,7 @@ def ablation_figure(result: Result, folder: Path) -> Drawn:
         "What the preparation of scans is for",
         f"(a) Overall accuracy against load state, mean over {span_text(n_sets, 'test sets')}, for slices prepared as "
         "always and for slices without one or all of the steps; bands are 95 % intervals of the mean over test sets.",
-        "A network that tells any loaded state from pristine bone has learnt the scan and not the damage.",
+        "A network that tells even states before there is damage from pristine bone has learnt the scan and not the damage.",
         ""
         if pictures.empty
         else f"(b) n = {len(pictures)} middle slices of raw and of prepared scans ({_where(pictures)}), without and with "
@@ -54,17 +52,6 @@ def ablation_figure(result: Result, folder: Path) -> Drawn:
         "" if pictures.empty else outline_text(result),
     )
     return draw_figure(paint, caption, folder, height_mm=75 if pictures.empty else 140)
-
-
-def _paint_curves(axes: Axes, means: dict[str, pd.DataFrame]) -> None:
-    for look, (variant, mean) in zip(SERIES, means.items(), strict=False):
-        axes.fill_between(mean["state"], mean["lower"], mean["upper"], color=look.color, alpha=0.1, linewidth=0)
-        axes.plot(
-            mean["state"], mean["accuracy"], color=look.color, linestyle=look.dash, marker=look.marker, label=variant
-        )
-    axes.axhline(CHANCE, color=PALE, linestyle=":", linewidth=1)
-    axes.set(xlabel="load state", ylabel="overall accuracy", ylim=ACCURACY_RANGE)
-    axes.set_xticks(sorted({int(state) for mean in means.values() for state in mean["state"]}))
 
 
 def _pictures(result: Result) -> pd.DataFrame:

@@ -10,8 +10,8 @@ from matplotlib.patches import Patch
 from bonehpo.analysis.detection import mean_by_state
 from bonehpo.analysis.estimates import CHANCE
 from bonehpo.report.figures.bars import LOOK, accuracy_axis, bars_of, paint_bars, reasons_text
-from bonehpo.report.figures.detection import ACCURACY_RANGE
-from bonehpo.report.figures.style import PALE, SERIES, Drawn, draw_figure, pale, span_text, words
+from bonehpo.report.figures.curves import paint_curves
+from bonehpo.report.figures.style import SERIES, Drawn, draw_figure, pale, span_text, words
 from bonehpo.results.record import Result
 
 ARMS = {
@@ -93,15 +93,7 @@ def compare_detection_figure(result: Result, folder: Path) -> Drawn | None:
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        for look, (arm, mean) in zip(SERIES, means.items(), strict=False):
-            axes.fill_between(mean["state"], mean["lower"], mean["upper"], color=look.color, alpha=0.15, linewidth=0)
-            axes.plot(
-                mean["state"], mean["accuracy"], color=look.color, linestyle=look.dash, marker=look.marker,
-                label=ARMS.get(arm, arm).replace("\n", " "),
-            )  # fmt: skip
-        axes.axhline(CHANCE, color=PALE, linestyle=":", linewidth=1)
-        axes.set(xlabel="load state", ylabel="overall accuracy", ylim=ACCURACY_RANGE)
-        axes.set_xticks(sorted({int(state) for state in states["state"]}))
+        paint_curves(axes, {ARMS.get(arm, arm).replace("\n", " "): mean for arm, mean in means.items()})
         figure.legend(loc="outside upper center", ncols=len(arms))
 
     n_sets = {int(n) for mean in means.values() for n in mean["n_sets"]}

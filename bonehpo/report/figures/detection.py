@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bonehpo.analysis.detection import THRESHOLD, Anomaly, anomalies
+from bonehpo.report.figures.curves import ACCURACY_RANGE
 from bonehpo.report.figures.heat_maps import state_text
 from bonehpo.report.figures.style import (
     BLACK,
@@ -31,7 +32,6 @@ LINES = (
     ("accuracy_loaded", "loaded, labelled failed", SERIES[1]),
     ("accuracy", "overall", SERIES[0]),
 )
-ACCURACY_RANGE = (-0.03, 1.03)
 
 
 def best_fold_detection_figure(result: Result, folder: Path) -> Drawn | None:
