@@ -130,8 +130,8 @@ def _print_forecast(plan: "SearchPlan", trials: int, workers: int | None, as_jso
     import os
 
     from bonehpo.learning.speed import OVERHEAD, measure_speed
-    from bonehpo.search.forecast import forecast, space_in_words
-    from bonehpo.search.space import candidates
+    from bonehpo.search.forecast import forecast
+    from bonehpo.search.space import candidates, space_in_words
 
     if plan.config.protocol == "strict":
         trials = min(trials, len(candidates(plan.config, trials)))
@@ -142,7 +142,8 @@ def _print_forecast(plan: "SearchPlan", trials: int, workers: int | None, as_jso
     if as_json:
         print_json(found)
         return
-    click.echo(f"Space      {space_in_words(plan)}")
+    space = space_in_words(plan.config.space)
+    click.echo(f"Space      {'; '.join(f'{name} {values}' for name, values in space.items())}")
     click.echo(f"Folds      {found.n_folds} a trial, over {len(plan.sets)} sets: {', '.join(plan.sets)}")
     click.echo(f"Images     {_span(found.n_train)} to train, {_span(found.n_held_out)} to validate, as many to test")
     click.echo(f"Fits       {found.n_fits}: {len(plan.pairs)} for each of {trials} trials and for the optimum")

@@ -18,13 +18,14 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from bonehpo.analysis.estimates import estimate
-from bonehpo.config import StudyFolder, config_to_toml, plain
+from bonehpo.config import StudyFolder, config_to_toml
 from bonehpo.domain import FoldScores, Hyperparameters
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import load_fit
 from bonehpo.search.objective import SearchPlan, fold_facts
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
 from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
+from bonehpo.search.space import space_in_words
 from bonehpo.search.storage import REASON, STUDY_ID, finished_pairs, load_study
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def study_facts(plan: SearchPlan, study: optuna.Study) -> StudyFacts:
         protocol=plan.config.protocol,
         seed=plan.config.search.seed,
         config_toml=config_to_toml(plan.config),
-        space={name: str(values) for name, values in plain(plan.config)["space"].items()},
+        space=space_in_words(plan.config.space),
         n_sets=len(plan.sets),
         n_images=plan.n_images,
         versions={package: version(package) for package in PACKAGES},

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bonehpo.config import Range
 from bonehpo.learning.architecture import count_operations, count_parameters
 from bonehpo.search.objective import SearchPlan
 
@@ -69,12 +68,3 @@ def forecast(plan: SearchPlan, n_trials: int, operations_per_s: float, n_workers
         hours=float(seconds) / 3600,
         gigabytes=float(n_fits * per_fit + kept) / 1e9,
     )
-
-
-def space_in_words(plan: SearchPlan) -> str:
-    """The search space on one line."""
-    space = plan.config.space
-    rate = space.learning_rate
-    rates = f"{rate.low:g} to {rate.high:g}" if isinstance(rate, Range) else ", ".join(f"{v:g}" for v in rate)
-    lists = {"layers": space.layers, "kernel": space.kernel, "batch": space.batch}
-    return "; ".join([*(f"{n} {', '.join(map(str, v))}" for n, v in lists.items()), f"learning rate {rates}"])

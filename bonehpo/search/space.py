@@ -62,6 +62,16 @@ def _suggest(trial: optuna.Trial, name: str, values: Sequence[Value]) -> Value:
     return chosen
 
 
+def space_in_words(space: Space) -> dict[str, str]:
+    """The values of each hyperparameter, as text by name."""
+    rate = space.learning_rate
+    lists: dict[str, Sequence[Value]] = {"layers": space.layers, "kernel": space.kernel, "batch": space.batch}
+    if not isinstance(rate, Range):
+        lists["learning_rate"] = rate
+    words = {name: ", ".join(f"{value:g}" for value in values) for name, values in lists.items()}
+    return words if not isinstance(rate, Range) else words | {"learning_rate": f"{rate.low:g} to {rate.high:g}"}
+
+
 def make_sampler(config: StudyConfig, n_trials_before: int) -> optuna.samplers.BaseSampler:
     """The sampler that proposes where no candidate was fixed beforehand.
 
