@@ -22,13 +22,13 @@ from bonehpo.data.scans import read_scans
 from bonehpo.data.store import SliceStore
 from bonehpo.domain import FAILED, PRISTINE, Progress, ProgressCallback
 from bonehpo.engine import Engine
-from bonehpo.errors import StudyError
+from bonehpo.errors import ScanError, StudyError
 from bonehpo.learning.specs import FitTask
 from bonehpo.results.detection import state_table
 from bonehpo.results.finished import FinishedStudy, parameters_of
 from bonehpo.results.fitting import Arm, fit_arms
 from bonehpo.results.maps import Asked, MapTask, SliceKey, explain_slices, read_slices
-from bonehpo.results.record import Result
+from bonehpo.results.record import Result, content_address
 from bonehpo.search.objective import SearchPlan
 
 NAME = "ablation"
@@ -83,9 +83,11 @@ def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress:
         progress: Told of each.
 
     Raises:
-        ScanError: The scans cannot be used.
+        ScanError: The scans cannot be used, or are 2-D slices, which are neither matched nor filtered.
         StudyError: A variant could not be fitted.
     """
+    if read_scans(scans).kind == "slices":
+        raise ScanError(f"{scans} lists 2-D slices, which are neither matched nor filtered: give scans of volumes")
     plans = {variant.name: _plan(finished, variant, scans, engine, progress) for variant in VARIANTS}
     arms = {name: _arm(finished, name, plan) for name, plan in plans.items()}
     fitted = {name: arm.whole() for name, arm in fit_arms(list(arms.values()), engine, progress).items()}
@@ -119,8 +121,14 @@ def digest_of_scans(scans: Path) -> str:
     Raises:
         ScanError: The table cannot be used.
     """
-    files = [Path(scan.source.partition("::")[0]) for scan in read_scans(scans).scans]
-    facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    table = read_scans(scans)
+    named = [scan.source.partition("::")[0] for scan in table.scans]
+    named += [image.path for scan in table.scans for image in scan.images]
+    facts = [
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns)
+        for path in dict.fromkeys(map(Path, named))
+        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
+    ]
     return hashlib.sha256(repr((scans.read_bytes(), facts)).encode()).hexdigest()
 
 
@@ -129,16 +137,18 @@ def _plan(
 ) -> SearchPlan:
     """The plan of a variant, in a folder of its own below the study; its store is prepared where it is not there."""
     folder = StudyFolder(finished.plan.folder.path / NAME / variant.name.replace(" ", "-"))
-    mark, digest = folder.path / _PREPARED_FROM, digest_of_scans(scans)
+    recipe = finished.store.recipe
+    steps = Steps(
+        cropped=recipe.crop is not None,
+        crop=recipe.crop,
+        match=variant.match,
+        median=variant.median,
+        n_slices=recipe.n_slices,
+        side=recipe.side,
+        reference=recipe.reference,
+    )
+    mark, digest = folder.path / _PREPARED_FROM, content_address(steps, digest_of_scans(scans))
     if not (folder.store.exists() and mark.exists() and mark.read_text(encoding="utf-8") == digest):
-        recipe = finished.store.recipe
-        steps = Steps(
-            cropped=recipe.crop is not None,
-            match=variant.match,
-            median=variant.median,
-            n_slices=recipe.n_slices,
-            side=recipe.side,
-        )
 
         def told(at: Progress) -> None:
             progress(at._replace(what=f"{variant.name}: {at.what}"))
