@@ -18,6 +18,7 @@ from bonehpo.learning.learners import predict
 from bonehpo.learning.metrics import evaluate
 from bonehpo.learning.networks import build_network, load_network, reset_weights, standardise
 from bonehpo.learning.specs import pair_seed
+from bonehpo.learning.states import load_states
 
 CHOICE = Hyperparameters(layers=1, learning_rate=1e-2, kernel=3, batch=8)
 
@@ -217,3 +218,23 @@ def test_an_interrupted_write_leaves_nothing(plan, monkeypatch):
     with pytest.raises(StudyError, match="No space left on device: make room there"):
         run_fit(task)
     assert not list(task.fits.iterdir())
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+def test_each_set_is_asked_at_every_state_of_the_network_by_which_it_is_tested(tmp_path, checkpoint):
+    plan = plan_of(tmp_path, TOML.replace("epochs = 3", "epochs = 6") + f'checkpoint = "{checkpoint}"\n', (0, 0.5, 1))
+    for pair in plan.pairs:
+        task = plan.task(CHOICE, pair, keep=True)
+        result, answers = run_fit(task), load_states(task.states)
+        for tested, name in zip(result.predictions, pair, strict=True):
+            found = answers.p_failed(pair, name)
+            assert sorted(found) == [1, 2, 3]
+            for state in (1, 3):
+                assert found[state] == pytest.approx(tested.output[tested.state == state], abs=1e-6)
+
+
+def test_training_curves_are_means_over_all_images_of_an_epoch(plan):
+    uneven = dataclasses.replace(CHOICE, batch=10)  # 24 images: batches of 10, 10 and 4
+    n_right = 24 * run_fit(plan.task(uneven, plan.pairs[0])).curves.train_score
+    assert n_right == pytest.approx(np.rint(n_right), abs=1e-4)
+    assert any(round(n) % 6 for n in n_right.tolist())  # the last batch alone would give quarters

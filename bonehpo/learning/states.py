@@ -1,6 +1,7 @@
 """What a trained network says of its held-out sets at every load state: the raw material of detection limits."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,14 +35,13 @@ class StateAnswers(NamedTuple):
         return {int(state): self.output[mine & (self.state == state)] for state in np.unique(self.state[mine])}
 
 
-def answer_states(learner: Learner, task: FitTask) -> StateAnswers:
-    """Ask a trained network about every load state of its held-out sets, one group of slices in memory at a time."""
+def answer_states(learner: Learner, task: FitTask, held_out: int) -> StateAnswers:
+    """Ask a trained network about every load state of one of its held-out sets, a group of slices in memory at a time."""
     store = open_store(task.store, task.spec.store_id)
     n = store.n_slices
     keys = [
         (held_out, group.specimen, state, group.plane)
-        for held_out, name in enumerate(task.spec.pair)
-        for group in task.spec.sets[name]
+        for group in task.spec.sets[task.spec.pair[held_out]]
         for state in store.states
         if store.has(group.specimen, state)
     ]
@@ -53,6 +53,11 @@ def answer_states(learner: Learner, task: FitTask) -> StateAnswers:
         position=np.tile(np.arange(n), len(keys)),
         output=np.concatenate([learner.answers(store.group(*key[1:])) for key in keys]),
     )
+
+
+def join_answers(answers: Sequence[StateAnswers]) -> StateAnswers:
+    """Answers on several sets, one after the other."""
+    return StateAnswers(*(np.concatenate(columns) for columns in zip(*answers, strict=True)))
 
 
 def save_states(answers: StateAnswers, path: Path) -> None:

@@ -18,10 +18,13 @@ from bonehpo.learning.fits import Curves, FitResult, Predictions
 from bonehpo.learning.learners import Learner, choose_precision, make_cnn_learner
 from bonehpo.learning.metrics import loss, score
 from bonehpo.learning.specs import FitSpec, FitTask
-from bonehpo.learning.states import answer_states, save_states
+from bonehpo.learning.states import answer_states, join_answers, save_states
 from bonehpo.learning.transfer import make_resnet_learner
 
 logger = logging.getLogger(__name__)
+
+BOTH = 2
+"""Beside 0 and 1, the sets of a pair: both of them."""
 
 
 def train(task: FitTask) -> FitResult:
@@ -43,10 +46,13 @@ def train(task: FitTask) -> FitResult:
         learner = make_resnet_learner(task, images, precision)
     trained = _train(learner, images, train, held_out, spec, keep=bool(task.network or task.states))
     if task.states is not None:
-        learner.network.set_weights(trained.weights)
-        save_states(answer_states(learner, task), task.states)
+        answers = []
+        for i in (0, 1):  # each set is asked of the network by which it is tested
+            learner.network.set_weights(trained.weights[i])
+            answers.append(answer_states(learner, task, i))
+        save_states(join_answers(answers), task.states)
     if task.network is not None:
-        learner.network.set_weights(trained.weights)
+        learner.network.set_weights(trained.weights[BOTH])
         learner.keep(task.network)
     return FitResult(
         key=spec.key,
@@ -67,12 +73,16 @@ def train(task: FitTask) -> FitResult:
 
 
 class _Trained(NamedTuple):
-    """What training yields; `epochs` and `outputs` for each set of the pair, `weights` of a network that is kept."""
+    """What training yields: `epochs` and `outputs` for each set of the pair.
+
+    Of a network that is kept also `weights`: for each set those by which it is tested, for `BOTH` those of the epoch that
+    was best on both.
+    """
 
     curves: Curves
     epochs: list[int]
     outputs: dict[int, npt.NDArray[np.float32]]
-    weights: list[npt.NDArray[np.float32]]
+    weights: dict[int, list[npt.NDArray[np.float32]]]
 
 
 def _train(
@@ -85,7 +95,7 @@ def _train(
     keep: bool,
 ) -> _Trained:
     generator = np.random.default_rng(spec.seed)
-    found = _Trained(_empty_curves(spec.training.epochs), [0, 0], {}, [])
+    found = _Trained(_empty_curves(spec.training.epochs), [0, 0], {}, {})
     curves, checkpoint = found.curves, spec.training.checkpoint
     for epoch in range(spec.training.epochs):
         curves.train_loss[epoch], curves.train_score[epoch] = _train_epoch(
@@ -102,9 +112,17 @@ def _train(
         for i in (0, 1):
             if _takes(checkpoint, curves.held_out_score[1 - i], epoch):
                 found.epochs[i], found.outputs[i] = epoch, outputs[i]
-        if keep and _takes(checkpoint, curves.held_out_score.mean(axis=0), epoch):
-            found.weights[:] = learner.network.get_weights()
+        if keep and (checkpoint == "best" or epoch == spec.training.epochs - 1):
+            _keep_weights(found, learner.network.get_weights(), checkpoint, epoch)
     return found
+
+
+def _keep_weights(found: _Trained, weights: list[npt.NDArray[np.float32]], checkpoint: str, epoch: int) -> None:
+    for i in (0, 1):
+        if found.epochs[i] == epoch:
+            found.weights[i] = weights
+    if _takes(checkpoint, found.curves.held_out_score.mean(axis=0), epoch):
+        found.weights[BOTH] = weights
 
 
 def _takes(checkpoint: str, scores: npt.NDArray[np.float32], epoch: int) -> bool:
@@ -119,9 +137,8 @@ def _takes(checkpoint: str, scores: npt.NDArray[np.float32], epoch: int) -> bool
 def _train_epoch(
     learner: Learner, order: npt.NDArray[np.int64], spec: FitSpec, generator: np.random.Generator
 ) -> tuple[float, float]:
-    """One pass; the loss and score that Keras averaged over it."""
-    learner.network.reset_metrics()
-    logs: dict[str, float] = {}
+    """One pass; its mean loss and score over images. Keras forgets both after every batch."""
+    totals = np.zeros(2)
     for start in range(0, len(order), spec.hyperparameters.batch):
         chosen = order[start : start + spec.hyperparameters.batch]
         logs = learner.network.train_on_batch(
@@ -129,9 +146,11 @@ def _train_epoch(
         )
         if not np.isfinite(logs["loss"]):
             raise FitError(f"diverged: the loss became {logs['loss']} at {spec.hyperparameters}")
+        totals += len(chosen) * np.array([logs["loss"], logs["score"]], np.float64)
+    loss_, score_ = totals / len(order)
     if spec.task == "strain":
-        return float(logs["loss"]) * learner.scale**2, -float(logs["score"]) * learner.scale
-    return float(logs["loss"]), float(logs["score"])
+        return float(loss_) * learner.scale**2, -float(score_) * learner.scale
+    return float(loss_), float(score_)
 
 
 def _empty_curves(n_epochs: int) -> Curves:
