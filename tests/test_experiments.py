@@ -6,6 +6,7 @@ from tiny_study import SPECIMENS, TOML, finish, plan_of
 
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
+from bonehpo.errors import ConfigError
 from bonehpo.results.best_fold import run_best_fold
 from bonehpo.results.detection import run_detection
 from bonehpo.results.heat_maps import run_heat_maps
@@ -59,6 +60,12 @@ def test_detection_is_at_chance_without_damage_and_sees_it_afterwards(finished):
     assert 2 < limits["all", "state"] <= 4
     assert limits["all", "strain"] == pytest.approx((limits["all", "state"] - 1) / 100)
     assert found.arrays["slices"].shape == (len(found.tables["slices"]), 16, 16)
+
+
+def test_damage_cannot_be_visible_where_there_is_no_load(finished):
+    for state in (1, 5):
+        with pytest.raises(ConfigError, match=f"--visible-from {state} is no loaded state: give one from 2 to 4"):
+            run(run_detection, finished, state)
 
 
 def test_heat_maps_are_drawn_for_each_plane_and_every_state_and_checked(finished):

@@ -77,7 +77,7 @@ def n_trainable(network):
 def test_a_resnet_is_a_fit_whose_network_answers_every_load_state(compared, plan, weights, mode):
     task = replace(resnet_task(plan, mode, weights), network=plan.kept(resnet_task(plan, mode, weights).spec.key))
     if mode == "frozen":
-        assert find_fit(task) is None, "the comparison keeps no frozen network"
+        assert find_fit(task) is None, "the comparison keeps neither a frozen network nor its answers"
         run_fit(task)
     found = find_fit(task)
     assert [fold.test for fold in found.fold_scores()] == list(task.spec.pair)
@@ -211,6 +211,13 @@ def test_weights_can_be_the_network_that_another_study_fine_tuned(compared, fini
     features = base_features(load_network(found.file), images.pixels)
     assert np.load(features_file(task)) == pytest.approx(features, rel=1e-4, abs=1e-5 * float(features.max()))
     assert features_file(task).name != features_file(resnet_task(other, "frozen", weights)).name
+
+
+def test_weights_that_were_trained_on_scans_of_the_study_itself_are_refused(compared, finished):
+    save_result(compared, finished.plan.folder)
+    own = find_weights("study:TB", finished.plan.folder.path.parent)
+    with pytest.raises(StudyError, match="study:TB was trained on scans of study TB, which it would be tested on"):
+        compare(finished, own)
 
 
 def test_a_study_without_a_comparison_gives_no_weights_but_says_how_to_make_them(tmp_path):

@@ -1,6 +1,7 @@
 """ResNet-50 beside the optimum (§2.6, §3.5, Fig 8, Fig 9), by specimen and in the mixed split."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -10,9 +11,10 @@ import pandas as pd
 
 from bonehpo.analysis.comparison import compare_by_set
 from bonehpo.config import Split, StudyFolder
+from bonehpo.data.store import SliceStore
 from bonehpo.domain import HoldoutPair, ProgressCallback
 from bonehpo.engine import Engine
-from bonehpo.errors import StudyError
+from bonehpo.errors import FoldError, StudyError
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.specs import RESNET, FitTask, ResNet, ResNetMode
 from bonehpo.results.detection import state_table
@@ -42,11 +44,13 @@ class Weights:
         name: As the user gave them: `imagenet`, a file, `study:NAME` or `none`.
         file: Where they lie; None for `none`.
         hash: SHA-256 of the file; empty for `none`.
+        scans: Hashes of the scans of the study that they come from.
     """
 
     name: str
     file: Path | None = None
     hash: str = ""
+    scans: frozenset[str] = frozenset()
 
     @property
     def modes(self) -> tuple[ResNetMode, ...]:
@@ -67,16 +71,24 @@ def find_weights(text: str, studies: Path) -> Weights:
     """
     from bonehpo.learning.weights import resolve_weights, weights_id  # imports TensorFlow, which takes seconds
 
-    file = _of_study(studies / text.removeprefix("study:")) if text.startswith("study:") else resolve_weights(text)
-    return Weights(name=text) if file is None else Weights(name=text, file=file.absolute(), hash=weights_id(file))
+    if not text.startswith("study:"):
+        file = resolve_weights(text)
+        return Weights(name=text) if file is None else Weights(name=text, file=file.absolute(), hash=weights_id(file))
+    study = StudyFolder(studies / text.removeprefix("study:"))
+    file, scans = _of_study(study), _scans(SliceStore.open(study.store))
+    return Weights(name=text, file=file.absolute(), hash=weights_id(file), scans=scans)
 
 
-def _of_study(study: Path) -> Path:
-    found = load_result(StudyFolder(study), NAME)
+def _scans(store: SliceStore) -> frozenset[str]:
+    return frozenset(scan.sha256 for scan in store.manifest.scans)
+
+
+def _of_study(study: StudyFolder) -> Path:
+    found = load_result(study, NAME)
     keys = {arm.name.split(",")[0]: arm.keys for arm in reversed(found.arms)} if found else {}
     for mode in ("fine-tuned", "scratch"):
         for key in keys.get(mode, ()):
-            file = StudyFolder(study).networks / f"{key}.keras"
+            file = study.networks / f"{key}.keras"
             if file.exists():
                 return file
     raise StudyError(
@@ -103,8 +115,13 @@ def run_compare(
 
     Raises:
         NetworkError: Slices are too small for a ResNet-50, or the weights are of another network.
-        StudyError: The optimum has no folds.
+        StudyError: The weights come from scans of this study, or the optimum has no folds.
     """
+    if weights.scans & _scans(finished.store):
+        raise StudyError(
+            f"{weights.name} was trained on scans of study {finished.plan.folder.name}, which it would be tested on: "
+            "take weights of other specimens"
+        )
     arms: dict[tuple[str, str], Arm] = {}
     for split, plan in _plans(finished).items():
         arms["cnn", split] = _cnn_arm(finished, plan, split)
@@ -132,12 +149,13 @@ def run_compare(
 
 
 def _plans(finished: FinishedStudy) -> dict[str, SearchPlan]:
-    """The study's own split, and the other one."""
+    """The study's own split, and the other one: mixed sets as published where the specimens are the paper's."""
     own, store = finished.plan, finished.store
     plans: dict[str, SearchPlan] = {own.config.split.kind: own}
-    for split in (Split(kind="specimen"), Split(kind="mixed")):
+    for split in (Split(kind="specimen"), Split(kind="mixed", dealing="published"), Split(kind="mixed")):
         if split.kind not in plans:
-            plans[split.kind] = with_split(own, split, store.specimens, store.planes)
+            with suppress(FoldError):
+                plans[split.kind] = with_split(own, split, store.specimens, store.planes)
     return plans
 
 
@@ -160,20 +178,20 @@ def _arm(finished: FinishedStudy, plan: SearchPlan, mode: ResNetMode, weights: W
 def _task(
     finished: FinishedStudy, plan: SearchPlan, pair: HoldoutPair, mode: ResNetMode, weights: Weights, epochs: int
 ) -> FitTask:
-    """A fit of ResNet-50. In the study's own split it keeps what it says of every load state, and one network."""
+    """A fit of ResNet-50. In the study's own split a network that is not frozen says what it sees in every load state."""
     task = plan.task(RESNET, pair)
     spec = replace(
         task.spec,
         training=replace(task.spec.training, epochs=epochs),
         resnet=ResNet(mode=mode, weights="" if mode == "scratch" else weights.hash),
     )
-    own = plan is finished.plan
+    own = plan is finished.plan and mode != "frozen"
     return replace(
         task,
         spec=spec,
         weights=None if mode == "scratch" else weights.file,
         states=plan.states(spec.key).absolute() if own else None,
-        network=plan.kept(spec.key) if own and pair == plan.pairs[0] and mode != "frozen" else None,
+        network=plan.kept(spec.key) if own and pair == plan.pairs[0] else None,
     )
 
 
@@ -260,8 +278,9 @@ def _sentences(fitted: Mapping[tuple[str, str], FittedArm], tests: pd.DataFrame,
     if len(tests):
         smallest, least = float(tests["p"].min()), float(tests["smallest_p"].max())
         sentences.append(
-            f"Compared by test set, the smallest p is {smallest:.4g}; with {int(tests['n_sets'].max())} sets none below "
-            f"{least:.4g} is possible, whatever the networks do."
+            f"Compared by test set, the smallest p of {len(tests)} comparisons is {smallest:.4g}; with "
+            f"{int(tests['n_sets'].max())} sets none below {least:.4g} is possible, whatever the networks do. Mixed "
+            "sets share specimens: their p and intervals are too small."
         )
     if not weights.file:
         sentences.append("No pretrained weights were given: frozen and fine-tuned networks are left out.")

@@ -18,6 +18,7 @@ from bonehpo.data.folds import Sets
 from bonehpo.data.store import SliceStore
 from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
+from bonehpo.errors import ConfigError
 from bonehpo.results.best_fold import ranked
 from bonehpo.results.finished import FinishedStudy
 from bonehpo.results.fitting import FittedArm, fit_arms
@@ -44,7 +45,15 @@ def run_detection(
         engine: Where missing fits run.
         progress: Told of each.
         visible_from: First state at which a person sees damage; None takes the truth of a phantom, where there is one.
+
+    Raises:
+        ConfigError: `visible_from` is no loaded state.
     """
+    states = finished.store.states
+    if visible_from is not None and not states[0] < visible_from <= states[-1]:
+        raise ConfigError(
+            f"--visible-from {visible_from} is no loaded state: give one from {states[1]} to {states[-1]}"
+        )
     arm = fit_arms([finished.optimum_arm()], engine, progress)["optimum"]
     table = state_table(arm, finished.store, finished.plan.sets)
     best = ranked(arm)[0]
@@ -66,7 +75,7 @@ def run_detection(
             f"accuracy/state_{int(state):02d}": value
             for state, value in zip(mean["state"], mean["accuracy"], strict=True)
         },
-        sentences=[_limit_sentence(row), anomaly_warning(anomalies(mean, visible), visible)],
+        sentences=[_limit_sentence(row, finished.store.states[1]), anomaly_warning(anomalies(mean, visible), visible)],
         tables={"states": table, "mean": mean, "limits": limits, "slices": slices},
         arrays={"slices": pictures},
     )
@@ -100,15 +109,17 @@ def _strain(store: SliceStore, sets: Sets, name: str, state: int) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _limit_sentence(row: "pd.Series[float]") -> str:
+def _limit_sentence(row: "pd.Series[float]", first_loaded: int) -> str:
     if not np.isfinite(row["limit"]):
         return f"Even at failure the mean accuracy is below {THRESHOLD}: there is no detection limit."
-    interval = (
-        f" (95 % bootstrap over test sets {row['lower']:.1f} to {row['upper']:.1f})"
-        if row["lower"] == row["lower"]
-        else ""
-    )
-    return f"The mean accuracy crosses {THRESHOLD} at load state {row['limit']:.1f}{interval}."
+    if np.isnan(row["lower"]):
+        interval = ""
+    else:
+        upper = f"{row['upper']:.1f}" if np.isfinite(row["upper"]) else "no limit at all"
+        interval = f" (95 % bootstrap over test sets {row['lower']:.1f} to {upper})"
+    if row["limit"] == first_loaded:
+        return f"The mean accuracy is at least {THRESHOLD} from the first loaded state on{interval}: see the cautions."
+    return f"The mean accuracy rises above {THRESHOLD} for good at load state {row['limit']:.1f}{interval}."
 
 
 def _slices_around(

@@ -30,7 +30,7 @@ N_CHECKED = 10
 
 
 LITTLE_GAIN = 1.2
-"""Up to so many times chance, maps that lie on damage are not worth the name."""
+"""Maps have to lie on damage by more than so many times what chance, or a map of dark or bright pixels, does."""
 
 
 def heat_maps_address(finished: FinishedStudy) -> str:
@@ -233,18 +233,24 @@ def _sanity_table(trained: MapTask, randomised: Sequence[MapTask], found: Mappin
 
 
 def _energy_table(explained: _Explained) -> pd.DataFrame:
-    """Share of each fold model's maps that lies on true damage, over the failed slices of its test set by plane."""
+    """Share of each fold model's maps that lies on true damage, over the failed slices of its test set by plane.
+
+    Beside chance stand two maps that anyone could draw: how dark, and how bright, each pixel is.
+    """
     rows = []
     for pair, test, validation in explained.folds():
         asked = _checked(explained.finished, test)
-        damage = read_damage(explained.finished.store, [one.key for one in asked])
+        keys = [one.key for one in asked]
+        damage, slices = read_damage(explained.finished.store, keys), read_slices(explained.finished.store, keys)
         maps = np.stack([explained.map(pair, one) for one in asked])
         groups = [(one.key.specimen, one.key.state, one.key.plane) for one in asked]
         for group in dict.fromkeys(groups):
             mine = [i for i, other in enumerate(groups) if other == group]
-            found = damage_energy(np.concatenate(maps[mine]), np.concatenate(damage[mine]))
-            rows.append((test, validation, *group, *found))
-    names = ["test", "validation", "specimen", "state", "plane", "share", "chance", "gain"]
+            truth, grey = (np.concatenate(values[mine]).astype(np.float32) for values in (damage, slices))
+            found = damage_energy(np.concatenate(maps[mine]), truth)
+            trivial = (damage_energy(255 - grey, truth).share, damage_energy(grey, truth).share)
+            rows.append((test, validation, *group, *found, *trivial))
+    names = ["test", "validation", "specimen", "state", "plane", "share", "chance", "gain", "dark", "bright"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -254,7 +260,8 @@ def _metrics(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
         "correlation_randomised": float(tables["sanity"]["correlation"].iloc[-1]),
     }
     if "energy" in tables:
-        metrics |= {f"energy_{name}": float(tables["energy"][name].mean()) for name in ("share", "chance")}
+        names = ("share", "chance", "dark", "bright")
+        metrics |= {f"energy_{name}": float(tables["energy"][name].mean()) for name in names}
         metrics["energy_gain"] = metrics["energy_share"] / metrics["energy_chance"]
     return metrics
 
@@ -264,13 +271,15 @@ def _sentences(tables: Mapping[str, pd.DataFrame], has_damage: bool) -> list[str
     sentences = [
         f"Maps of networks that were tested on the same slices agree by a rank correlation of {found['agreement']:.2f}.",
         f"With all weights random, maps still resemble the trained network's by {found['correlation_randomised']:.2f}: "
-        "what is left of 1 is what they owe to training.",
+        "near 1 would mean that they show edges, whatever was learnt.",
     ]
     if has_damage:
         gain = found["energy_gain"]
-        caution = "" if gain > LITTLE_GAIN else "Caution: "
+        trivial = max(found[f"energy_{name}"] for name in ("chance", "dark", "bright"))
+        caution = "" if found["energy_share"] > LITTLE_GAIN * trivial else "Caution: "
         sentences.append(
             f"{caution}{found['energy_share']:.0%} of the maps lies on true damage, which fills "
-            f"{found['energy_chance']:.0%} of the slices: {gain:.1f} times chance."
+            f"{found['energy_chance']:.0%} of the slices: {gain:.1f} times chance. Of a map of dark pixels alone it "
+            f"would be {found['energy_dark']:.0%}, of bright ones {found['energy_bright']:.0%}."
         )
     return sentences

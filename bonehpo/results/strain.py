@@ -20,6 +20,9 @@ from bonehpo.search.objective import SearchPlan
 
 NAME = "strain"
 
+HARDLY_BETTER = 0.9
+"""A network whose error is more than this share of the constant's has not shown that it sees anything."""
+
 
 def strain_address(finished: FinishedStudy) -> str:
     """What the regression is made from."""
@@ -65,9 +68,9 @@ def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallba
 
 
 def _verdict(network: float, constant: float) -> str:
-    if network < 0.9 * constant:
+    if network < HARDLY_BETTER * constant:
         return ""
-    return "Caution: the network is hardly better than the mean of the training strains: it does not see strain."
+    return "Caution: the network is hardly better than the mean of the training strains: no sign that it sees strain."
 
 
 def _task(finished: FinishedStudy, plan: SearchPlan, i: int) -> FitTask:
