@@ -57,8 +57,6 @@ reproduce-smoke: install ## Everything that the paper reports, tiny, on a phanto
 	$(BONEHPO) phantom --bone CB --out phantoms/reproduce --side 48 --states 4 --shortcut
 	$(BONEHPO) prepare phantoms/reproduce/scans.csv --bone reproduce --size 48 --slices 4
 	$(BONEHPO) reproduce --bone reproduce --trials 2 --weights none --scans phantoms/reproduce/scans.csv $(REPRODUCE_STORAGE)
-	$(BONEHPO) compare --bone reproduce --weights study:reproduce $(REPRODUCE_STORAGE)
-	$(BONEHPO) report --bone reproduce $(REPRODUCE_STORAGE)
 
 bench: install ## Measure training against a bare Keras fit, and memory
 	$(PYTHON) benchmarks/training.py
