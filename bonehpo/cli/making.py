@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from bonehpo.cli.console import progress_bar
 from bonehpo.cli.options import TRACKING
-from bonehpo.domain import ProgressCallback
+from bonehpo.domain import ProgressCallback, Task
 from bonehpo.engine import Engine, open_engine
+from bonehpo.errors import StudyError
 from bonehpo.report.figures import draw
 from bonehpo.results.ablation import ablation_address, run_ablation
 from bonehpo.results.best_fold import best_fold_address, run_best_fold
@@ -22,6 +23,7 @@ from bonehpo.results.mixed import mixed_address, run_mixed
 from bonehpo.results.record import Result, load_result, result_folder, save_result
 from bonehpo.results.strain import run_strain, strain_address
 from bonehpo.results.sweep import run_sweep, sweep_address
+from bonehpo.search.objective import SearchPlan
 from bonehpo.search.recorder import Recorder
 from bonehpo.tracking.runs import recorder_for
 
@@ -44,10 +46,11 @@ class Wishes:
 
 
 class Maker(NamedTuple):
-    """How a result is made: what it is made from, and the run itself."""
+    """How a result is made: what it is made from, the run itself, and of studies of which tasks it can be made."""
 
     address: Callable[[FinishedStudy, Wishes], str]
     run: Callable[[FinishedStudy, Wishes, Engine, ProgressCallback], Result]
+    tasks: tuple[Task, ...] = ("damage",)
 
 
 def _scans(wishes: Wishes) -> Path:
@@ -66,9 +69,22 @@ MAKERS: Mapping[str, Maker] = {
     "mixed": Maker(lambda f, _: mixed_address(f), lambda f, _, e, p: run_mixed(f, e, p)),
     "compare": Maker(lambda f, w: compare_address(f, w.weights), lambda f, w, e, p: run_compare(f, w.weights, e, p)),
     "ablation": Maker(lambda f, w: ablation_address(f, _scans(w)), lambda f, w, e, p: run_ablation(f, _scans(w), e, p)),
-    "strain": Maker(lambda f, _: strain_address(f), lambda f, _, e, p: run_strain(f, e, p)),
+    "strain": Maker(lambda f, _: strain_address(f), lambda f, _, e, p: run_strain(f, e, p), ("damage", "strain")),
 }
 """By name of the result, in the order of the paper."""
+
+
+def check_task(name: str, plan: SearchPlan) -> None:
+    """See that a result can be made of a study.
+
+    Raises:
+        StudyError: Its networks answer something else.
+    """
+    if plan.config.task not in MAKERS[name].tasks:
+        raise StudyError(
+            f"study {plan.folder.name} predicts {plan.config.task}, and {name} is about networks that tell failed from "
+            'pristine slices: run it on a study with task = "damage"'
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +96,12 @@ class Workshop:
     recorder: Recorder
 
     def make(self, name: str, wishes: Wishes) -> Result:
-        """A result with its figures, recorded; taken as it is where it was made from the same before."""
+        """A result with its figures, recorded; taken as it is where it was made from the same before.
+
+        Raises:
+            BonehpoError: It cannot be made.
+        """
+        check_task(name, self.finished.plan)
         folder, maker = self.finished.plan.folder, MAKERS[name]
         inputs = maker.address(self.finished, wishes)
         result = load_result(folder, name)

@@ -13,10 +13,12 @@ from bonehpo.report.sections import KINDS
 from bonehpo.report.specimens import NAME as SPECIMENS
 from bonehpo.report.specimens import specimen_figures, specimens_result
 from bonehpo.results.facts import result_facts
+from bonehpo.results.finished import OPTIMUM_ADDRESS, optimum_address
 from bonehpo.results.record import Result, content_address, is_made, load_result, result_folder, save_result
 from bonehpo.search.facts import read_folds, read_study
 from bonehpo.search.importance import importances
 from bonehpo.search.objective import SearchPlan
+from bonehpo.search.optimum import Optimum
 from bonehpo.search.recorder import Recorder, ResultFacts
 from bonehpo.search.summary import StudySummary, summarise
 
@@ -31,10 +33,11 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
     """
     found, summary, store = read_study(plan), summarise(plan), SliceStore.open(plan.folder.store)
     recorder.study(found.facts)
-    recorder.result(result_facts(make_specimens(store, plan.folder), plan.folder))
-    results = current_results(plan, summary)
+    specimens = make_specimens(store, plan.folder)
+    results = current_results(plan, found.optimum)
     drawn = {result.name: draw_result(result, plan.folder, store) for result in results}
-    drawn[STUDY_FIGURES] = _own_figures(plan, summary)
+    recorder.result(result_facts(specimens, plan.folder))
+    drawn[STUDY_FIGURES] = _own_figures(plan, summary, found.optimum)
     report = Report(study=summary, facts=found.facts, results=results, drawn=drawn, made=datetime.now().astimezone())
     page = write_page(report, plan.folder.path / "report.html")
     recorder.result(
@@ -65,24 +68,23 @@ def draw_result(result: Result, folder: StudyFolder, store: SliceStore) -> tuple
     return specimen_figures(store, place) if result.name == SPECIMENS else draw(result, place)
 
 
-def current_results(plan: SearchPlan, summary: StudySummary) -> Sequence[Result]:
+def current_results(plan: SearchPlan, optimum: Optimum | None) -> Sequence[Result]:
     """Saved results, in the order of the page, that were made from the store and the optimum as they are now."""
-    trial = summary.optimum.trial if summary.optimum else None
+    address = optimum_address(plan, optimum) if optimum else ""
     found = [load_result(plan.folder, name) for name in KINDS]
     return [
         result
         for result in found
         if result is not None
         and result.store_id == plan.store_id
-        and result.parameters.get("optimum", str(trial)) == str(trial)
+        and result.parameters.get(OPTIMUM_ADDRESS, address) == address
     ]
 
 
-def _own_figures(plan: SearchPlan, summary: StudySummary) -> tuple[Drawn, ...]:
+def _own_figures(plan: SearchPlan, summary: StudySummary, optimum: Optimum | None) -> tuple[Drawn, ...]:
     """Figures of the study itself, in `results/study`."""
     folder = result_folder(plan.folder, "study")
     folder.mkdir(parents=True, exist_ok=True)
-    optimum = read_study(plan).optimum
     folds = read_folds(plan.folder, list(optimum.keys.values())) if optimum else []
     n_complete = sum(row.state == "complete" for row in summary.trials)
     drawn = (

@@ -84,35 +84,60 @@ def reproduce(
     split of Table 1; ResNet-50 of Figs 8 and 9; the ablation of Appendix A; and the regression of strain. Interrupt it at
     any time: the same command goes on. A step that cannot be done says why, and the others are done.
     """
-    from bonehpo.cli.making import Wishes, open_workshop
-    from bonehpo.results.finished import finished_study
+    from bonehpo.cli.making import Wishes
 
-    steps = [step for step in STEPS if step in only] if only else list(STEPS)
-    if scans is None and "ablation" in steps:
-        steps.remove("ablation")
-        click.echo(
-            "The ablation is left out: it prepares the scans again, so name them with --scans SCANS.csv.", err=True
-        )
     plan = make_plan(folder, storage)
-    if "search" in steps:
-        _search(ctx, folder, trials, workers, scheduler, storage)
+    steps = _steps(only, scans, plan)
     wishes = Wishes(visible_from=visible_from, scans=scans.absolute() if scans else None)
     if "compare" in steps:
         wishes = _with_weights(wishes, weights)
-    failed = []
-    made = [step for step in steps if step not in ("search", "report")]
-    with open_workshop(finished_study(plan), workers, scheduler) as workshop:
-        for step in made:
-
-            def make(step: str = step) -> None:
-                print_result(workshop.make(step, wishes), folder)
-
-            failed += _try(step, make)
+    if "search" in steps:
+        _search(ctx, folder, trials, workers, scheduler, storage)
+    failed = _make_results(
+        plan, [step for step in steps if step not in ("search", "report")], wishes, workers, scheduler
+    )
     if "report" in steps:
         failed += _try("report", lambda: click.echo(f"Report: {_report(plan)}"))
     if failed:
         raise click.ClickException(f"not done: {', '.join(failed)}; the same command tries them again")
-    click.echo(f"Next: bonehpo ui to compare runs, or bonehpo promote {flag(folder, storage)}")
+    promote = f", or bonehpo promote {flag(folder, storage)}" if plan.config.task == "damage" else ""
+    click.echo(f"Next: bonehpo ui to compare runs{promote}")
+
+
+def _steps(only: Sequence[str], scans: Path | None, plan: "SearchPlan") -> list[str]:
+    """What is to be done; of what cannot be done at all, the reason is told."""
+    from bonehpo.cli.making import MAKERS
+
+    steps, task = [step for step in STEPS if not only or step in only], plan.config.task
+    others = [step for step in steps if step in MAKERS and task not in MAKERS[step].tasks]
+    if others:
+        click.echo(f"Left out, as study {plan.folder.name} predicts {task}: {', '.join(others)}.", err=True)
+    if scans is None and "ablation" in steps and "ablation" not in others:
+        others.append("ablation")
+        click.echo(
+            "The ablation is left out: it prepares the scans again, so name them with --scans SCANS.csv.", err=True
+        )
+    return [step for step in steps if step not in others]
+
+
+def _make_results(
+    plan: "SearchPlan", names: Sequence[str], wishes: "Wishes", workers: int | None, scheduler: str | None
+) -> list[str]:
+    """Make results one after the other; the names of those that could not be made."""
+    if not names:
+        return []
+    from bonehpo.cli.making import open_workshop
+    from bonehpo.results.finished import finished_study
+
+    failed = []
+    with open_workshop(finished_study(plan), workers, scheduler) as workshop:
+        for name in names:
+
+            def make(name: str = name) -> None:
+                print_result(workshop.make(name, wishes), plan.folder)
+
+            failed += _try(name, make)
+    return failed
 
 
 def _search(

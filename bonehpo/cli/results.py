@@ -142,9 +142,11 @@ def _make(
     wishes: "Wishes | None" = None,
 ) -> None:
     plan = make_plan(folder, storage)
-    from bonehpo.cli.making import Wishes, open_workshop
+    from bonehpo.cli.making import Wishes, check_task, open_workshop
     from bonehpo.results.finished import finished_study
 
+    for name in names:
+        check_task(name, plan)
     finished = finished_study(plan)
     with open_workshop(finished, workers, scheduler) as workshop:
         results = [workshop.make(name, wishes or Wishes()) for name in names]

@@ -20,6 +20,9 @@ from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import Optimum
 from bonehpo.search.recorder import StudyFacts
 
+OPTIMUM_ADDRESS = "optimum_address"
+"""The parameter of a result that tells of which optimum it is: trials of two studies may have the same number."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FinishedStudy:
@@ -76,7 +79,11 @@ class FinishedStudy:
             bone=self.plan.config.bone,
             store_id=self.plan.store_id,
             ran_on=self.plan.ran_on,
-            parameters={"optimum": str(self.optimum.trial), **{key: str(value) for key, value in parameters.items()}},
+            parameters={
+                "optimum": str(self.optimum.trial),
+                OPTIMUM_ADDRESS: optimum_address(self.plan, self.optimum),
+                **{key: str(value) for key, value in parameters.items()},
+            },
             metrics=metrics,
             sentences=tuple(sentence for sentence in sentences if sentence),
             tables=tables,
@@ -103,6 +110,11 @@ def finished_study(plan: SearchPlan) -> FinishedStudy:
         )
     store = SliceStore.open(plan.folder.store)
     return FinishedStudy(plan=plan, facts=found.facts, store=store, optimum=found.optimum, choice=found.choice)
+
+
+def optimum_address(plan: SearchPlan, optimum: Optimum) -> str:
+    """Content address of an optimum: what its study is, and its fresh fits."""
+    return content_address(plan.identity, optimum.keys)
 
 
 def parameters_of(choice: Hyperparameters) -> dict[str, str]:

@@ -1,0 +1,401 @@
+"""The commands on results, as a person types them: what they leave, what they take as it is, how they go on."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient
+from tiny_study import SIDE, TOML, make_study, write_striped
+from tracked import new_project
+
+from bonehpo.cli import main
+from bonehpo.config import StudyFolder
+from bonehpo.results.record import HEAD, load_result
+
+DAMAGES = (0, 0.6, 1)
+PLAIN = """
+bone = "TB"
+[space]
+layers = [1]
+learning_rate = [1e-3]
+kernel = [3]
+batch = [20]
+[baseline]
+layers = 1
+learning_rate = 1e-3
+kernel = 3
+batch = 20
+[training]
+epochs = 1
+precision = "float32"
+"""
+"""Nothing to choose: the sweep is one point."""
+
+STRAIN = TOML.replace('bone = "TB"', 'bone = "TB"\ntask = "strain"').replace("epochs = 3", "epochs = 8")
+HERE = ("--workers", 0)
+
+
+@pytest.fixture(autouse=True)
+def own_database(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def call(*words, code=0):
+    answer = CliRunner().invoke(main, [str(word) for word in words])
+    if answer.exception is not None and not isinstance(answer.exception, SystemExit):
+        raise answer.exception
+    assert answer.exit_code == code, answer.output
+    return answer
+
+
+def refusal(*words):
+    """The one line by which a call is refused."""
+    answer = call(*words, code=1)
+    lines = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, answer.output
+    return lines[0]
+
+
+def runs(root):
+    """All MLflow runs of the study by their key."""
+    client = MlflowClient(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("bonehpo/TB")
+    found = client.search_runs([experiment.experiment_id], max_results=5000)
+    by_key = {run.data.tags["bonehpo.key"]: run for run in found}
+    assert len(by_key) == len(found)
+    return by_key
+
+
+def recorded(root, name):
+    """The runs of a result itself, without its arms and folds."""
+    tags = [run.data.tags for run in runs(root).values()]
+    return [t for t in tags if t.get("bonehpo.result") == name and "bonehpo.arm" not in t]
+
+
+def times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def copy(project, to):
+    """A project of its own with the study as it is, and an empty MLflow database."""
+    shutil.copytree(project / "studies", to / "studies")
+    return new_project(to)
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    """A project with slices too small for a ResNet-50, in which every experiment was run once, and what was said."""
+    root = new_project(tmp_path_factory.mktemp("reproduced"))
+    make_study(root, TOML, DAMAGES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        said = call("reproduce", "--bone", "TB", "--trials", 2, "--weights", "none", *HERE, code=1)
+    return root, said
+
+
+@pytest.fixture
+def project(reproduced, monkeypatch):
+    monkeypatch.chdir(reproduced[0])
+    return reproduced[0]
+
+
+def test_a_step_that_cannot_be_done_is_named_and_the_others_are_done(reproduced):
+    root, said = reproduced
+    folder = StudyFolder(root / "studies" / "TB")
+    made = ["best-fold", "detection", "grad-cam", "mixed", "specimens", "strain", "study", "sweep"]
+    assert sorted(path.name for path in folder.results.iterdir()) == made
+    assert (folder.path / "report.html").exists()
+    errors = [line for line in said.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 2
+    assert re.match(r"Error: compare: ResNet-50 needs slices of 32 pixels a side or more, but got 16", errors[0])
+    assert errors[1] == "Error: not done: compare; the same command tries them again"
+    assert "The ablation is left out: it prepares the scans again, so name them with --scans" in said.stderr
+
+
+def test_a_result_is_made_and_recorded_once(project):
+    folder = StudyFolder(project / "studies" / "TB")
+    for name, words in {"sweep": ["sweep"], "detection": ["explain"], "strain": ["strain"]}.items():
+        before, made = times(folder.fits), load_result(folder, name)
+        call(*words, "--bone", "TB", *HERE)
+        assert times(folder.fits) == before
+        assert load_result(folder, name).finished == made.finished
+        assert len(recorded(project, name)) == 1
+        assert list((folder.results / name).glob("*.svg"))
+
+
+def test_results_are_told_in_words_and_as_json(project):
+    text = call("explain", "--bone", "TB", *HERE).output
+    assert [line.split(":")[0] for line in text.splitlines() if not line.startswith(" ")] == [
+        "best-fold", "grad-cam", "detection",
+    ]  # fmt: skip
+    assert all(
+        sentence in text for sentence in load_result(StudyFolder(project / "studies" / "TB"), "detection").sentences
+    )
+    data = json.loads(call("strain", "--bone", "TB", "--json", *HERE).output)["strain"]
+    assert set(data["metrics"]) == {"error_percent", "constant_error_percent", "slope"}
+    assert data["ran_on"] == "scans"
+    assert Path(data["folder"], HEAD).exists()
+
+
+def test_what_a_person_sees_changes_the_detection_limits_alone(project, monkeypatch, tmp_path):
+    root = copy(project, tmp_path / "copy")
+    monkeypatch.chdir(root)
+    folder = StudyFolder(root / "studies" / "TB")
+    before = {name: load_result(folder, name).finished for name in ("best-fold", "grad-cam", "detection")}
+    call("explain", "--bone", "TB", "--visible-from", 2, *HERE)
+    changed = [name for name, finished in before.items() if load_result(folder, name).finished != finished]
+    assert changed == ["detection"]
+    assert load_result(folder, "detection").parameters["visible_from"] == "2"
+
+
+def test_a_result_of_another_optimum_is_not_reported_and_made_again(project, monkeypatch, tmp_path):
+    root = copy(project, tmp_path / "copy")
+    monkeypatch.chdir(root)
+    folder = StudyFolder(root / "studies" / "TB")
+    sweep, fold = (load_result(folder, name) for name in ("sweep", "best-fold"))
+    shutil.rmtree(folder.results / "sweep")
+    other = TOML.replace("[training]", "[search]\nseed = 5\n[training]")
+    folder.config.write_text(other)
+    (root / "studies" / "optuna.db").unlink()  # begun anew: its trials have the numbers of the former ones
+    call("search", "--bone", "TB", "--trials", 2, *HERE)
+    call("report", "--bone", "TB")
+    assert headings(folder) == ["The specimens"]
+    call("explain", "--bone", "TB", *HERE)
+    found = load_result(folder, "best-fold")
+    assert found.inputs != fold.inputs
+    assert found.parameters["optimum_address"] != sweep.parameters["optimum_address"]
+    call("report", "--bone", "TB")
+    assert len(headings(folder)) == 4
+
+
+def headings(folder):
+    """The headings of those sections of the report that show results."""
+    from bonehpo.report.sections import KINDS
+
+    html = (folder.path / "report.html").read_text(encoding="utf-8")
+    return [kind.heading for name, kind in KINDS.items() if f'<section id="{name}"' in html]
+
+
+def test_the_report_shows_every_result_and_is_kept_in_mlflow(project):
+    folder = StudyFolder(project / "studies" / "TB")
+    assert len(headings(folder)) == 7
+    html = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert all(load_result(folder, name).sentences[0][:30] in html for name in ("sweep", "strain", "detection"))
+    assert "bonehpo compare --bone TB" in html, "what is missing"
+    report = next(run for run in runs(project).values() if run.data.tags.get("bonehpo.result") == "report")
+    assert (Path(report.info.artifact_uri) / "report.html").read_text(encoding="utf-8") == html
+
+
+def content(root):
+    """What MLflow holds of results, arms and folds, without what differs between two records."""
+    return {
+        key: (
+            run.data.params,
+            run.data.metrics,
+            {
+                name: value
+                for name, value in run.data.tags.items()
+                if name.startswith("bonehpo.") and "driver" not in name
+            },
+            sorted(
+                path.name.partition("+timestamp")[0]  # MLflow numbers pictures at random
+                for path in Path(run.info.artifact_uri).rglob("*")
+                if path.is_file()
+            ),
+        )
+        for key, run in runs(root).items()
+        if run.data.tags.get("bonehpo.result") not in (None, "report")
+    }
+
+
+def test_sync_writes_results_with_arms_and_folds_again(project, monkeypatch, tmp_path):
+    root = copy(project, tmp_path / "copy")
+    monkeypatch.chdir(root)
+    call("sync", "--bone", "TB")
+    lost = content(project)
+    assert {tags["bonehpo.level"] for _, _, tags, _ in lost.values()} == {"comparison", "explanation", "fold"}
+    found = content(root)
+    assert found.keys() == lost.keys()
+    for key, facts in lost.items():
+        assert repr(found[key]) == repr(facts), key  # a NaN is not equal to itself
+
+
+def test_sigkill_in_the_middle_of_a_sweep_loses_no_fit(project, tmp_path, monkeypatch):
+    root = copy(project, tmp_path / "copy")
+    folder = StudyFolder(root / "studies" / "TB")
+    sweep = load_result(folder, "sweep")
+    shutil.rmtree(folder.results / "sweep")
+    of_sweep = {key for arm in sweep.arms for key in arm.keys} - of_search(folder)
+    for key in of_sweep:
+        (folder.fits / f"{key}.npz").unlink()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bonehpo", "sweep", "--bone", "TB", "--workers", "0"],
+        cwd=root,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not any((folder.fits / f"{key}.npz").exists() for key in of_sweep):
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    before = times(folder.fits)
+    kept = {key for key in of_sweep if folder.fits / f"{key}.npz" in before}
+    assert kept < of_sweep
+    assert not (folder.results / "sweep").exists()
+    monkeypatch.chdir(root)
+    call("sweep", "--bone", "TB", *HERE)
+    after = times(folder.fits)
+    assert {path: after.get(path) for path in before if path.suffix == ".npz"} == {
+        path: made for path, made in before.items() if path.suffix == ".npz"
+    }
+    found = load_result(folder, "sweep")
+    assert [arm.keys for arm in found.arms] == [arm.keys for arm in sweep.arms]
+    assert {run.info.status for run in runs(root).values()} == {"FINISHED"}
+    assert len(recorded(root, "sweep")) == 1
+
+
+def of_search(folder):
+    """Addresses of the fits of trials and optimum."""
+    from bonehpo.cli.plan import make_plan
+    from bonehpo.search.optimum import read_optimum
+    from bonehpo.search.storage import finished_pairs, load_study
+
+    plan = make_plan(folder)
+    study = load_study(plan.storage, folder.name, plan.identity)
+    pairs = {pair.key for trial in study.get_trials() for pair in finished_pairs(trial).values()}
+    return pairs | set(read_optimum(study).keys.values())
+
+
+def test_a_single_step_can_be_asked_for(project, monkeypatch, tmp_path):
+    root = copy(project, tmp_path / "copy")
+    monkeypatch.chdir(root)
+    folder = StudyFolder(root / "studies" / "TB")
+    shutil.rmtree(folder.results)
+    answer = call("reproduce", "--bone", "TB", "--only", "report", "--only", "best-fold", *HERE)
+    assert sorted(path.name for path in folder.results.iterdir()) == ["best-fold", "specimens", "study"]
+    assert answer.stdout.index("best-fold: ") < answer.stdout.index("Report: "), "in the order of the paper"
+    assert "ablation" not in answer.stderr
+    assert "Next: bonehpo ui to compare runs, or bonehpo promote --bone TB" in answer.stdout
+
+
+def test_weights_that_are_not_there_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = make_study(tmp_path)
+    line = refusal("reproduce", "--bone", "TB", "--trials", 1, "--weights", "gone.h5", *HERE)
+    assert "no weights at gone.h5" in line
+    assert "study CB has no ResNet-50" in refusal("reproduce", "--bone", "TB", "--weights", "study:CB", *HERE)
+    assert not folder.fits.exists()
+
+
+@pytest.mark.parametrize("command", ["sweep", "explain", "compare --weights none", "strain", "reproduce --only sweep"])
+def test_a_study_without_an_optimum_is_sent_to_the_search(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    make_study(tmp_path)
+    assert "bonehpo search" in refusal(*command.split(), "--bone", "TB", *HERE)
+
+
+def test_an_ablation_of_scans_that_are_not_there_is_refused(project):
+    assert "gone.csv" in refusal("ablate", "gone.csv", "--bone", "TB", *HERE)
+
+
+def test_every_experiment_runs_with_one_command_and_imagenet_is_done_without_where_there_is_no_network(
+    tmp_path, monkeypatch
+):
+    side = 2 * SIDE
+    root = new_project(tmp_path / "project")
+    monkeypatch.chdir(root)
+    folder = make_study(root, PLAIN, (0, 1), side, 2)
+    scans = write_striped(root / "scans", (0, 1), side)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # a port on which nothing listens
+    answer = call("reproduce", "--bone", "TB", "--trials", 1, "--scans", scans, *HERE)
+    note = next(line for line in answer.stderr.splitlines() if line.startswith("Note: "))
+    assert "ImageNet weights are not to be had" in note
+    assert note.endswith("ResNet-50 is trained from scratch alone.")
+    made = ["sweep", "best-fold", "grad-cam", "detection", "mixed", "compare", "ablation", "strain"]
+    assert [line.split(":")[0] for line in answer.stdout.splitlines() if "/results/" in line] == made
+    assert set(load_result(folder, "compare").tables["arms"]["arm"]) == {"cnn", "scratch"}
+    assert len(headings(folder)) == 9
+    assert {name for name in made if len(recorded(root, name)) == 1} == set(made)
+
+
+@pytest.fixture(scope="module")
+def of_strain(tmp_path_factory):
+    """A project whose networks predict strain, and what the search said."""
+    root = new_project(tmp_path_factory.mktemp("strain"))
+    make_study(root, STRAIN, (0, 0.4, 0.7, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        said = call("search", "--bone", "TB", "--trials", 2, *HERE)
+    return root, said.output
+
+
+def test_a_search_for_strain_tells_errors_and_finds_what_is_better_than_a_constant(of_strain, monkeypatch):
+    root, said = of_strain
+    monkeypatch.chdir(root)
+    assert "accuracy" not in said.lower()
+    assert "Paper error %" in said
+    assert "promote" not in said
+    data = json.loads(call("show", "--bone", "TB", "--json").output)
+    assert data["estimates"]["nested_error_percent"] >= data["estimates"]["paper_error_percent"] > 0
+    assert data["optimum"]["refit_error_percent"] > 0
+    assert set(data["optimum"]["folds"][0]) >= {"test_error_percent", "validation_error_percent"}
+    assert "accuracy" not in json.dumps(data)
+    constant = 1.0  # % strain: states lie at 0, 1, 2 and 3, their mean at 1.5
+    assert data["estimates"]["nested_error_percent"] < constant
+
+
+def test_mlflow_holds_errors_of_a_study_of_strain(of_strain):
+    by_level = {run.data.tags["bonehpo.level"]: run for run in runs(of_strain[0]).values()}
+    fold, trial, optimum = (by_level[level].data.metrics for level in ("fold", "trial", "optimum"))
+    assert {"test_error_percent", "validation_error_percent", "bias_percent", "plane/XY"} <= set(fold)
+    assert {"mean_error_percent", "sd_error_percent", "set/TB5"} <= set(trial)
+    assert {"nested_error_percent", "paper_error_percent", "refit_error_percent"} <= set(optimum)
+    assert all(metrics["set/TB5"] > 0 for metrics in [trial])
+    assert not [name for name in (*fold, *trial, *optimum) if "accuracy" in name or "score" in name]
+
+
+@pytest.mark.parametrize("command", ["sweep", "explain", "compare --weights none", "ablate scans.csv"])
+def test_what_is_about_damage_is_refused_for_a_study_of_strain(of_strain, monkeypatch, command):
+    monkeypatch.chdir(of_strain[0])
+    line = refusal(*command.split(), "--bone", "TB", *HERE)
+    assert re.search(r"study TB predicts strain, and [\w-]+ is about networks that tell failed from pristine", line)
+
+
+def test_no_network_that_predicts_strain_is_promoted(of_strain, monkeypatch):
+    monkeypatch.chdir(of_strain[0])
+    assert "only networks that see damage are promoted" in refusal("promote", "--bone", "TB")
+
+
+def test_a_study_of_strain_is_reproduced_as_far_as_it_goes(of_strain, monkeypatch, tmp_path):
+    root = copy(of_strain[0], tmp_path / "copy")
+    monkeypatch.chdir(root)
+    folder = StudyFolder(root / "studies" / "TB")
+    answer = call("reproduce", "--bone", "TB", "--trials", 2, *HERE)
+    others = "sweep, best-fold, grad-cam, detection, mixed, compare, ablation"
+    assert f"Left out, as study TB predicts strain: {others}.\n" in answer.stderr
+    assert "strain: " in answer.stdout
+    assert "Report: " in answer.stdout
+    assert headings(folder) == ["The specimens", "Strain read from slices"]
+    assert load_result(folder, "strain").metrics["error_percent"] > 0
+
+
+def test_a_scan_without_strain_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    csv = write_striped(tmp_path / "scans")
+    csv.write_text(csv.read_text().replace("TB6-2.npy,0.01", "TB6-2.npy,"))
+    call("prepare", csv, "--bone", "TB", "--slices", 2, *HERE)
+    StudyFolder(tmp_path / "studies" / "TB").config.write_text(STRAIN)
+    line = refusal("search", "--bone", "TB", "--trials", 1, *HERE)
+    assert "TB6 state 2 has no strain" in line
+    assert "fill the column strain" in line
+    assert not (tmp_path / "studies" / "TB" / "fits").exists()
