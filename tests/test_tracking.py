@@ -17,7 +17,7 @@ from tracked import SETS, STUDY, fold, folds, new_project, optimum, record_study
 
 from bonehpo.domain import shown
 from bonehpo.errors import TrackingError
-from bonehpo.search.recorder import NullRecorder, Recorder, ResultFacts
+from bonehpo.search.recorder import ArmFacts, NullRecorder, Recorder, ResultFacts, StepImage
 from bonehpo.tracking.database import Tracking, open_tracking, relocate
 from bonehpo.tracking.ledger import NewRun, RunLedger, is_alive, is_dead, this_driver
 from bonehpo.tracking.runs import MlflowRecorder, recorder_for
@@ -179,24 +179,115 @@ def test_the_optimum_tag_moves(tracking):
     assert {run.info.status for run in runs(tracking).values()} == {"FINISHED"}
 
 
-def test_an_explanation_keeps_its_figures(tracking, tmp_path):
-    figure = tmp_path / "limits.svg"
-    figure.write_text("<svg/>")
+def result(**changes: Any) -> ResultFacts:
+    """A comparison of two arms, of which one failed."""
+    scores = [f.scores.test_score for f in folds(0)]
+    cnn = ArmFacts(
+        name="cnn, specimen",
+        parameters={"layers": "1"},
+        mean_score=float(np.mean(scores)),
+        sd=0.0,
+        folds=folds(0),
+        reason="",
+    )
+    failed = replace(cnn, name="scratch, specimen", mean_score=np.nan, sd=np.nan, folds=(), reason="diverged")
+    return replace(
+        ResultFacts(
+            level="comparison",
+            name="compare",
+            inputs="ab",
+            parameters={"weights": "none"},
+            metrics={"accuracy/specimen cnn": 0.9, "accuracy/specimen scratch": np.nan},
+            sentences=("Caution: it is small.", "It was compared."),
+            arms=(cnn, failed),
+            finished=STUDY.started,
+        ),
+        **changes,
+    )
+
+
+def record(tracking: Tracking, *results: ResultFacts) -> MlflowRecorder:
     recorder = MlflowRecorder(tracking)
     recorder.study(STUDY)
-    facts = ResultFacts(
-        level="explanation",
-        name="detection",
-        parameters={"n_networks": "20"},
-        metrics={"TB5/state": 11},
-        files=[figure],
-        finished=STUDY.started,
-    )
-    recorder.result(facts)
+    for facts in results:
+        recorder.result(facts)
     recorder.close()
-    (run,) = [run for run in runs(tracking).values() if run.data.tags["bonehpo.level"] == "explanation"]
+    return recorder
+
+
+def test_a_result_keeps_its_files_pictures_numbers_and_words(tracking, tmp_path):
+    figure = tmp_path / "limits.svg"
+    figure.write_text("<svg/>")
+    picture = StepImage(series="TB5 XY", step=3, pixels=np.zeros((4, 8), np.uint8))
+    record(tracking, result(level="explanation", name="detection", files=[figure], images=[picture], arms=()))
+    run = runs(tracking)["5e0c/explanation/detection/ab"]
     assert (Path(run.info.artifact_uri) / "limits.svg").read_text() == "<svg/>"
-    assert run.data.metrics == {"TB5/state": 11}
+    assert len(list((Path(run.info.artifact_uri) / "images").glob("TB5 XY*step*3*.png"))) == 1
+    assert run.data.metrics["accuracy/specimen cnn"] == 0.9
+    assert run.data.params == {"weights": "none"}
+    assert run.data.tags["mlflow.note.content"] == "Caution: it is small.\n\nIt was compared."
+    assert (run.data.tags["bonehpo.level"], run.data.tags["bonehpo.result"]) == ("explanation", "detection")
+
+
+def test_a_comparison_nests_its_arms_and_their_folds(tracking):
+    record(tracking, result())
+    by_key = runs(tracking)
+    parents = {key: run.data.tags.get("mlflow.parentRunId") for key, run in by_key.items()}
+    ids = {key: run.info.run_id for key, run in by_key.items()}
+    top, arm = "5e0c/comparison/compare/ab", "5e0c/comparison/compare/ab/cnn, specimen"
+    assert parents[top] == ids["5e0c"]
+    assert parents[arm] == ids[top]
+    under = [key for key, parent in parents.items() if parent == ids[arm]]
+    assert sorted(under) == sorted(f"{arm}/{f.scores.test}/{f.scores.validation}" for f in folds(0))
+    fold_run = by_key[under[0]]
+    assert fold_run.data.tags["bonehpo.level"] == "fold"
+    assert fold_run.data.tags["bonehpo.arm"] == "cnn, specimen"
+    assert fold_run.data.params["layers"] == "1"
+    assert by_key[arm].data.metrics == {"mean_accuracy": pytest.approx(0.9), "sd_accuracy": 0}
+    assert {run.info.status for key, run in by_key.items() if "scratch" not in key} == {"FINISHED"}
+
+
+def test_an_arm_that_failed_says_why(tracking):
+    record(tracking, result())
+    failed = runs(tracking)["5e0c/comparison/compare/ab/scratch, specimen"]
+    assert (failed.info.status, failed.data.tags["bonehpo.reason"]) == ("FAILED", "diverged")
+    assert np.isnan(failed.data.metrics["mean_accuracy"])
+
+
+def test_a_result_is_recorded_once_and_one_from_other_inputs_beside_it(tracking):
+    record(tracking, result())
+    before = content(tracking)
+    record(tracking, result())
+    assert repr(content(tracking)) == repr(before)  # a NaN is not equal to itself
+    record(tracking, result(inputs="cd"))
+    assert len(runs(tracking)) == 2 * len(before) - 1  # all but the study
+
+
+def test_a_result_that_could_not_be_recorded_whole_is_completed_in_the_same_runs(tracking, tmp_path):
+    file = tmp_path / "tests.csv"
+    assert record(tracking, result(files=[file])).is_off, "there is no such file"
+    before = {key: run.info.run_id for key, run in runs(tracking).items()}
+    assert {run.info.status for run in runs(tracking).values()} >= {"RUNNING"}
+    file.write_text("a,b\n")
+    assert not record(tracking, result(files=[file])).is_off
+    after = runs(tracking)
+    assert {key: run.info.run_id for key, run in after.items()} == before
+    assert {run.info.status for run in after.values()} == {"FINISHED", "FAILED"}
+    top = after["5e0c/comparison/compare/ab"]
+    assert (Path(top.info.artifact_uri) / "tests.csv").read_text() == "a,b\n"
+
+
+def test_an_arm_that_predicts_strain_has_errors_in_a_study_of_damage_too(tracking):
+    arm = replace(
+        result().arms[0],
+        name="strain",
+        mean_score=-0.5,
+        sd=0.1,
+        folds=[replace(f, task="strain", scores=replace(f.scores, test_score=-0.5)) for f in folds(0)],
+    )
+    record(tracking, result(name="strain", arms=(arm,)))
+    found = runs(tracking)["5e0c/comparison/strain/ab/strain"].data.metrics
+    assert found == {"mean_error_percent": 0.5, "sd_error_percent": 0.1}
 
 
 def test_more_epochs_than_one_request_holds_are_all_recorded(tracking):
