@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import tifffile
 from data_makers import bone_like, write_table
@@ -17,7 +18,7 @@ from bonehpo.data.store import SliceStore
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess, open_engine
 from bonehpo.errors import PreparationError, ScanError
-from bonehpo.results.ablation import VARIANTS, ablation_address, digest_of_scans, run_ablation
+from bonehpo.results.ablation import VARIANTS, _sentence, _separation, ablation_address, digest_of_scans, run_ablation
 
 SEES_NOISE = """
 bone = "TB"
@@ -80,6 +81,29 @@ def test_without_preparation_pristine_scans_are_told_from_every_loaded_state(abl
     assert not found.loc["prepared", "separates"]
     warned = [sentence.startswith("Caution: ") for sentence in ablated.sentences]
     assert warned == list(found["separates"])
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "visible_from", "separates"),
+    [
+        ({2: 0.95, 3: 0.95, 4: 1.0}, None, True),
+        ({2: 0.85, 3: 0.95, 4: 1.0}, None, False),
+        ({4: 1.0}, None, False),
+        ({3: 0.95, 4: 1.0}, 3, False),
+        ({2: 0.95, 3: 0.95, 4: 1.0}, 3, True),
+    ],
+    ids=["all high", "one is not", "failure alone", "damage alone", "before damage too"],
+)
+def test_only_states_without_damage_show_that_a_network_needs_none(accuracies, visible_from, separates):
+    rows = [
+        {"test": test, "state": state, "strain": 0.0, "accuracy": a, "accuracy_pristine": a, "accuracy_loaded": a}
+        for test in ("A", "B")
+        for state, a in {1: 0.5, **accuracies}.items()
+    ]
+    found = _separation("raw", pd.DataFrame(rows), visible_from)
+    assert found["separates"] is separates
+    assert found["lowest"] == min(accuracies.values())
+    assert _sentence(found).startswith("Caution") is separates
 
 
 def test_every_variant_is_tested_at_every_state_and_two_are_explained(ablated):

@@ -2,13 +2,19 @@
 
 import numpy as np
 import pytest
-from tiny_study import SPECIMENS, TOML, finish, plan_of
+from tiny_study import SPECIMENS, TOML, finish, plan_of, write_striped
 
+from bonehpo.cli.plan import make_plan
+from bonehpo.config import StudyFolder
+from bonehpo.data.phantom import PhantomSpec, write_phantom
+from bonehpo.data.preparation import prepare
+from bonehpo.data.recipe import Steps
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import ConfigError
 from bonehpo.results.best_fold import run_best_fold
 from bonehpo.results.detection import run_detection
+from bonehpo.results.fitting import Arm, fit_arms
 from bonehpo.results.heat_maps import run_heat_maps
 from bonehpo.results.mixed import run_mixed
 from bonehpo.results.strain import run_strain
@@ -21,6 +27,19 @@ LEARNING = TOML.replace("epochs = 3", "epochs = 8")
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     return finish(plan_of(tmp_path_factory.mktemp("finished"), LEARNING, DAMAGES))
+
+
+@pytest.fixture(scope="module")
+def of_phantoms(tmp_path_factory):
+    """A finished study of phantoms, whose damage is known voxel by voxel and begins at the third of four states."""
+    root = tmp_path_factory.mktemp("phantoms")
+    spec = PhantomSpec(bone="TB", side=32, n_states=4, specimens=("A", "B", "C"))
+    folder = StudyFolder(root / "studies" / "TB")
+    with open_engine(0) as engine:
+        scans = write_phantom(spec, root / "phantom", engine, ignore_progress)
+        prepare(scans, folder.store, Steps(n_slices=3), engine)
+    folder.config.write_text(TOML, encoding="utf-8")
+    return finish(make_plan(folder))
 
 
 def run(function, finished, *more):
@@ -95,3 +114,93 @@ def test_strain_is_predicted_from_stripes_better_than_by_the_mean(finished):
     assert found.metrics["error_percent"] < found.metrics["constant_error_percent"]
     assert len(found.tables["slices"]) == 6 * 4 * 12
     assert np.isfinite(found.arrays["maps"]).all()
+
+
+def test_on_phantoms_the_truth_says_what_heat_maps_and_detection_are_worth(of_phantoms):
+    store = of_phantoms.store
+    maps = run(run_heat_maps, of_phantoms)
+    energy, slices = maps.tables["energy"], maps.tables["slices"]
+    assert len(energy) == 6 * 3
+    assert energy["share"].between(0, 1).all()
+    assert energy["gain"].to_numpy() == pytest.approx((energy["share"] / energy["chance"]).to_numpy())
+    one = energy.iloc[0]
+    assert one["chance"] == pytest.approx(store.damage(one["specimen"], one["state"], one["plane"]).mean() / 255)
+    for row, damage in zip(slices.to_dict("records"), maps.arrays["damage"], strict=True):
+        truth = store.damage(row["specimen"], row["state"], row["plane"])[row["position"]] / 255
+        assert damage == pytest.approx(truth, abs=1e-6)
+    assert maps.ran_on == "phantom"
+    assert run(run_detection, of_phantoms).parameters["visible_from"] == "3"
+    assert run(run_detection, of_phantoms, 2).parameters["visible_from"] == "2"
+
+
+def test_a_point_that_diverges_has_a_reason_and_the_others_a_mean(tmp_path, caplog):
+    found = run(run_sweep, finish(plan_of(tmp_path, TOML.replace("1e-4", "1e30"))))
+    points = found.tables["points"].set_index(["parameter", "value"])
+    assert "diverged: the loss became" in points.loc[("learning_rate", 1e30), "reason"]
+    assert np.isnan(points.loc[("learning_rate", 1e30), "mean"])
+    others = points.drop(("learning_rate", 1e30))
+    assert set(others["reason"]) == {""}
+    assert others["mean"].notna().all()
+    failed = next(arm for arm in found.arms if arm.reason)
+    assert failed.keys == ()
+    assert 1e30 not in set(found.tables["combinations"]["learning_rate"])
+    assert "diverged" in caplog.text
+
+
+def test_networks_of_the_optimum_that_are_gone_are_fitted_again_and_look_at_the_same(finished):
+    before = run(run_heat_maps, finished)
+    for network in finished.plan.folder.optimum.iterdir():
+        network.unlink()
+    after = run(run_heat_maps, finished)
+    assert after.inputs == before.inputs
+    assert after.arrays["maps"] == pytest.approx(before.arrays["maps"], abs=1e-3)
+
+
+def test_a_fit_that_two_arms_share_is_done_once(finished):
+    choice = finished.plan.config.baseline
+    tasks = tuple(finished.plan.task(choice, pair, repeat=7) for pair in finished.plan.pairs)
+    told = []
+    with open_engine(0) as engine:
+        arms = [Arm(name=name, parameters={}, tasks=tasks) for name in ("first", "second")]
+        found = fit_arms(arms, engine, told.append)
+        again = fit_arms(arms, engine, told.append)
+    assert [(at.done, at.total) for at in told] == [(1, 3), (2, 3), (3, 3)]
+    assert found["first"].folds == found["second"].folds == again["second"].folds
+
+
+def test_results_are_made_of_sets_that_hold_planes_of_several_specimens(tmp_path):
+    finished = finish(plan_of(tmp_path, f'{TOML}[split]\nkind = "mixed"\n', DAMAGES))
+    sets = finished.plan.sets
+    assert all(len({group.specimen for group in groups}) > 1 for groups in sets.values())
+    folds = run(run_best_fold, finished).tables["folds"]
+    assert set(folds["test"]) == set(sets)
+    states = run(run_detection, finished).tables["states"]
+    assert set(states["n_slices"]) == {3 * 4}
+    assert states["strain"].tolist() == pytest.approx(0.01 * (states["state"] - 1))
+    slices = run(run_heat_maps, finished).tables["slices"]
+    shown = {(row.specimen, row.plane) for row in slices.itertuples()}
+    assert shown == set(sets[slices["test"].iloc[0]])
+    assert list(run(run_mixed, finished).tables["arms"]["arm"]) == ["specimen", "mixed, seeded"]
+    strain = run(run_strain, finished).tables["slices"]
+    assert (strain["specimen"] != strain["validation"]).all()
+    assert set(strain["validation"]) == set(SPECIMENS), "by specimen, whatever the split of the study"
+
+
+def test_specimens_may_lack_loaded_states(tmp_path):
+    csv = write_striped(tmp_path / "scans", DAMAGES)
+    lines = csv.read_text().splitlines(keepends=True)
+    csv.write_text("".join(line for line in lines if not line.startswith(("TB6,2", "TB9,3"))))
+    folder = StudyFolder(tmp_path / "studies" / "TB")
+    with open_engine(0) as engine:
+        prepare(csv, folder.store, Steps(match=False, median=False, n_slices=2), engine)
+    folder.config.write_text(TOML, encoding="utf-8")
+    finished = finish(make_plan(folder))
+    mean = run(run_detection, finished).tables["mean"].set_index("state")
+    assert mean["n_sets"].to_dict() == {1: 3, 2: 2, 3: 2, 4: 3}
+    run(run_heat_maps, finished)
+    strain = run(run_strain, finished)
+    assert strain.tables["slices"].groupby("specimen")["state"].unique().map(list).to_dict() == {
+        "TB5": [1, 2, 3, 4],
+        "TB6": [1, 3, 4],
+        "TB9": [1, 2, 4],
+    }

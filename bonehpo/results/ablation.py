@@ -24,7 +24,7 @@ from bonehpo.domain import FAILED, PRISTINE, Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import ScanError, StudyError
 from bonehpo.learning.specs import FitTask
-from bonehpo.results.detection import state_table
+from bonehpo.results.detection import first_damaged, state_table
 from bonehpo.results.finished import FinishedStudy, parameters_of
 from bonehpo.results.fitting import Arm, fit_arms
 from bonehpo.results.maps import Asked, MapTask, SliceKey, explain_slices, read_slices
@@ -96,7 +96,8 @@ def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress:
         [state_table(arm, stores[name], plans[name].sets).assign(variant=name) for name, arm in fitted.items()],
         ignore_index=True,
     )
-    separation = pd.DataFrame(_separation(name, states[states["variant"] == name]) for name in fitted)
+    visible = first_damaged(stores["prepared"])
+    separation = pd.DataFrame(_separation(name, states[states["variant"] == name], visible) for name in fitted)
     slices, pictures = _maps(plans, arms, stores, engine)
     return finished.result(
         NAME,
@@ -175,16 +176,18 @@ def _arm(finished: FinishedStudy, name: str, plan: SearchPlan) -> Arm:
     return Arm(name=name, parameters={**parameters_of(finished.choice), "variant": name}, tasks=tuple(tasks))
 
 
-def _separation(name: str, states: pd.DataFrame) -> dict[str, object]:
+def _separation(name: str, states: pd.DataFrame, visible_from: int | None) -> dict[str, object]:
+    """Where a variant is least accurate; only states without visible damage show that it needs none."""
     mean = mean_by_state(states)
     loaded = mean[mean["state"] > mean["state"].min()]
     lowest = loaded.loc[loaded["accuracy"].idxmin()]
+    has_undamaged = bool(loaded["state"].min() < (visible_from or loaded["state"].max()))
     return {
         "variant": name,
         "accuracy_failed": float(mean["accuracy"].iloc[-1]),
         "lowest": float(lowest["accuracy"]),
         "state": int(lowest["state"]),
-        "separates": bool(lowest["accuracy"] >= SEPARATES),
+        "separates": has_undamaged and bool(lowest["accuracy"] >= SEPARATES),
     }
 
 
