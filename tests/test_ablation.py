@@ -33,7 +33,7 @@ learning_rate = 5e-3
 kernel = 3
 batch = 8
 [training]
-epochs = 12
+epochs = 8
 precision = "float32"
 """
 
