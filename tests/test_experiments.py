@@ -156,6 +156,14 @@ def test_networks_of_the_optimum_that_are_gone_are_fitted_again_and_look_at_the_
     assert after.arrays["maps"] == pytest.approx(before.arrays["maps"], abs=1e-3)
 
 
+def test_worker_processes_make_the_same_heat_maps(finished):
+    here = run(run_heat_maps, finished)
+    with open_engine(1) as engine:
+        there = run_heat_maps(finished, engine, ignore_progress)
+    assert there.arrays["maps"] == pytest.approx(here.arrays["maps"], abs=1e-3)
+    assert there.tables["sanity"]["layer"].equals(here.tables["sanity"]["layer"])
+
+
 def test_a_fit_that_two_arms_share_is_done_once(finished):
     choice = finished.plan.config.baseline
     tasks = tuple(finished.plan.task(choice, pair, repeat=7) for pair in finished.plan.pairs)
