@@ -65,7 +65,12 @@ def study_of(plan):
 
 
 def fit_times(plan):
-    return {path.name: path.stat().st_mtime_ns for path in plan.folder.fits.glob("*.npz")}
+    return {path.name: path.stat().st_mtime_ns for path in fits_in(plan.folder.fits)}
+
+
+def fits_in(folder):
+    """Results of fits; what kept networks say of every load state lies beside them as `*.states.npz`."""
+    return [path for path in folder.glob("*.npz") if not path.stem.endswith(".states")]
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +287,7 @@ def test_a_store_that_is_damaged_meanwhile_ends_the_search_and_not_a_trial(tmp_p
     plan = plan_of(tmp_path)
     run(plan, 1)
     shutil.rmtree(plan.folder.optimum)
-    for path in plan.folder.fits.glob("*.npz"):
+    for path in fits_in(plan.folder.fits):
         path.unlink()
     shard = next(path for path in (plan.folder.store / "slices" / "c").rglob("*") if path.is_file())
     shard.unlink()
@@ -296,7 +301,7 @@ def test_a_full_disk_ends_the_search_with_the_remedy_and_loses_nothing(tmp_path,
     real = os.fsync
 
     def full(descriptor):
-        if len(list(plan.folder.fits.glob("*.npz"))) == 1:
+        if len(fits_in(plan.folder.fits)) == 1:
             raise OSError(28, "No space left on device")
         real(descriptor)
 
@@ -314,7 +319,7 @@ def start(root: Path, *more: str) -> subprocess.Popen:
 
 def wait_for_fits(root: Path, n: int) -> None:
     for _ in range(600):
-        if len(list(root.glob("studies/TB/fits/*.npz"))) >= n:
+        if len(fits_in(root / "studies/TB/fits")) >= n:
             return
         time.sleep(0.1)
     raise AssertionError("no fit was finished within a minute")
@@ -352,12 +357,12 @@ def test_a_search_that_is_stopped_by_a_signal_goes_on_where_it_was(tmp_path, how
         assert "the same command goes on" in told
         assert "Traceback" not in told
         assert "RUNNING" not in statuses(tmp_path), told
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("studies/TB/fits/*.npz")}
+    before = {path: path.stat().st_mtime_ns for path in fits_in(tmp_path / "studies/TB/fits")}
     again = start(tmp_path)
     _, told = again.communicate(timeout=120)
     assert again.returncode == 0, told
     assert all(path.stat().st_mtime_ns == written for path, written in before.items())
-    assert len(list(tmp_path.glob("studies/TB/fits/*.npz"))) == 9
+    assert len(fits_in(tmp_path / "studies/TB/fits")) == 9
     assert set(statuses(tmp_path)) == {"FINISHED"}
     assert len(statuses(tmp_path)) == 1 + 2 * (1 + 6) + (1 + 6)  # study, trials with folds, optimum with folds
 
