@@ -166,10 +166,16 @@ def test_worker_processes_make_the_same_heat_maps(finished):
 
 def test_a_fit_that_two_arms_share_is_done_once(finished):
     choice = finished.plan.config.baseline
-    tasks = tuple(finished.plan.task(choice, pair, repeat=7) for pair in finished.plan.pairs)
     told = []
     with open_engine(0) as engine:
-        arms = [Arm(name=name, parameters={}, tasks=tasks) for name in ("first", "second")]
+        arms = [
+            Arm(
+                name=name,
+                parameters={},
+                tasks=tuple(finished.plan.task(choice, pair, repeat=7) for pair in finished.plan.pairs),
+            )
+            for name in ("first", "second")
+        ]
         found = fit_arms(arms, engine, told.append)
         again = fit_arms(arms, engine, told.append)
     assert [(at.done, at.total) for at in told] == [(1, 3), (2, 3), (3, 3)]

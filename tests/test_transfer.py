@@ -14,7 +14,7 @@ from bonehpo.data.images import load_images
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import FitError, NetworkError, StudyError
-from bonehpo.learning.fits import find_fit, fit_path, run_fit
+from bonehpo.learning.fits import find_fit, fit_path, load_fit, run_fit
 from bonehpo.learning.learners import predict
 from bonehpo.learning.networks import load_network
 from bonehpo.learning.resnet import base_features
@@ -28,7 +28,7 @@ from bonehpo.results.record import save_result
 SIDE, N_SLICES = 32, 3
 DAMAGES = (0, 0.5, 1)
 SHORT = TOML.replace("epochs = 3", "epochs = 1")
-ONE_EPOCH = dict.fromkeys(get_args(ResNetMode), 1)
+EPOCHS = {"frozen": 2, "fine-tuned": 1, "scratch": 1}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def plan(finished):
 
 def compare(finished, weights):
     with open_engine(0) as engine:
-        return run_compare(finished, weights, engine, ignore_progress, ONE_EPOCH)
+        return run_compare(finished, weights, engine, ignore_progress, EPOCHS)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,11 @@ def compared(finished, weights):
 
 
 def resnet_task(plan, mode, weights, n=0):
-    """The fit of the n-th holdout pair as the comparison asks for it, with one epoch."""
+    """The fit of the n-th holdout pair as the comparison asks for it."""
     task = plan.task(RESNET, plan.pairs[n])
     resnet = ResNet(mode=mode, weights="" if mode == "scratch" else weights.hash)
-    task = replace(task, spec=replace(task.spec, resnet=resnet), weights=weights.file)
+    training = replace(task.spec.training, epochs=EPOCHS[mode])
+    task = replace(task, spec=replace(task.spec, resnet=resnet, training=training), weights=weights.file)
     return replace(task, states=plan.states(task.spec.key).absolute())
 
 
@@ -161,10 +162,17 @@ def test_the_optimum_and_every_resnet_are_compared_in_both_splits(compared, fini
     assert set(arms["reason"]) == {""}
     assert arms["mean"].between(0, 1).all()
     assert set(arms.loc["frozen", "n_trainable"]) == {4098}
-    assert set(arms["epochs"]) == {1}
+    assert {arm: set(arms.loc[arm, "epochs"]) for arm in EPOCHS} == {arm: {n} for arm, n in EPOCHS.items()}
+    assert {len(load_fit(finished.plan.folder.fits, key).curves.train_loss) for key in keys_of(compared, "frozen")} == {
+        2
+    }
     assert len(compared.tables["folds"]) == 8 * 6
     assert {arm.name: len(arm.keys) for arm in compared.arms} == {f"{arm}, {split}": 3 for arm, split in arms.index}
     assert arms.loc[("cnn", "specimen"), "mean"] == pytest.approx(finished_mean(finished))
+
+
+def keys_of(compared, kind):
+    return [key for arm in compared.arms if arm.name.startswith(kind) for key in arm.keys]
 
 
 def finished_mean(finished):
@@ -195,7 +203,7 @@ def test_without_weights_a_resnet_is_trained_from_scratch_alone_and_what_is_fitt
     assert list(found.tables["arms"]["arm"]) == ["cnn", "scratch"] * 2
     assert set(found.tables["states"]["arm"]) == {"cnn", "scratch"}
     assert "frozen and fine-tuned networks are left out" in found.sentences[-1]
-    assert found.inputs == compare_address(finished, none, ONE_EPOCH) != compared.inputs
+    assert found.inputs == compare_address(finished, none, EPOCHS) != compared.inputs
     assert {path: path.stat().st_mtime_ns for path in finished.plan.folder.fits.iterdir()} == before
 
 
