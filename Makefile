@@ -55,7 +55,7 @@ smoke: install ## The whole way, tiny: phantom, prepare, search, show, promote, 
 reproduce-smoke: install ## Everything that the paper reports, tiny, on a phantom with a shortcut for the ablation
 	rm -rf phantoms/reproduce $(addprefix studies/reproduce/,slices.zarr fits networks optimum results ablation optuna.db report.html)
 	$(BONEHPO) phantom --bone CB --out phantoms/reproduce --side 48 --states 4 --shortcut
-	$(BONEHPO) prepare phantoms/reproduce/scans.csv --bone reproduce --size 48 --slices 4
+	$(BONEHPO) prepare phantoms/reproduce/scans.csv --bone reproduce --size 48 --slices 3
 	$(BONEHPO) reproduce --bone reproduce --trials 2 --weights none --scans phantoms/reproduce/scans.csv $(REPRODUCE_STORAGE)
 
 bench: install ## Measure training against a bare Keras fit, and memory

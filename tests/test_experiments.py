@@ -112,6 +112,9 @@ def test_strain_is_predicted_from_stripes_better_than_by_the_mean(finished):
     assert list(found.tables["states"]["state"]) == [1, 2, 3, 4]
     assert list(found.tables["states"]["strain_percent"]) == pytest.approx([0, 1, 2, 3])
     assert found.metrics["error_percent"] < found.metrics["constant_error_percent"]
+    by_specimen = found.tables["specimens"]
+    assert (by_specimen["error_percent"] < by_specimen["constant_error_percent"]).all()
+    assert found.metrics["p"] == 0.25, "three specimens of three are better: the smallest p that they allow"
     assert len(found.tables["slices"]) == 6 * 4 * 12
     assert np.isfinite(found.arrays["maps"]).all()
 

@@ -83,6 +83,8 @@ def test_a_resnet_is_a_fit_whose_network_answers_every_load_state(compared, plan
     found = find_fit(task)
     assert [fold.test for fold in found.fold_scores()] == list(task.spec.pair)
     assert np.isfinite(found.curves.held_out_loss).all()
+    if mode == "frozen":
+        assert found.precision == "float32", "whatever the hardware likes: features and head are float32"
 
     answers = load_states(task.states)
     for i, name in enumerate(task.spec.pair):

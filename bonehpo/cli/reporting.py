@@ -11,10 +11,10 @@ from bonehpo.report.figures.studies import importance_figure, learning_curves_fi
 from bonehpo.report.page import STUDY_FIGURES, Report, write_page
 from bonehpo.report.sections import KINDS
 from bonehpo.report.specimens import NAME as SPECIMENS
-from bonehpo.report.specimens import specimen_figures, specimens_result
+from bonehpo.report.specimens import make_specimens, specimen_figures
 from bonehpo.results.facts import result_facts
 from bonehpo.results.finished import OPTIMUM_ADDRESS, optimum_address
-from bonehpo.results.record import Result, content_address, is_made, load_result, result_folder, save_result
+from bonehpo.results.record import Result, content_address, load_result, result_folder
 from bonehpo.search.facts import read_folds, read_study
 from bonehpo.search.importance import importances
 from bonehpo.search.objective import SearchPlan
@@ -52,14 +52,6 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
         )
     )
     return page
-
-
-def make_specimens(store: SliceStore, folder: StudyFolder) -> Result:
-    """What was measured of the specimens of a store, as a result of the study in a folder."""
-    result = specimens_result(store, folder.name)
-    if not is_made(folder, result.name, result.inputs):
-        save_result(result, folder)
-    return result
 
 
 def draw_result(result: Result, folder: StudyFolder, store: SliceStore) -> tuple[Drawn, ...]:

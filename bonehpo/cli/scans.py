@@ -119,16 +119,14 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
     """
     from bonehpo.data.store import SliceStore
     from bonehpo.report.figures import montage as draw_montage
-    from bonehpo.report.specimens import specimen_figures, specimens_result
-    from bonehpo.results.record import is_made, result_folder, save_result
+    from bonehpo.report.specimens import make_specimens, specimen_figures
+    from bonehpo.results.record import result_folder
 
     store = SliceStore.open(folder.store)
     picture = montage or folder.path / "montage.png"
     draw_montage(store, picture)
-    result = specimens_result(store, folder.name)
+    result = make_specimens(store, folder)
     place = result_folder(folder, result.name)
-    if not is_made(folder, result.name, result.inputs):
-        save_result(result, folder)
     pictures = [picture, *(figure.png for figure in specimen_figures(store, place))]
     if as_json:
         print_json(_contents(store, pictures, place / "scans.csv"))

@@ -37,7 +37,8 @@ def train(task: FitTask) -> FitResult:
     spec = task.spec
     images = load_images(task.store, spec.store_id, spec.task)
     started_s, cpu_started = time.time(), time.process_time()
-    precision = choose_precision(spec.training.precision)
+    frozen = spec.resnet is not None and spec.resnet.mode == "frozen"  # a head on features alone
+    precision = "float32" if frozen else choose_precision(spec.training.precision)
     held_out = tuple(images.indices(spec.sets[name]) for name in spec.pair)
     train = images.indices(tuple(g for name, groups in spec.sets.items() if name not in spec.pair for g in groups))
     if spec.resnet is None:

@@ -59,7 +59,11 @@ KINDS = {
     "ablation": Kind(
         "What preparation is for", "ablate SCANS.csv", {"separation": "Lowest mean accuracy over all loaded states"}
     ),
-    "strain": Kind("Strain read from slices", "strain", {"arms": "Mean absolute error"}),
+    "strain": Kind(
+        "Strain read from slices",
+        "strain",
+        {"arms": "Mean absolute error", "specimens": "Mean absolute error on each specimen"},
+    ),
 }
 """The results of docs/results.md in the order of the page."""
 

@@ -12,12 +12,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bonehpo.config import StudyFolder
 from bonehpo.data.manifest import ScanRecord
 from bonehpo.data.store import SliceStore
 from bonehpo.report.figures.scans import middle_slices_figure
 from bonehpo.report.figures.style import BLACK, PHANTOM, SERIES, Drawn, Words, bare, draw_figure, pale
 from bonehpo.report.rendering import render
-from bonehpo.results.record import Result, content_address
+from bonehpo.results.record import Result, content_address, is_made, save_result
 
 NAME = "specimens"
 
@@ -67,6 +68,14 @@ def specimens_result(store: SliceStore, study: str) -> Result:
         tables={"scans": table},
         finished=datetime.now(UTC),
     )
+
+
+def make_specimens(store: SliceStore, folder: StudyFolder) -> Result:
+    """What was measured of the specimens of a store, saved as a result of the study in a folder."""
+    result = specimens_result(store, folder.name)
+    if not is_made(folder, result.name, result.inputs):
+        save_result(result, folder)
+    return result
 
 
 def specimen_figures(store: SliceStore, folder: Path) -> tuple[Drawn, ...]:

@@ -6,7 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bonehpo.analysis.strain import calibration, errors_by_arm, errors_by_state
+from bonehpo.analysis.comparison import Comparison, compare_by_set
+from bonehpo.analysis.strain import (
+    calibration,
+    constant_predictions,
+    errors_by_arm,
+    errors_by_specimen,
+    errors_by_state,
+)
 from bonehpo.config import Split
 from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
@@ -48,27 +55,43 @@ def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallba
     slices = _slices_table(fitted)
     arms, line = errors_by_arm(slices), calibration(slices)
     network, constant = (float(error) for error in arms["error_percent"])
+    by_specimen = errors_by_specimen(slices)
+    by_specimen["constant_error_percent"] = errors_by_specimen(constant_predictions(slices))["error_percent"]
+    gain = compare_by_set(
+        *(
+            dict(zip(by_specimen["specimen"], by_specimen[c], strict=True))
+            for c in ("constant_error_percent", "error_percent")
+        )
+    )
     maps, pictures = _maps(finished, fitted, engine)
     return finished.result(
         NAME,
         "comparison",
         strain_address(finished),
         parameters=parameters_of(finished.choice),
-        metrics={"error_percent": network, "constant_error_percent": constant, "slope": line.slope},
+        metrics={"error_percent": network, "constant_error_percent": constant, "slope": line.slope, "p": gain.p},
         sentences=[
             f"Mean absolute error {network:.2f} % strain on specimens not seen; a network that always says the mean strain "
             f"of its training scans is off by {constant:.2f}.",
-            _verdict(network, constant),
+            f"By specimen the network is better by {gain.difference:.2f} % strain ({gain.lower:.2f} to {gain.upper:.2f}); "
+            f"p = {gain.p:.4g}, and {gain.n_sets} specimens allow none below {gain.smallest_p:.4g}.",
+            _verdict(network, constant, gain),
             f"Predicted strain rises by {line.slope:.2f} for each unit of true strain.",
         ],
-        tables={"slices": slices, "states": errors_by_state(slices), "arms": arms, "maps": maps},
+        tables={
+            "slices": slices,
+            "states": errors_by_state(slices),
+            "specimens": by_specimen,
+            "arms": arms,
+            "maps": maps,
+        },
         arrays=pictures,
         arms=[fitted],
     )
 
 
-def _verdict(network: float, constant: float) -> str:
-    if network < HARDLY_BETTER * constant:
+def _verdict(network: float, constant: float, gain: Comparison) -> str:
+    if network < HARDLY_BETTER * constant and gain.lower > 0:
         return ""
     return "Caution: the network is hardly better than the mean of the training strains: no sign that it sees strain."
 
