@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from bonehpo.analysis.calibration import calibrated_folds, fold_scores, reliability, with_temperature
 from bonehpo.analysis.detection import detection_limits, mean_by_state
 from bonehpo.learning.architecture import filters_of
 from bonehpo.results.record import Result
@@ -45,7 +46,7 @@ class World:
     def result(self, name: str, tables: dict[str, pd.DataFrame], **more: Any) -> Result:
         return Result(
             name=name,
-            level="explanation" if name in ("best-fold", "grad-cam", "detection") else "comparison",
+            level="explanation" if name in ("best-fold", "grad-cam", "detection", "calibration") else "comparison",
             inputs="0123456789abcdef" * 2,
             study="TB",
             bone=self.bone,
@@ -315,6 +316,19 @@ def detection(world: World = PHANTOM, onset: float = 0.7) -> Result:
     return world.result("detection", tables, arrays=arrays, parameters=parameters, sentences=sentences)
 
 
+def calibration(world: World = PHANTOM) -> Result:
+    rng = np.random.default_rng(10)
+    tables = []
+    for k, (test, validation) in enumerate(world.folds()):
+        for role in ("test", "validation"):
+            p = rng.uniform(0.01, 0.99, 72)
+            truth = (rng.random(72) < p).astype(float)
+            columns = {"test": test, "validation": validation, "role": role, "truth": truth}
+            tables.append(pd.DataFrame(columns | {"p_failed": with_temperature(p, 0.3 + 0.1 * (k % 3))}))
+    calibrated = calibrated_folds(pd.concat(tables))
+    return world.result("calibration", {"folds": fold_scores(calibrated), "bins": reliability(calibrated)})
+
+
 def fold_rows(world: World, mean: float, seed: int, **more: str) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     by_set = {name: mean + 0.03 * rng.standard_normal() for name in world.specimens}
@@ -455,6 +469,7 @@ MAKERS: dict[str, Callable[[World], Result]] = {
     "best-fold": best_fold,
     "grad-cam": grad_cam,
     "detection": detection,
+    "calibration": calibration,
     "mixed": mixed,
     "compare": compare,
     "ablation": ablation,

@@ -109,7 +109,7 @@ def project(reproduced, monkeypatch):
 def test_a_step_that_cannot_be_done_is_named_and_the_others_are_done(reproduced):
     root, said = reproduced
     folder = StudyFolder(root / "studies" / "TB")
-    made = ["best-fold", "detection", "grad-cam", "mixed", "specimens", "strain", "study", "sweep"]
+    made = ["best-fold", "calibration", "detection", "grad-cam", "mixed", "specimens", "strain", "study", "sweep"]
     assert sorted(path.name for path in folder.results.iterdir()) == made
     assert (folder.path / "report.html").exists()
     errors = [line for line in said.stderr.splitlines() if line.startswith("Error: ")]
@@ -133,13 +133,13 @@ def test_a_result_is_made_and_recorded_once(project):
 def test_results_are_told_in_words_and_as_json(project):
     text = call("explain", "--bone", "TB", *HERE).output
     assert [line.split(":")[0] for line in text.splitlines() if not line.startswith(" ")] == [
-        "best-fold", "grad-cam", "detection",
+        "best-fold", "grad-cam", "detection", "calibration",
     ]  # fmt: skip
     assert all(
         sentence in text for sentence in load_result(StudyFolder(project / "studies" / "TB"), "detection").sentences
     )
     data = json.loads(call("strain", "--bone", "TB", "--json", *HERE).output)["strain"]
-    assert set(data["metrics"]) == {"error_percent", "constant_error_percent", "slope"}
+    assert set(data["metrics"]) == {"error_percent", "constant_error_percent", "slope", "p"}
     assert data["ran_on"] == "scans"
     assert Path(data["folder"], HEAD).exists()
 
@@ -318,10 +318,10 @@ def test_every_experiment_runs_with_one_command_and_imagenet_is_done_without_whe
     note = next(line for line in answer.stderr.splitlines() if line.startswith("Note: "))
     assert "ImageNet weights are not to be had" in note
     assert note.endswith("ResNet-50 is trained from scratch alone.")
-    made = ["sweep", "best-fold", "grad-cam", "detection", "mixed", "compare", "ablation", "strain"]
+    made = ["sweep", "best-fold", "grad-cam", "detection", "calibration", "mixed", "compare", "ablation", "strain"]
     assert [line.split(":")[0] for line in answer.stdout.splitlines() if "/results/" in line] == made
     assert set(load_result(folder, "compare").tables["arms"]["arm"]) == {"cnn", "scratch"}
-    assert len(headings(folder)) == 9
+    assert len(headings(folder)) == 10
     assert {name for name in made if len(recorded(root, name)) == 1} == set(made)
 
 
@@ -378,7 +378,7 @@ def test_a_study_of_strain_is_reproduced_as_far_as_it_goes(of_strain, monkeypatc
     monkeypatch.chdir(root)
     folder = StudyFolder(root / "studies" / "TB")
     answer = call("reproduce", "--bone", "TB", "--trials", 2, *HERE)
-    others = "sweep, best-fold, grad-cam, detection, mixed, compare, ablation"
+    others = "sweep, best-fold, grad-cam, detection, calibration, mixed, compare, ablation"
     assert f"Left out, as study TB predicts strain: {others}.\n" in answer.stderr
     assert "strain: " in answer.stdout
     assert "Report: " in answer.stdout

@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from bonehpo.cli.making import Wishes
     from bonehpo.search.objective import SearchPlan
 
-STEPS = ("search", "sweep", "best-fold", "grad-cam", "detection", "mixed", "compare", "ablation", "strain", "report")
+STEPS = (
+    "search",
+    "sweep",
+    "best-fold",
+    "grad-cam",
+    "detection",
+    "calibration",
+    "mixed",
+    "compare",
+    "ablation",
+    "strain",
+    "report",
+)
 """What `reproduce` does, in the order of the paper."""
 
 

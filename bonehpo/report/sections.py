@@ -50,6 +50,7 @@ KINDS = {
     "detection": Kind(
         "From which load on damage is seen", "explain", {"limits": "Detection limits; strain as a fraction"}
     ),
+    "calibration": Kind("Whether p(failed) is a probability", "explain", {"folds": "Brier score of each fold"}),
     "mixed": Kind("Mixed split", "compare", {"arms": "Accuracy in each split", "sets": "What each set holds"}),
     "compare": Kind(
         "Beside ResNet-50",

@@ -1,0 +1,142 @@
+"""Whether p(failed) means what it says: of slices with p = 0.8, are 80 % failed?
+
+Networks that are trained to the end are surer than they are right. One number mends most of it, the *temperature*: logits
+are divided by it, so that no verdict changes, only how sure it is. It is fitted on the validation set of a fold and judged
+on its test set, which neither training nor the fit of the temperature has seen.
+
+References:
+    Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, ICML (2017), arXiv:1706.04599.
+    Brier, Monthly Weather Review 78 (1950) 1.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
+
+Values = npt.NDArray[np.floating]
+
+N_BINS = 10
+
+COOLEST, HOTTEST = 0.05, 20.0
+"""Temperatures that are looked at. A validation set without an error would ask for 0."""
+
+_EPSILON = 1e-7
+"""Softmax outputs are float32: nearer to 0 and 1 they hold no information."""
+
+CHANCE_BRIER = 0.25
+"""Of always saying 1/2."""
+
+
+def brier_score(truth: Values, p_failed: Values) -> float:
+    """Mean of (p − truth)² over slices: 0 is perfect, `CHANCE_BRIER` that of a network that always says 1/2.
+
+    Args:
+        truth: 0 pristine, 1 failed, (slice,).
+        p_failed: The probability of failed, (slice,).
+    """
+    return float(np.mean((np.asarray(p_failed, float) - truth) ** 2))
+
+
+def with_temperature(p_failed: Values, temperature: float) -> npt.NDArray[np.float64]:
+    """Probabilities (slice,) whose logits are divided by a temperature; 1 leaves them as they are."""
+    return np.asarray(expit(_logits(p_failed) / temperature), np.float64)
+
+
+def fit_temperature(truth: Values, p_failed: Values) -> float:
+    """The temperature with the smallest cross-entropy on some slices, from `COOLEST` to `HOTTEST`.
+
+    Above 1 the network was too sure of itself. One sign of all logits cannot be mended: where they carry nothing, the
+    temperature goes to `HOTTEST` and every probability towards 1/2.
+
+    Args:
+        truth: 0 pristine, 1 failed, (slice,).
+        p_failed: What the network said, (slice,).
+    """
+    signed = _logits(p_failed) * (2 * np.asarray(truth, float) - 1)  # how far on the right side
+
+    def cross_entropy(log_temperature: float) -> float:
+        return float(np.logaddexp(0, -signed / np.exp(log_temperature)).mean())
+
+    found = minimize_scalar(cross_entropy, bounds=(np.log(COOLEST), np.log(HOTTEST)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def calibrated_folds(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Temperature of each fold, from its validation set, and what that makes of its test set.
+
+    Args:
+        predictions: A row for each slice that a fold model has not trained on: `test`, `validation`, `role` ("test" or
+            "validation"), `truth` (0 or 1), `p_failed`.
+
+    Returns:
+        The test rows with `p_calibrated` and the fold's `temperature`.
+    """
+    found = []
+    for _, rows in predictions.groupby(["test", "validation"], sort=False):
+        seen, unseen = rows[rows["role"] == "validation"], rows[rows["role"] == "test"]
+        temperature = fit_temperature(seen["truth"].to_numpy(), seen["p_failed"].to_numpy())
+        p = with_temperature(unseen["p_failed"].to_numpy(), temperature)
+        found.append(unseen.assign(temperature=temperature, p_calibrated=p))
+    return pd.concat(found, ignore_index=True)
+
+
+def fold_scores(calibrated: pd.DataFrame) -> pd.DataFrame:
+    """Brier scores of each fold.
+
+    Args:
+        calibrated: See `calibrated_folds`.
+
+    Returns:
+        Columns `test`, `validation`, `temperature`, `brier`, `brier_calibrated`.
+    """
+    rows = []
+    for (test, validation), part in calibrated.groupby(["test", "validation"], sort=False):
+        truth = part["truth"].to_numpy()
+        rows.append(
+            {
+                "test": test,
+                "validation": validation,
+                "temperature": float(part["temperature"].iloc[0]),
+                "brier": brier_score(truth, part["p_failed"].to_numpy()),
+                "brier_calibrated": brier_score(truth, part["p_calibrated"].to_numpy()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def reliability(calibrated: pd.DataFrame) -> pd.DataFrame:
+    """How often slices were failed, by what was said of them.
+
+    Args:
+        calibrated: See `calibrated_folds`.
+
+    Returns:
+        A row for each bin that holds slices, in `N_BINS` equal bins: `p` ("as trained" or "calibrated"), `lower`, `upper`,
+        `mean_p` (of its slices), `failed` (share of its slices that failed), `sd` (of that share over test sets; NaN for
+        one), `n_slices`, `n_sets`.
+    """
+    edges = np.linspace(0, 1, N_BINS + 1)
+    rows = []
+    for name, column in (("as trained", "p_failed"), ("calibrated", "p_calibrated")):
+        bins = np.clip(np.digitize(calibrated[column], edges) - 1, 0, N_BINS - 1)
+        for i, part in calibrated.groupby(bins, sort=True):
+            by_set = part.groupby("test")["truth"].mean()
+            rows.append(
+                {
+                    "p": name,
+                    "lower": edges[int(str(i))],
+                    "upper": edges[int(str(i)) + 1],
+                    "mean_p": float(part[column].mean()),
+                    "failed": float(part["truth"].mean()),
+                    "sd": float(by_set.std(ddof=1)),
+                    "n_slices": len(part),
+                    "n_sets": len(by_set),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _logits(p_failed: Values) -> npt.NDArray[np.float64]:
+    return np.asarray(logit(np.clip(np.asarray(p_failed, np.float64), _EPSILON, 1 - _EPSILON)), np.float64)
