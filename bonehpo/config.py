@@ -136,6 +136,18 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Strain:
+    """The regression of strain beside a search for damage (`bonehpo strain`).
+
+    Attributes:
+        epochs: Passes over the slices of all load states; 0 takes `training.epochs`. There are as many times more slices as
+            there are pairs of load states.
+    """
+
+    epochs: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """The whole of study.toml.
 
@@ -147,6 +159,7 @@ class StudyConfig:
         baseline: The first trial, and what the one-at-a-time sweep varies.
         training: How networks are trained.
         search: How candidates are proposed and the optimum is chosen.
+        strain: How strain is learnt beside a search for damage.
     """
 
     bone: str
@@ -158,6 +171,7 @@ class StudyConfig:
     )
     training: Training = Training()
     search: Search = Search()
+    strain: Strain = Strain()
 
     @property
     def protocol(self) -> str:
@@ -231,6 +245,8 @@ def _check_values(config: StudyConfig, where: str) -> None:
             )
     if training.epochs < 1:
         raise ConfigError(f"{where}: training.epochs must be at least 1, but got {training.epochs}")
+    if config.strain.epochs < 0:
+        raise ConfigError(f"{where}: strain.epochs must be at least 1, or 0 for training.epochs")
     if not 0 <= training.shear_deg < 60:
         raise ConfigError(f"{where}: training.shear_deg must be from 0 to below 60, but got {training.shear_deg}")
     if isinstance(space.learning_rate, Range) and config.search.sampler in ("grid", "sweep"):

@@ -1,11 +1,13 @@
 """Comparisons and explanations of a tiny finished study: four load states, damage visible in the last two."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_study import SPECIMENS, TOML, finish, plan_of, write_striped
 
 from bonehpo.cli.plan import make_plan
-from bonehpo.config import StudyFolder
+from bonehpo.config import Strain, StudyFolder
 from bonehpo.data.phantom import PhantomSpec, write_phantom
 from bonehpo.data.preparation import prepare
 from bonehpo.data.recipe import Steps
@@ -117,6 +119,13 @@ def test_strain_is_predicted_from_stripes_better_than_by_the_mean(finished):
     assert found.metrics["p"] == 0.25, "three specimens of three are better: the smallest p that they allow"
     assert len(found.tables["slices"]) == 6 * 4 * 12
     assert np.isfinite(found.arrays["maps"]).all()
+
+
+def test_strain_is_learnt_for_as_many_epochs_as_study_toml_says(finished):
+    config = replace(finished.plan.config, strain=Strain(epochs=1))
+    short = run(run_strain, replace(finished, plan=replace(finished.plan, config=config)))
+    assert (short.parameters["epochs"], run(run_strain, finished).parameters["epochs"]) == ("1", "8")
+    assert short.arms[0].keys != run(run_strain, finished).arms[0].keys
 
 
 def test_on_phantoms_the_truth_says_what_heat_maps_and_detection_are_worth(of_phantoms):

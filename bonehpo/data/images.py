@@ -1,6 +1,6 @@
 """The images of a study, in memory as uint8: slices, and what a network shall answer to each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,6 +38,13 @@ class LabelledImages:
         for group in groups:
             chosen |= (self.specimens == group.specimen) & (self.planes == group.plane)
         return np.flatnonzero(chosen)
+
+    def swapped(self, specimens: tuple[str, ...]) -> "LabelledImages":
+        """The same images with the two labels of some specimens exchanged; for damage only."""
+        if not specimens:
+            return self
+        truth = np.where(np.isin(self.specimens, specimens), 1 - self.truth, self.truth)
+        return replace(self, truth=truth.astype(np.float32))
 
 
 @lru_cache(maxsize=2)

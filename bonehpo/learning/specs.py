@@ -48,6 +48,8 @@ class FitSpec:
         seed: Of weights, order and augmentation.
         task: What the network shall answer.
         resnet: For a ResNet-50; None for the paper's family.
+        swapped: Specimens whose pristine slices are called failed and the other way round, for the null check; part of the
+            address only where there are any.
     """
 
     store_id: str
@@ -58,11 +60,15 @@ class FitSpec:
     seed: int
     task: Task = "damage"
     resnet: ResNet | None = None
+    swapped: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """The content address, 32 hexadecimal digits."""
-        text = json.dumps({"code": CODE_VERSION, **dataclasses.asdict(self)}, sort_keys=True)
+        parts = {"code": CODE_VERSION, **dataclasses.asdict(self)}
+        if not self.swapped:
+            del parts["swapped"]
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

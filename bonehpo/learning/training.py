@@ -35,7 +35,7 @@ def train(task: FitTask) -> FitResult:
         StoreError: The store is not the one that is meant, or is damaged.
     """
     spec = task.spec
-    images = load_images(task.store, spec.store_id, spec.task)
+    images = load_images(task.store, spec.store_id, spec.task).swapped(spec.swapped)
     started_s, cpu_started = time.time(), time.process_time()
     frozen = spec.resnet is not None and spec.resnet.mode == "frozen"  # a head on features alone
     precision = "float32" if frozen else choose_precision(spec.training.precision)

@@ -14,7 +14,7 @@ from bonehpo.analysis.strain import (
     errors_by_specimen,
     errors_by_state,
 )
-from bonehpo.config import Split
+from bonehpo.config import Split, StudyConfig
 from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.learning.specs import FitTask
@@ -33,7 +33,7 @@ HARDLY_BETTER = 0.9
 
 def strain_address(finished: FinishedStudy) -> str:
     """What the regression is made from."""
-    return finished.address(NAME)
+    return finished.address(NAME, _as_strain(finished.plan.config).training.epochs)
 
 
 def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
@@ -44,7 +44,7 @@ def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallba
         StudyError: No fit succeeded.
     """
     store = finished.store
-    plan = replace(finished.plan, config=replace(finished.plan.config, task="strain"))
+    plan = replace(finished.plan, config=_as_strain(finished.plan.config))
     plan = with_split(plan, Split(kind="specimen"), store.specimens, store.planes)
     arm = Arm(
         name="strain",
@@ -68,7 +68,7 @@ def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallba
         NAME,
         "comparison",
         strain_address(finished),
-        parameters=parameters_of(finished.choice),
+        parameters={**parameters_of(finished.choice), "epochs": plan.config.training.epochs},
         metrics={"error_percent": network, "constant_error_percent": constant, "slope": line.slope, "p": gain.p},
         sentences=[
             f"Mean absolute error {network:.2f} % strain on specimens not seen; a network that always says the mean strain "
@@ -94,6 +94,12 @@ def _verdict(network: float, constant: float, gain: Comparison) -> str:
     if network < HARDLY_BETTER * constant and gain.lower > 0:
         return ""
     return "Caution: the network is hardly better than the mean of the training strains: no sign that it sees strain."
+
+
+def _as_strain(config: StudyConfig) -> StudyConfig:
+    """The configuration of the regression beside that of the search."""
+    epochs = config.strain.epochs if config.task == "damage" and config.strain.epochs else config.training.epochs
+    return replace(config, task="strain", training=replace(config.training, epochs=epochs))
 
 
 def _task(finished: FinishedStudy, plan: SearchPlan, i: int) -> FitTask:
