@@ -1,14 +1,26 @@
 """Estimates are right where the truth is known."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from bonehpo.analysis.estimates import choose_optimum, lower_bound, nested_accuracy, trial_estimates
+from bonehpo.analysis.bootstrap import N_EXACT, bootstrap_corrected
+from bonehpo.analysis.estimates import (
+    choose_optimum,
+    estimate,
+    lower_bound,
+    nested_accuracy,
+    nested_estimate,
+    trial_estimates,
+)
 from bonehpo.analysis.prediction import summarise_scan
 from bonehpo.analysis.promotion import check_gate
+from bonehpo.analysis.scores import fold_arrays
 from bonehpo.data.folds import nested_folds
 from bonehpo.errors import PromotionRefused
 
@@ -36,18 +48,41 @@ def folds_of(accuracy: np.ndarray) -> pd.DataFrame:
 tables = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).uniform(0.4, 1, (6, 5)))
 
 
-def test_equal_trials_have_no_optimism_on_average_and_the_best_of_them_has():
-    """50 equal configurations, standard deviation 0.3 per specimen: the best flatters itself, the nested estimate not."""
+def scored_folds(test: np.ndarray) -> pd.DataFrame:
+    """Folds of scores (trial, test, validation); fold (i, j) validates as (j, i) tests."""
+    return pd.DataFrame(
+        {
+            "trial": trial,
+            "test": SETS[i],
+            "validation": SETS[j],
+            "test_score": test[trial, i, j],
+            "validation_score": test[trial, j, i],
+        }
+        for trial, i, j in product(range(len(test)), range(len(SETS)), range(len(SETS)))
+        if i != j
+    )
+
+
+any_scores = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).integers(0, 12, (6, 5, 5)) / 12)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5], ids=["luck-of-folds", "luck-of-fits"])
+def test_of_equal_trials_the_best_flatters_itself_and_the_nested_estimate_does_not(shared):
+    """50 equal configurations whose folds differ by luck, half of it shared by the two folds of a fit or none."""
     rng = np.random.default_rng(0)
-    naive, nested = [], []
-    for _ in range(60):
+    naive, nested, careless = [], [], []
+    for _ in range(100):
+        fit = np.triu(rng.normal(0, 1, (50, 5, 5)), 1)
+        luck = np.sqrt(shared) * (fit + fit.transpose(0, 2, 1)) + np.sqrt(1 - shared) * rng.normal(0, 1, (50, 5, 5))
         specimen = rng.normal(0, 1, 5)
-        accuracy = specimen + rng.normal(0, 0.3, (50, 5))
-        folds = folds_of(accuracy)
-        naive.append(max(e.mean for e in trial_estimates(folds)) - specimen.mean())
-        nested.append(nested_accuracy(folds).mean - specimen.mean())
-    assert np.mean(naive) / 0.3 > 0.5
-    assert abs(np.mean(nested)) / 0.3 < 0.15
+        arrays = fold_arrays(scored_folds(specimen[:, None] + 0.3 * luck))
+        naive.append(np.nanmean(arrays.test, axis=(1, 2)).max() - specimen.mean())
+        nested.append(nested_estimate(arrays).mean - specimen.mean())
+        careless.append(nested_estimate(arrays, spare_fit=False).mean - specimen.mean())
+    assert np.mean(naive) / 0.3 > 0.45
+    assert abs(np.mean(nested)) / 0.3 < 0.1
+    if shared:
+        assert np.mean(careless) / 0.3 > 0.4  # the fit under test must not choose
 
 
 def test_a_trial_that_is_best_everywhere_is_chosen_for_every_set():
@@ -62,20 +97,107 @@ def test_a_trial_that_is_best_everywhere_is_chosen_for_every_set():
 def test_the_trial_of_a_set_is_chosen_without_that_set():
     accuracy = np.full((2, 5), 0.6)
     accuracy[0, 0] = 1.0  # trial 0 is better on TB5 alone, and nothing else tells the two apart but TB6
-    accuracy[1, 1] = 0.65
+    accuracy[1, 1:3] = 0.65
     found = nested_accuracy(folds_of(accuracy))
-    assert found.chosen["TB5"] == 1
+    assert (found.chosen["TB5"], found.n_agreed["TB5"]) == (1, 4)
     assert found.by_set["TB5"] == pytest.approx(0.6)
 
 
+def test_the_trial_of_a_fold_is_chosen_without_its_fit():
+    test = np.full((2, 5, 5), 0.6)
+    test[1, 0, 1] = test[1, 1, 0] = 1.0  # one lucky network of trial 1, good on both sets that it never saw
+    found = nested_accuracy(scored_folds(test))
+    assert found.by_set["TB5"] == pytest.approx(0.6)
+    assert (found.chosen["TB5"], found.n_agreed["TB5"]) == (1, 3)
+    assert nested_estimate(fold_arrays(scored_folds(test)), spare_fit=False).by_set["TB5"] == pytest.approx(0.7)
+
+
 @settings(deadline=None, max_examples=20)
-@given(accuracy=tables, seed=st.integers(0, 1000))
-def test_the_order_of_folds_and_names_of_sets_do_not_matter(accuracy, seed):
-    folds = folds_of(accuracy)
-    shuffled = folds.sample(frac=1, random_state=seed)
-    assert nested_accuracy(shuffled) == nested_accuracy(folds)
-    renamed = folds.replace(dict(zip(SETS, reversed(SETS), strict=True)))
-    assert nested_accuracy(renamed).mean == pytest.approx(nested_accuracy(folds).mean)
+@given(scores=any_scores, seed=st.integers(0, 1000))
+def test_the_order_of_folds_and_names_of_sets_do_not_matter(scores, seed):
+    folds = scored_folds(scores)
+    found = estimate(folds, 2)
+    assert estimate(folds.sample(frac=1, random_state=seed), 2) == found
+    names = dict(zip(SETS, np.random.default_rng(seed).permutation(SETS).tolist(), strict=True))
+    renamed = estimate(folds.replace(names), 2)
+    assert renamed.nested_score == pytest.approx(found.nested_score)
+    assert renamed.nested_score_worse_end == pytest.approx(found.nested_score_worse_end)
+    assert renamed.chosen_by_set == {names[name]: trial for name, trial in found.chosen_by_set.items()}
+    for end in ("bootstrap_score", "bootstrap_score_worse_end", "bootstrap_score_better_end"):
+        assert getattr(renamed, end) == pytest.approx(getattr(found, end))
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_numbers_of_trials_do_not_matter_where_none_are_equal(seed):
+    rng = np.random.default_rng(seed)
+    folds = scored_folds(rng.uniform(0.4, 1, (6, 5, 5)))
+    numbers = dict(enumerate((3 * rng.permutation(6)).tolist()))
+    found, other = estimate(folds, 2), estimate(folds.assign(trial=folds["trial"].map(numbers)), numbers[2])
+    assert other.nested_score_by_set == found.nested_score_by_set
+    assert other.paper_score == found.paper_score
+    assert other.bootstrap_score == pytest.approx(found.bootstrap_score)
+
+
+@pytest.mark.parametrize("n_sets", [3, 5, N_EXACT + 2])
+def test_perfect_data_has_perfect_estimates(n_sets):
+    rows = [
+        {"trial": k, "test": f"TB{i}", "validation": f"TB{j}", "test_score": score, "validation_score": score}
+        for k, score in enumerate([0.5, 1.0, 1.0])
+        for i in range(n_sets)
+        for j in range(n_sets)
+        if i != j
+    ]
+    found = estimate(pd.DataFrame(rows), 1)
+    ends = (found.nested_score_worse_end, found.nested_score_better_end, found.nested_score_bound)
+    bootstrap = (found.bootstrap_score, found.bootstrap_score_worse_end, found.bootstrap_score_better_end)
+    assert (found.paper_score, found.nested_score, found.gap) == (1, 1, 0)
+    assert (*ends, *bootstrap) == pytest.approx((1,) * 6)
+    assert set(found.chosen_by_set.values()) == {1}
+
+
+def test_chance_data_have_estimates_at_chance_although_the_best_trial_is_above():
+    """Slices are guessed: 50 trials, 40 slices of each set."""
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(40):
+        folds = scored_folds(rng.binomial(40, 0.5, (50, 5, 5)) / 40)
+        found.append(estimate(folds, choose_optimum(folds, "best", {})))
+    assert np.mean([e.paper_score for e in found]) > 0.53
+    assert np.mean([e.nested_score for e in found]) == pytest.approx(0.5, abs=0.01)
+    assert np.mean([e.bootstrap_score for e in found]) == pytest.approx(0.5, abs=0.01)
+    covered = [e.nested_score_worse_end <= 0.5 <= e.nested_score_better_end for e in found]
+    assert np.mean(covered) > 0.85
+
+
+@settings(deadline=None, max_examples=5)
+@given(accuracy=tables)
+def test_the_bootstrap_is_that_of_many_random_draws(accuracy):
+    found = bootstrap_corrected(accuracy)
+    rng, scores = np.random.default_rng(0), []
+    for _ in range(4000):
+        drawn = rng.integers(0, 5, 5)
+        left = np.setdiff1d(np.arange(5), drawn)
+        if len(left):
+            scores.append(accuracy[accuracy[:, drawn].mean(axis=1).argmax(), left].mean())
+    assert found.mean == pytest.approx(np.mean(scores), abs=0.012)
+    assert found.lower <= found.mean <= found.upper
+    assert accuracy.min() <= found.lower
+    assert found.upper <= accuracy.max()
+
+
+def test_one_trial_has_nothing_to_be_corrected():
+    table = np.array([[0.5, 0.6, 0.7, 0.8, 0.9]])
+    assert bootstrap_corrected(table).mean == pytest.approx(0.7)
+    assert bootstrap_corrected(np.vstack([table, np.full(5, np.nan)])) == bootstrap_corrected(table)
+    assert np.isnan(bootstrap_corrected(table[:, :1]).mean)
+
+
+def test_the_interval_of_the_nested_score_is_students_over_sets():
+    folds = folds_of(np.array([[0.5, 0.6, 0.7, 0.8, 0.9]]))
+    found = estimate(folds, 0)
+    expected = stats.t.interval(0.95, 4, loc=0.7, scale=stats.sem([0.5, 0.6, 0.7, 0.8, 0.9]))
+    assert (found.nested_score_worse_end, found.nested_score_better_end) == pytest.approx(expected)
 
 
 @settings(deadline=None, max_examples=20)
