@@ -6,7 +6,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bonehpo.analysis.comparison import N_EXACT, compare_by_set, mean_interval
+from bonehpo.analysis.comparison import (
+    N_EXACT,
+    compare_by_set,
+    compare_folds,
+    corrected_resampled_t,
+    mean_interval,
+)
+from bonehpo.domain import FoldScores
 from bonehpo.errors import StudyError
 
 accuracies = st.floats(0, 1).map(lambda x: round(x, 3))
@@ -114,3 +121,80 @@ def test_the_interval_is_students_and_covers():
 def test_scores_that_cannot_be_paired_are_refused(first, second, reason):
     with pytest.raises(StudyError, match=reason):
         compare_by_set(first, second)
+
+
+differences = st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=2, max_size=20).map(np.array)
+
+
+@settings(deadline=None, max_examples=40)
+@given(values=differences, seed=st.integers(0, 999))
+def test_the_corrected_t_is_antisymmetric_and_blind_to_order(values, seed):
+    found = corrected_resampled_t(values, 3, 1)
+    assert corrected_resampled_t(np.random.default_rng(seed).permutation(values), 3, 1) == pytest.approx(
+        found, abs=1e-9
+    )
+    back = corrected_resampled_t(-values, 3, 1)
+    assert (back.t, back.p) == pytest.approx((-found.t, found.p), abs=1e-9)
+    assert 0 <= found.p <= 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(values=differences)
+def test_without_overlap_the_corrected_t_is_students_and_with_it_more_careful(values):
+    assume(np.ptp(values) > 0)
+    plain = stats.ttest_1samp(values, 0)
+    assert corrected_resampled_t(values, 3, 0)[1:3] == pytest.approx((plain.statistic, plain.pvalue), abs=1e-9)
+    assert corrected_resampled_t(values, 3, 1).p >= plain.pvalue - 1e-9
+
+
+def test_the_corrected_t_of_known_numbers():
+    found = corrected_resampled_t(np.array([0.1, 0.3]), n_train=3, n_test=1)
+    assert found.t == pytest.approx(0.2 / np.sqrt(0.02 * (1 / 2 + 1 / 3)))
+    assert found.n_folds == 2
+    assert corrected_resampled_t(np.zeros(4), 3, 1) == (0, 0, 1, 4)
+    assert corrected_resampled_t(np.full(4, 0.5), 3, 1)[1:3] == (np.inf, 0)
+    with pytest.raises(StudyError, match="two or more folds"):
+        corrected_resampled_t(np.array([0.1]), 3, 1)
+    with pytest.raises(StudyError, match="finite scores"):
+        corrected_resampled_t(np.array([0.1, np.nan]), 3, 1)
+
+
+def folds_with(scores):
+    """Folds of the test scores (test, validation)."""
+    return [
+        FoldScores(
+            test=f"TB{i}",
+            validation=f"TB{j}",
+            test_score=float(scores[i, j]),
+            validation_score=float(scores[j, i]),
+            score_by_plane={},
+            details={},
+        )
+        for i in range(len(scores))
+        for j in range(len(scores))
+        if i != j
+    ]
+
+
+def test_networks_are_compared_over_the_same_folds_in_any_order():
+    rng = np.random.default_rng(0)
+    first, second = (folds_with(rng.uniform(0.5, 1, (5, 5))) for _ in range(2))
+    found = compare_folds(first, second)
+    differences = np.array([a.test_score - b.test_score for a, b in zip(first, second, strict=True)])
+    assert found == pytest.approx(corrected_resampled_t(differences, n_train=3, n_test=1))
+    assert compare_folds(list(reversed(first)), second) == found
+    assert found.n_folds == 20
+    with pytest.raises(StudyError, match=r"one lacks TB4\|TB3: complete its folds"):
+        compare_folds(first, second[:-1])
+
+
+def test_of_equal_networks_that_share_their_folds_no_more_than_one_in_twenty_has_a_corrected_p_below_that():
+    """Networks differ on each specimen by luck of their own, so that folds are far from independent."""
+    rng = np.random.default_rng(2)
+    ps, plain = [], []
+    for _ in range(300):
+        differences = (rng.normal(0, 1, (5, 1)) + rng.normal(0, 1, (5, 4))).ravel()
+        ps.append(corrected_resampled_t(differences, n_train=3, n_test=1).p)
+        plain.append(stats.ttest_1samp(differences, 0).pvalue)
+    assert np.mean(np.array(ps) <= 0.05) < 0.05
+    assert np.mean(np.array(plain) <= 0.05) > 0.15

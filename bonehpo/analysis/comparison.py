@@ -2,19 +2,20 @@
 
 Slices of one specimen are not independent, nor are folds that share specimens, so that a comparison has as many pairs as
 there are test sets. With five of them no two-sided exact p can be below 2 / 2^5 = 0.0625: the smallest p that could have
-come out is part of every answer.
+come out is part of every answer. The corrected resampled t-test over folds, which many expect, stands beside it as a second
+opinion; docs/estimates.md has how often each is wrong.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from scipy import stats
 
 from bonehpo.analysis.estimates import lower_bound
+from bonehpo.analysis.scores import Values
+from bonehpo.domain import FoldScores
 from bonehpo.errors import StudyError
-
-Values = npt.NDArray[np.float64]
 
 N_EXACT = 20
 """Up to so many sets all 2^n signs are gone through, a million at most; above, `N_RESAMPLES` random ones."""
@@ -47,6 +48,22 @@ class Comparison(NamedTuple):
     p: float
     smallest_p: float
     n_sets: int
+
+
+class CorrectedT(NamedTuple):
+    """The corrected resampled t-test.
+
+    Attributes:
+        difference: Mean difference over the folds.
+        t: The statistic, with `n_folds` − 1 degrees of freedom; infinite where all folds differ by the same.
+        p: Two-sided; 1 where no fold differs.
+        n_folds: How many folds.
+    """
+
+    difference: float
+    t: float
+    p: float
+    n_folds: int
 
 
 def mean_interval(values: Values) -> Interval:
@@ -89,16 +106,16 @@ def compare_by_set(first: Mapping[str, float], second: Mapping[str, float]) -> C
         difference=float(differences.mean()),
         lower=interval.lower,
         upper=interval.upper,
-        p=_sign_flip_p(differences),
+        p=sign_flip_p(differences),
         smallest_p=2 / 2**n if n <= N_EXACT else 1 / (N_RESAMPLES + 1),
         n_sets=n,
     )
 
 
-def _sign_flip_p(differences: Values) -> float:
-    """Two-sided p of differences (set,). The tolerance keeps sums apart only where they differ by more than rounding."""
+def sign_flip_p(differences: Values) -> float:
+    """Two-sided p of the sign-flip test of differences (set,); see `compare_by_set`."""
     sizes = np.sort(np.abs(differences))
-    reached = abs(differences.sum()) - 1e-9 * sizes.sum()
+    reached = abs(differences.sum()) - 1e-9 * sizes.sum()  # sums that differ by rounding alone are equal
     if len(sizes) <= N_EXACT:
         sums = sizes[:1]  # the first sign may stay: all sums come in pairs of opposite sign
         for size in sizes[1:]:
@@ -106,3 +123,53 @@ def _sign_flip_p(differences: Values) -> float:
         return float((np.abs(sums) >= reached).mean())
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(N_RESAMPLES, len(sizes)))
     return float((1 + (np.abs(signs @ sizes) >= reached).sum()) / (1 + N_RESAMPLES))
+
+
+def compare_folds(first: Sequence[FoldScores], second: Sequence[FoldScores]) -> CorrectedT:
+    """The corrected resampled t-test of two networks over the folds of one nested cross-validation.
+
+    Args:
+        first: Its folds, in any order; each trains on all sets but the two that it holds out.
+        second: The same folds of another network.
+
+    Raises:
+        StudyError: The folds differ, or there are too few.
+    """
+    scores = [{(fold.test, fold.validation): fold.test_score for fold in folds} for folds in (first, second)]
+    if scores[0].keys() != scores[1].keys():
+        lost = ", ".join(f"{test}|{validation}" for test, validation in sorted(scores[0].keys() ^ scores[1].keys()))
+        raise StudyError(f"networks can be compared on the same folds only, one lacks {lost}: complete its folds")
+    differences = np.array([scores[0][fold] - scores[1][fold] for fold in sorted(scores[0])])
+    n_sets = len({test for test, _ in scores[0]})
+    return corrected_resampled_t(differences, n_train=max(n_sets - 2, 1), n_test=1)
+
+
+def corrected_resampled_t(differences: Values, n_train: int, n_test: int) -> CorrectedT:
+    """Compare two networks over folds that share training sets.
+
+    The variance of the mean of n folds is taken as var · (1 / n + n_test / n_train) and not var / n, since folds that train
+    on the same data do not err independently [1]_. Made for random resampling, so that for nested folds it is a second
+    opinion beside `compare_by_set`.
+
+    Args:
+        differences: First − second for each fold, (fold,).
+        n_train: Sets that a fold trains on.
+        n_test: Sets that it tests.
+
+    Raises:
+        StudyError: Fewer than two folds, or a difference that is not a finite number.
+
+    References:
+        .. [1] Nadeau and Bengio, Machine Learning 52 (2003) 239, doi:10.1023/A:1024068626366.
+    """
+    n = len(differences)
+    if n < 2 or not np.isfinite(differences).all():
+        raise StudyError(
+            f"the corrected t-test needs two or more folds with finite scores, got {n}: complete the folds"
+        )
+    difference = float(differences.mean())
+    if np.ptp(differences) == 0:
+        t = float(np.sign(difference) * np.inf) if difference else 0.0
+    else:
+        t = difference / float(np.sqrt(differences.var(ddof=1) * (1 / n + n_test / n_train)))
+    return CorrectedT(difference=difference, t=t, p=float(2 * stats.t.sf(abs(t), n - 1)), n_folds=n)
