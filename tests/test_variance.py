@@ -1,0 +1,169 @@
+"""Components of variance are found where they are known, and words follow the numbers."""
+
+import dataclasses
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from bonehpo.analysis.estimates import nested_accuracy
+from bonehpo.analysis.variance import Variance, detectable_difference, sentences, variance_of
+
+N_SETS = 5
+OFF = ~np.eye(N_SETS, dtype=bool)
+
+
+def table_of(test, names=tuple(f"TB{i}" for i in range(N_SETS))):
+    """Folds of scores (trial, test, validation); fold (i, j) validates as (j, i) tests."""
+    return pd.DataFrame(
+        {"trial": k, "test": names[i], "validation": names[j], "test_score": t[i, j], "validation_score": t[j, i]}
+        for k, t in enumerate(test)
+        for i in range(len(names))
+        for j in range(len(names))
+        if i != j
+    )
+
+
+def draw(rng, n_trials=30, *, specimen=0.0, configuration=0.0, interaction=0.0, training=0.0, fit=0.0, fold=0.0):
+    """Scores (trial, test, validation) with components of known standard deviation."""
+    luck = np.triu(rng.normal(0, fit, (n_trials, N_SETS, N_SETS)), 1)
+    return (
+        rng.normal(0, specimen, (N_SETS, 1))
+        + rng.normal(0, configuration, (n_trials, 1, 1))
+        + rng.normal(0, interaction, (n_trials, N_SETS, 1))
+        + rng.normal(0, training, (N_SETS, N_SETS))
+        + luck
+        + luck.transpose(0, 2, 1)
+        + rng.normal(0, fold, (n_trials, N_SETS, N_SETS))
+    )
+
+
+TRUE = {"specimen": 0.5, "configuration": 0.3, "interaction": 0.2, "training": 0.15, "fit": 0.2, "fold": 0.1}
+
+
+def test_each_component_is_found_as_large_as_it_is():
+    rng = np.random.default_rng(0)
+    found = [variance_of(table_of(draw(rng, **TRUE))).components for _ in range(60)]
+
+    def variance(name):
+        return np.mean([getattr(c, name) ** 2 for c in found])
+
+    assert variance("specimen_sd") == pytest.approx(0.5**2, rel=0.25)
+    assert variance("configuration_sd") == pytest.approx(0.3**2, rel=0.1)
+    assert variance("interaction_sd") == pytest.approx(0.2**2, rel=0.1)
+    assert variance("training_sd") == pytest.approx(0.15**2, rel=0.15)
+    assert variance("within_sd") == pytest.approx(0.2**2 + 0.1**2, rel=0.05)
+    assert np.mean([c.shared for c in found]) == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["specimen", "configuration", "interaction", "training", "fold"])
+def test_one_component_alone_is_taken_for_no_other(name):
+    found = variance_of(table_of(draw(np.random.default_rng(1), 60, **({"fold": 0.01} | {name: 0.3})))).components
+    sds = {
+        "specimen": found.specimen_sd,
+        "configuration": found.configuration_sd,
+        "interaction": found.interaction_sd,
+        "training": found.training_sd,
+        "fold": found.within_sd,
+    }
+    assert max(sds, key=sds.get) == name
+    assert sorted(sds.values())[-2] < 0.08
+
+
+def test_the_standard_error_is_that_of_a_network_on_specimens_in_general():
+    """Over many studies a configuration's mean strays from its worth as far as is said."""
+    rng = np.random.default_rng(2)
+    parts = {**TRUE, "specimen": 0.3, "configuration": 0.0}
+    studies = [draw(rng, 8, **parts) for _ in range(150)]
+    means = [np.mean(s[0][OFF]) for s in studies]
+    said = [variance_of(table_of(s)).standard_error ** 2 for s in studies]
+    assert np.sqrt(np.mean(said)) == pytest.approx(np.std(means), rel=0.15)
+
+
+def test_seeds_are_told_from_the_rest_by_repeats_of_one_configuration():
+    rng = np.random.default_rng(3)
+    scores = draw(rng, 20, specimen=0.3, interaction=0.1, fold=0.2)
+    again = [table_of(scores[:1] + lift + rng.normal(0, 0.1, scores[:1].shape)) for lift in (0.0, -0.5, 0.1)]
+    found = variance_of(table_of(scores), again)
+    assert found.components.seed_sd == pytest.approx(0.1, rel=0.25)  # the mean of a repeat is taken off
+    assert variance_of(table_of(scores), again[:1]).components.seed_sd is None
+    alone = variance_of(table_of(scores))
+    assert alone.with_twice_the_seeds < found.with_twice_the_seeds < found.standard_error
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_names_of_sets_and_order_of_trials_and_rows_do_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    folds = table_of(draw(rng, 6, **TRUE))
+    names = dict(zip((f"TB{i}" for i in range(N_SETS)), rng.permutation(N_SETS).astype(str).tolist(), strict=True))
+    other = folds.replace(names).sample(frac=1, random_state=seed % 1000)
+    other["trial"] = other["trial"].map(dict(enumerate(rng.permutation(6).tolist())))
+    first, second = variance_of(folds), variance_of(other)
+    assert dataclasses.astuple(second.components)[:-1] == pytest.approx(dataclasses.astuple(first.components)[:-1])
+    for name in ("standard_error", "with_twice_the_sets", "with_twice_the_seeds", "last_doubling", "detectable"):
+        assert getattr(second, name) == pytest.approx(getattr(first, name))
+
+
+def test_perfect_scores_vary_by_nothing():
+    found = variance_of(table_of(np.ones((5, N_SETS, N_SETS)) - np.arange(5)[:, None, None] / 10))
+    assert found.components.specimen_sd == found.components.within_sd == found.detectable == 0
+    assert found.components.configuration_sd == pytest.approx(np.std(np.arange(5) / 10, ddof=1))
+    assert found.last_doubling > 0
+
+
+def test_a_configuration_that_came_up_twice_counts_once():
+    scores = draw(np.random.default_rng(4), 5, **TRUE)
+    twice = np.concatenate([scores, scores[1:3]])
+    assert variance_of(table_of(twice)) == variance_of(table_of(scores))
+
+
+def test_too_little_says_nothing():
+    scores = draw(np.random.default_rng(5), 3, **TRUE)
+    assert variance_of(table_of(scores[:1])) is None
+    assert variance_of(table_of(scores[[0, 0]])) is None
+    assert variance_of(table_of(scores).iloc[:0]) is None
+    assert variance_of(table_of(scores)).last_doubling is None
+
+
+def test_the_last_doubling_is_the_mean_over_all_halves():
+    scores = draw(np.random.default_rng(6), 4, **TRUE)
+    halves = [nested_accuracy(table_of(scores[list(half)])).mean for half in combinations(range(4), 2)]
+    expected = nested_accuracy(table_of(scores)).mean - np.mean(halves)
+    assert variance_of(table_of(scores)).last_doubling == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_sets", [3, 5, 6, 20])
+def test_a_detectable_difference_is_detected_in_four_of_five_studies(n_sets):
+    rng = np.random.default_rng(7)
+    differences = detectable_difference(0.2, n_sets) + rng.normal(0, 0.2, (4000, n_sets))
+    assert np.mean(stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05) == pytest.approx(0.8, abs=0.02)
+
+
+def variance(**changes):
+    scores = draw(np.random.default_rng(8), 8, **TRUE)
+    return dataclasses.replace(variance_of(table_of(scores)), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [
+        ({"standard_error": 0.1, "with_twice_the_sets": 0.05, "with_twice_the_seeds": 0.09}, "specimens"),
+        ({"standard_error": 0.1, "with_twice_the_sets": 0.08, "with_twice_the_seeds": 0.07}, "seeds"),
+        ({"standard_error": 0.1, "with_twice_the_sets": 0.07, "last_doubling": 0.2}, "trials"),
+    ],
+)
+def test_what_would_help_most_is_said_with_its_number(changes, most):
+    found: Variance = variance(**({"last_doubling": 0.001} | changes))
+    first, second = sentences(found)
+    assert first.startswith(f"More {most} would help most")
+    assert "0.100" in first
+    assert f"{found.detectable:.3f}" in second
+    assert "it needs 6" in second
+    assert "exact" not in sentences(dataclasses.replace(found, n_sets=6))[1]
+    assert "too few trials" in sentences(dataclasses.replace(found, last_doubling=None))[0]
+    assert " %" in sentences(found, " %")[0]
