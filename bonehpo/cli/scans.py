@@ -61,6 +61,9 @@ def phantom(
 @click.option("--no-crop", is_flag=True, help="Take whole volumes.")
 @click.option("--no-match", is_flag=True, help="Leave histograms as they are.")
 @click.option("--no-median", is_flag=True, help="Leave out the 3×3×3 median filter.")
+@click.option(
+    "--standardise", is_flag=True, help="Give each slice the same mean and spread of grey levels, at the end."
+)
 @click.option("--reference", metavar="SPECIMEN:STATE", help="Scan whose histogram the others are matched to.")
 @click.option("--overwrite", is_flag=True, help="Replace the study's store once the new one is whole.")
 @workers_option
@@ -73,6 +76,7 @@ def prepare(
     no_crop: bool,
     no_match: bool,
     no_median: bool,
+    standardise: bool,
     reference: str | None,
     overwrite: bool,
     workers: int | None,
@@ -94,6 +98,7 @@ def prepare(
         n_slices=slices,
         side=size,
         reference=reference,
+        standardise=standardise,
     )
     with open_engine(workers) as engine, progress_bar("prepare") as progress:
         store = prepare_store(scans, folder.store, steps, engine, progress, overwrite=overwrite)
@@ -149,7 +154,8 @@ def _print_contents(store: Any) -> None:
     )
     matched = f"matched to {recipe.reference}" if recipe.match else "as they were"
     median = "3×3×3" if recipe.median else "none"
-    click.echo(f"Preparation: crop {recipe.crop or 'none'}, histograms {matched}, median {median}.")
+    levels = "; each slice with mean 128 and sd 40 grey levels" if recipe.standardise else ""
+    click.echo(f"Preparation: crop {recipe.crop or 'none'}, histograms {matched}, median {median}{levels}.")
     for note in store.notes:
         click.echo(f"Note: {note}")
     click.echo("Bone volume fraction (Otsu):")
@@ -202,6 +208,7 @@ def _contents(store: Any, pictures: list[Path], table: Path) -> dict[str, object
         "side": store.side,
         "has_damage": store.has_damage,
         "has_preview": store.has_preview,
+        "standardised": store.recipe.standardise,
         "notes": store.notes,
         "scans": [
             {

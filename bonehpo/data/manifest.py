@@ -1,7 +1,7 @@
 """MANIFEST.json: what a slice store holds, how it was prepared, and the hash of every file in it."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
@@ -108,7 +108,10 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """JSON in UTF-8; the hash of these bytes is the store id."""
-        return msgspec.json.encode(self)
+        plain = asdict(self)
+        if not self.recipe.standardise:  # as it was before recipes said so: the same store keeps its id
+            del plain["recipe"]["standardise"]
+        return msgspec.json.encode(plain)
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bonehpo.data.greys import STANDARD_MEAN, STANDARD_SD
 from bonehpo.data.histograms import grey_window, histogram
 from bonehpo.data.prepared import check_size, check_type, read_centre
 from bonehpo.data.readers import Volume, open_volume, read_image
@@ -80,13 +81,14 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         histogram=counted if steps.match else None,
         window=grey_window(counted, block.dtype),
         voxel_um=table.voxel_um,
+        standardise=steps.standardise,
     )
     for volume in volumes.values():
         check_type(volume.source, volume.dtype, recipe)
     notes = _volume_notes(steps, shapes)
     if recipe.voxel_um is None:
         notes.append("The table gives no voxel_um: trabecular thickness and spacing are not measured.")
-    return Plan(recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=tuple(notes))
+    return Plan(recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=(*notes, *_standard_notes(recipe)))
 
 
 def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
@@ -110,13 +112,15 @@ def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         histogram=None,
         window=grey_window(histogram(np.concatenate(greys)[None]), greys[0].dtype),
         voxel_um=table.voxel_um,
+        standardise=steps.standardise,
     )
     notes = [
         "2-D slices: crop to a cube, histogram matching and the 3×3×3 median need volumes and were skipped; "
         "bone_volume_fraction is the area fraction of the slices, and thickness, spacing and anisotropy are not measured.",
         f"Each scan gives {recipe.n_slices} slices in each plane, as many as {name} has in plane {plane}.",
     ]
-    return Plan(recipe=recipe, preview_side=None, notes=tuple(notes if recipe.n_slices == fewest else notes[:1]))
+    kept = notes if recipe.n_slices == fewest else notes[:1]
+    return Plan(recipe=recipe, preview_side=None, notes=(*kept, *_standard_notes(recipe)))
 
 
 def _check_shapes(volumes: dict[Scan, Volume]) -> None:
@@ -134,6 +138,16 @@ def _n_slices(asked: int | None, extent: int, what: str) -> int:
     if asked is not None and asked > extent:
         raise PreparationError(f"--slices {asked} is more than the {extent} {what}; give --slices {extent} or less")
     return asked or min(DEFAULT_SLICES, extent)
+
+
+def _standard_notes(recipe: Recipe) -> list[str]:
+    return [_STANDARDISED] if recipe.standardise else []
+
+
+_STANDARDISED = (
+    f"Each slice was given mean {STANDARD_MEAN:g} and standard deviation {STANDARD_SD:g} grey levels: level and contrast "
+    "tell nothing any more, neither of the scanner nor of the bone."
+)
 
 
 def _volume_notes(steps: Steps, shapes: list[Shape]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bonehpo.data.greys import standardised
 from bonehpo.data.histograms import LEVELS, GreyMap, Window, histogram, levels, matching, scan_window
 from bonehpo.data.median import filter_median
 from bonehpo.data.overview import Overview, fraction_above, otsu, overview
@@ -98,7 +99,7 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
         ScanError: An image cannot be read, or is of one grey value.
     """
     slices, positions, contents = {}, {}, []
-    to_level = levels(recipe.window)
+    to_level, counts = levels(recipe.window), np.zeros(LEVELS, np.int64)
     for plane in dict.fromkeys(image.plane for image in images):
         members = [image for image in images if image.plane == plane]
         wanted = len(members) if all_images else recipe.n_slices
@@ -109,9 +110,10 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
             _check_greys(image.path, pixels)
             check_type(image.path, pixels.dtype, recipe)
             contents.append(content_hash(pixels))
-            level[...] = np.rint(resized(to_level(square(pixels)), recipe.side))
+            greys = resized(to_level(square(pixels)), recipe.side)
+            counts += np.bincount(np.rint(greys).astype(np.intp).ravel(), minlength=LEVELS)
+            level[...] = _rounded(greys, recipe)
         slices[plane], positions[plane] = stack, np.array([image.position for image in chosen], np.float64)
-    counts = np.bincount(np.concatenate(list(slices.values())).ravel(), minlength=LEVELS)
     return PreparedScan(
         slices=slices,
         positions=positions,
@@ -164,7 +166,7 @@ def check_type(source: str, dtype: np.dtype[Any], recipe: Recipe) -> None:
 
 
 def cut_slices(volume: NDArray[Any], plane: str, to_level: GreyMap, recipe: Recipe) -> NDArray[np.uint8]:
-    """Cut a prepared volume into the slices of one plane, evenly spaced and resized.
+    """Cut a prepared volume into the slices of one plane, evenly spaced, resized and, if the recipe says so, standardised.
 
     Returns:
         Grey levels, (slice, y, x).
@@ -172,8 +174,13 @@ def cut_slices(volume: NDArray[Any], plane: str, to_level: GreyMap, recipe: Reci
     positions = even_positions(volume.shape[NORMALS[plane]], recipe.n_slices)
     slices = np.empty((len(positions), recipe.side, recipe.side), np.uint8)
     for level, position in zip(slices, positions, strict=True):
-        level[...] = np.rint(resized(to_level(cut(volume, plane, position)), recipe.side))
+        level[...] = _rounded(resized(to_level(cut(volume, plane, position)), recipe.side), recipe)
     return slices
+
+
+def _rounded(image: NDArray[np.float64], recipe: Recipe) -> NDArray[np.float64]:
+    """Levels of one slice as they are stored."""
+    return np.rint(np.clip(standardised(image), 0, LEVELS - 1) if recipe.standardise else image)
 
 
 def content_hash(voxels: NDArray[Any]) -> str:

@@ -24,6 +24,7 @@ class Steps:
         n_slices: Slices in each plane; None takes `DEFAULT_SLICES`, or as many as there are.
         side: Side of a slice in pixels; None takes `DEFAULT_SIDE`, or the side of the smallest section.
         reference: "SPECIMEN:STATE"; None takes the first specimen's pristine scan.
+        standardise: Whether each slice gets the same mean and spread of grey levels at the end.
     """
 
     cropped: bool = True
@@ -33,6 +34,7 @@ class Steps:
     n_slices: int | None = None
     side: int | None = None
     reference: str | None = None
+    standardise: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("crop", self.crop), ("slices", self.n_slices), ("size", self.side)):
@@ -61,6 +63,8 @@ class Recipe:
         histogram: Its histogram after the crop; None where it is not matched to.
         window: Grey values that become levels 0 and 255.
         voxel_um: Side of a voxel of the scans in µm, if known.
+        standardise: Whether each slice has mean 128 and standard deviation 40 grey levels, see `greys.standardised`. Older
+            recipes do not say, and did not.
     """
 
     kind: Kind
@@ -75,6 +79,7 @@ class Recipe:
     histogram: Histogram | None
     window: Window
     voxel_um: float | None
+    standardise: bool = False
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads."""

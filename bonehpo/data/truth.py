@@ -1,6 +1,7 @@
 """The truth of phantoms: which voxels are damaged, cut into slices as the scans themselves are."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,5 +59,6 @@ def cut_damage(mask: Path, shape: tuple[int, ...], recipe: Recipe) -> Mapping[st
         )
     check_size(volume, recipe.crop)
     block = volume.read(centred_box(volume.shape, recipe.crop))
+    plain = replace(recipe, standardise=False)
     as_they_are = levels(Window(low=0, high=LEVELS - 1))
-    return {plane: cut_slices(block, plane, as_they_are, recipe) for plane in recipe.planes}
+    return {plane: cut_slices(block, plane, as_they_are, plain) for plane in recipe.planes}

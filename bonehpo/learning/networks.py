@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bonehpo.data.greys import grey_moments
 from bonehpo.domain import Task
 from bonehpo.errors import NetworkError, StudyError
 from bonehpo.learning.architecture import CHANNELS, check_architecture, filters_of
@@ -88,14 +89,10 @@ def standardise(network: keras.Model, images: npt.NDArray[np.uint8], train: npt.
         images: (image, y, x).
         train: Indices of those that it trains on.
     """
-    counts = np.zeros(256)
-    for i in train:
-        counts += np.bincount(images[i].ravel(), minlength=256)
-    greys = np.arange(256)
-    mean = np.average(greys, weights=counts)
+    moments = grey_moments(images, train)
     layer = network.get_layer(STANDARDISE)
-    layer.moving_mean.assign([mean])
-    layer.moving_variance.assign([np.average((greys - mean) ** 2, weights=counts)])
+    layer.moving_mean.assign([moments.mean])
+    layer.moving_variance.assign([moments.variance])
 
 
 def layer_table(network: keras.Model) -> tuple[LayerRow, ...]:
