@@ -147,6 +147,7 @@ def _plan(
         n_slices=recipe.n_slices,
         side=recipe.side,
         reference=recipe.reference,
+        standardise=recipe.standardise,
     )
     mark, digest = folder.path / _PREPARED_FROM, content_address(steps, digest_of_scans(scans))
     if not (folder.store.exists() and mark.exists() and mark.read_text(encoding="utf-8") == digest):
