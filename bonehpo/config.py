@@ -66,6 +66,8 @@ class StudyFolder(NamedTuple):
 
 SamplerName = Literal["tpe", "random", "quasi-random", "grid", "sweep"]
 
+Protocol = Literal["adaptive", "strict"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
@@ -126,11 +128,15 @@ class Search:
     Attributes:
         sampler: "tpe" and "random" propose one trial after another; "quasi-random" (Sobol), "grid" and "sweep" (the
             paper's one-at-a-time variation) have a list that is fixed before any score.
+        protocol: "strict": the whole list of candidates is fixed and hashed before any score. "adaptive": what is tried may
+            depend on scores that were seen, which leaks a little into every estimate. "auto": strict for samplers that have
+            a fixed list, else adaptive.
         seed: Of the sampler and of every training.
         optimum: "best": the highest mean accuracy. "one-se": the smallest network within one standard error of it.
     """
 
     sampler: SamplerName = "tpe"
+    protocol: Literal["auto", "adaptive", "strict"] = "auto"
     seed: int = 0
     optimum: Literal["best", "one-se"] = "best"
 
@@ -174,8 +180,10 @@ class StudyConfig:
     strain: Strain = Strain()
 
     @property
-    def protocol(self) -> str:
-        """How candidates come about: "strict" when all are fixed before any score, else "adaptive"."""
+    def protocol(self) -> Protocol:
+        """How candidates come about, see `Search.protocol`."""
+        if self.search.protocol != "auto":
+            return self.search.protocol
         return "adaptive" if self.search.sampler in ("tpe", "random") else "strict"
 
 
@@ -249,6 +257,11 @@ def _check_values(config: StudyConfig, where: str) -> None:
         raise ConfigError(f"{where}: strain.epochs must be at least 1, or 0 for training.epochs")
     if not 0 <= training.shear_deg < 60:
         raise ConfigError(f"{where}: training.shear_deg must be from 0 to below 60, but got {training.shear_deg}")
+    if config.search.sampler == "tpe" and config.search.protocol == "strict":
+        raise ConfigError(
+            f"{where}: sampler tpe looks at scores, and protocol strict fixes the candidates before any: "
+            'write sampler = "quasi-random" (or "random", "grid", "sweep"), or protocol = "adaptive"'
+        )
     if isinstance(space.learning_rate, Range) and config.search.sampler in ("grid", "sweep"):
         raise ConfigError(
             f"{where}: sampler {config.search.sampler} needs a list of learning rates, not a range: "

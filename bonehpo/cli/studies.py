@@ -131,10 +131,9 @@ def _print_forecast(plan: "SearchPlan", trials: int, workers: int | None, as_jso
 
     from bonehpo.learning.speed import OVERHEAD, measure_speed
     from bonehpo.search.forecast import forecast
-    from bonehpo.search.space import candidates, space_in_words
+    from bonehpo.search.space import n_possible, space_in_words
 
-    if plan.config.protocol == "strict":
-        trials = min(trials, len(candidates(plan.config, trials)))
+    trials = n_possible(plan.config, trials)
     os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")  # as in a worker
     speed = measure_speed(plan.config.baseline, plan.side, plan.config.training)
     n_workers = len(os.sched_getaffinity(0)) if workers is None else max(workers, 1)

@@ -16,6 +16,9 @@ from bonehpo.learning.architecture import check_architecture
 
 Value = int | float
 
+N_DRAWS = 20
+"""Random draws for each candidate, after which a small space is taken to hold no more."""
+
 
 class SweepPoint(NamedTuple):
     """One point of the one-at-a-time variation: which parameter is varied, and the choice that results."""
@@ -94,16 +97,25 @@ def candidates(config: StudyConfig, n_trials: int) -> tuple[Hyperparameters, ...
         n_trials: How many trials the study shall have.
 
     Returns:
-        For "tpe" and "random" the baseline alone; for "quasi-random" `n_trials` points of a scrambled Sobol sequence; for
-        "grid" the whole grid and for "sweep" the paper's one-at-a-time variation, however many they are.
+        For "tpe" the baseline alone, and for "random" too unless the protocol is strict: then `n_trials` different draws;
+        for "quasi-random" `n_trials` points of a scrambled Sobol sequence; for "grid" the whole grid and for "sweep" the
+        paper's one-at-a-time variation, however many they are.
     """
     proposals: dict[SamplerName, Callable[[], list[Hyperparameters]]] = {
+        "random": lambda: _random(config, n_trials) if config.protocol == "strict" else [],
         "quasi-random": lambda: _sobol(config, n_trials),
         "grid": lambda: _grid(config),
         "sweep": lambda: [choice for _, choice in sweep_points(config)],
     }
     further = proposals[config.search.sampler]() if config.search.sampler in proposals else []
     return tuple(dict.fromkeys([config.baseline, *further]))
+
+
+def n_possible(config: StudyConfig, n_trials: int) -> int:
+    """How many trials there will be where `n_trials` are asked for: a list that is fixed may hold fewer."""
+    if config.protocol == "adaptive" and config.search.sampler in ("tpe", "random"):
+        return n_trials
+    return min(n_trials, len(candidates(config, n_trials)))
 
 
 def _rates(config: StudyConfig) -> tuple[float, ...]:
@@ -138,6 +150,18 @@ def sweep_points(config: StudyConfig) -> list[SweepPoint]:
     return [
         SweepPoint(name, Hyperparameters(**{**start, name: value})) for name, list_ in values.items() for value in list_
     ]
+
+
+def _random(config: StudyConfig, n: int) -> list[Hyperparameters]:
+    """The first n different draws; fewer, where `N_DRAWS` for each find no more."""
+    sampler = optuna.samplers.RandomSampler(seed=config.search.seed)
+    study = optuna.create_study(sampler=sampler)
+    found: dict[Hyperparameters, None] = {}
+    for _ in range(N_DRAWS * n):
+        if len(found) == n:
+            break
+        found[suggest(study.ask(), config.space)] = None
+    return list(found)
 
 
 def _sobol(config: StudyConfig, n: int) -> list[Hyperparameters]:

@@ -28,8 +28,9 @@ from bonehpo.search.interrupts import HeldInterrupts
 from bonehpo.search.objective import FinishedPair, SearchPlan, fold_facts, objective
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
 from bonehpo.search.progress import SearchOutcome, SearchProgress
+from bonehpo.search.protocol import is_done, settle_candidates
 from bonehpo.search.recorder import Recorder
-from bonehpo.search.space import candidates, check_space, make_sampler, suggest
+from bonehpo.search.space import check_space, make_sampler, suggest
 from bonehpo.search.storage import (
     OPTIMUM,
     REASON,
@@ -66,7 +67,7 @@ def run_search(
         progress: Told after every fit.
 
     Raises:
-        StudyError: Storage or store do not fit, or the disk is full.
+        StudyError: Storage or store do not fit, the candidates were fixed otherwise, or the disk is full.
         NetworkError: The space holds an architecture that cannot be built.
         StoreError: The store is damaged.
     """
@@ -75,7 +76,7 @@ def run_search(
     with HeldInterrupts() as interrupts, storage_errors(), Driver(plan.folder) as driver:
         with driver.alone():
             study = open_study(storage, plan.folder.name, plan.identity)
-            n_trials = _enqueue(study, plan, n_trials)
+            n_trials = settle_candidates(study, plan, n_trials)
         search = _Search(plan, study, driver, engine, recorder, interrupts, n_trials, timeout_s, progress)
         recorder.study(study_facts(plan, study))
         try:
@@ -94,17 +95,6 @@ def run_search(
             n_trials=n_trials,
             has_optimum=has_optimum,
         )
-
-
-def _enqueue(study: optuna.Study, plan: SearchPlan, n_trials: int) -> int:
-    """Put the candidates that are fixed beforehand in line, once each; how many trials there can be."""
-    known = {json.dumps(t.system_attrs.get("fixed_params"), sort_keys=True) for t in study.get_trials(deepcopy=False)}
-    fixed = candidates(plan.config, n_trials)
-    for choice in fixed:
-        params = dataclasses.asdict(choice)
-        if json.dumps(params, sort_keys=True) not in known:
-            study.enqueue_trial(params)
-    return n_trials if plan.config.protocol == "adaptive" else min(n_trials, len(fixed))
 
 
 class _Search:
@@ -194,9 +184,9 @@ class _Search:
             return next(outcomes, None)
 
     def fit_optimum(self) -> bool:
-        """Choose the optimum and fit it again with fresh seeds, keeping its networks. False when no trial is complete."""
+        """Choose the optimum and fit it again with fresh seeds, keeping its networks. False when there is none to choose."""
         folds = folds_table(self.study)
-        if folds.empty:
+        if folds.empty or not is_done(self.study, self.plan):
             return False
         rule = self.plan.config.search.optimum
         trials = {t.number: t for t in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
