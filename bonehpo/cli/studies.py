@@ -1,14 +1,12 @@
 """Commands on studies: network, search, show, sync, doctor."""
 
-import dataclasses
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bonehpo.cli.console import describe, duration, print_json, print_table, search_bar
+from bonehpo.cli.console import duration, print_json, print_table, search_bar
 from bonehpo.cli.options import (
     TRACKING,
     flag,
@@ -19,15 +17,12 @@ from bonehpo.cli.options import (
     workers_option,
 )
 from bonehpo.cli.plan import make_plan
+from bonehpo.cli.showing import print_study
 from bonehpo.config import StudyFolder
-from bonehpo.domain import shown
 
 if TYPE_CHECKING:
-    from bonehpo.analysis.estimates import Estimates
-    from bonehpo.domain import Task
     from bonehpo.search.objective import SearchPlan
     from bonehpo.search.progress import SearchOutcome
-    from bonehpo.search.summary import StudySummary, TrialRow
 
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -107,7 +102,7 @@ def search(
     finally:
         recorder.close()
     if outcome.has_optimum:
-        _print_study(plan, storage, as_json)
+        print_study(plan, storage, as_json)
         return
     if as_json:
         print_json(outcome._asdict())
@@ -165,83 +160,7 @@ def _span(ends: tuple[int, int]) -> str:
 @json_option
 def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
     """Print the trials of a study, its optimum, and how accurate that really is."""
-    _print_study(make_plan(folder, storage), storage, as_json)
-
-
-def _print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
-    from bonehpo.search.summary import summarise
-
-    study = summarise(plan)
-    if as_json:
-        print_json(_as_shown(study))
-        return
-    _print_trials(study.trials, study.task)
-    ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
-    click.echo(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split, {study.protocol}.")
-    if study.estimates is None:
-        click.echo("No trial is complete yet.")
-        return
-    _print_estimates(study.estimates, describe(study.row(study.estimates.trial).hyperparameters), study.task)
-    if study.split == "mixed":
-        click.echo("Caution          in the mixed split a specimen under test was trained on, in its other planes")
-    name = flag(plan.folder, storage)
-    if study.optimum is None:
-        click.echo(f"Next: bonehpo search {name} --trials {len(study.trials)} (fits the optimum again, for promotion)")
-    else:
-        click.echo(
-            f"Optimum          trial {study.optimum.trial}, fitted again with fresh seeds: "
-            f"{abs(study.optimum.refit_score):.3f} ± {study.optimum.refit_sd:.3f}"
-        )
-        promote = f"bonehpo promote {name}, or " if study.task == "damage" else ""
-        click.echo(f"Next: bonehpo explain {name}, {promote}bonehpo ui to compare runs")
-
-
-def _as_shown(study: "StudySummary") -> dict[str, object]:
-    """A study under the names that people know; see `domain.shown`."""
-    tables = dataclasses.asdict(study)
-    tables["trials"] = [shown(row, study.task) for row in tables["trials"]]
-    for name in ("estimates", "optimum"):
-        tables[name] = tables[name] and shown(tables[name], study.task)
-    if tables["optimum"]:
-        tables["optimum"]["folds"] = [shown(fold, study.task) for fold in tables["optimum"]["folds"]]
-    return tables
-
-
-def _print_trials(trials: "Sequence[TrialRow]", task: "Task") -> None:
-    print_table(
-        ["trial", "layers", "lr", "kernel", "batch", "accuracy" if task == "damage" else "error %", "sd", "state"],
-        [
-            [
-                str(row.trial),
-                str(row.hyperparameters.layers),
-                f"{row.hyperparameters.learning_rate:g}",
-                str(row.hyperparameters.kernel),
-                str(row.hyperparameters.batch),
-                "-" if row.mean_score is None else f"{abs(row.mean_score):.3f}",
-                "-" if row.sd is None else f"{row.sd:.3f}",
-                row.state if row.reason is None else f"{row.state}: {row.reason}",
-            ]
-            for row in trials
-        ],
-    )
-
-
-def _print_estimates(found: "Estimates", choice: str, task: "Task") -> None:
-    word, bound = ("accuracy", "at least") if task == "damage" else ("error %", "at most")
-    click.echo(f"Best trial       {found.trial} ({choice})")
-    click.echo(
-        f"Paper {word:<9}  {abs(found.paper_score):.3f} ± {found.sd:.3f}   mean ± sd over its {found.n_folds} folds"
-    )
-    click.echo(
-        f"Nested {word:<8}  {abs(found.nested_score):.3f}           on a set that the choice of the trial has not seen"
-    )
-    n_sets, limit = len(found.nested_score_by_set), abs(found.nested_score_bound)
-    click.echo(f"                 {bound} {limit:.3f} (one-sided 95 %, approximate, n = {n_sets} sets)")
-    click.echo(f"Optimism         {found.gap:+.3f}          paper minus nested: the search maximised the former")
-    for name, trial in found.chosen_by_set.items():
-        click.echo(
-            f"  without {name}: trial {trial} is chosen, and has {abs(found.nested_score_by_set[name]):.3f} on it"
-        )
+    print_study(make_plan(folder, storage), storage, as_json)
 
 
 @click.command()
