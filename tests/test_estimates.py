@@ -19,10 +19,8 @@ from bonehpo.analysis.estimates import (
     trial_estimates,
 )
 from bonehpo.analysis.prediction import summarise_scan
-from bonehpo.analysis.promotion import check_gate
 from bonehpo.analysis.scores import fold_arrays
 from bonehpo.data.folds import nested_folds
-from bonehpo.errors import PromotionRefused
 
 SETS = ("TB5", "TB6", "TB9", "TB11", "TB12")
 
@@ -227,26 +225,6 @@ def test_one_standard_error_takes_the_smallest_network_that_is_close():
 
 def test_of_equal_trials_the_earlier_is_the_optimum():
     assert choose_optimum(folds_of(np.full((3, 5), 0.8)), "best", {}) == 0
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda folds: folds.iloc[:-1], "trial 0 has 19 of 20 folds"),
-        (lambda folds: folds.assign(test_score=folds["test_score"].where(folds.index != 3)), "no finite number"),
-        (lambda folds: folds.assign(validation_score=np.inf), "no finite number"),
-        (lambda folds: folds.assign(test_score=0.5), "does not beat chance"),
-        (
-            lambda folds: folds.assign(test_score=np.where(folds["test"] == "TB5", 0.0, 0.7)),
-            r"does not beat chance: nested accuracy 0\.560",
-        ),
-    ],
-)
-def test_the_gate_refuses_and_says_why(spoil, reason):
-    folds = folds_of(np.full((1, 5), 0.9))
-    check_gate(folds, 0, 20)
-    with pytest.raises(PromotionRefused, match=reason):
-        check_gate(spoil(folds), 0, 20)
 
 
 def test_a_scan_is_judged_by_planes_that_weigh_the_same():

@@ -1,5 +1,7 @@
 """The gate of promotion: what a trial must show before a network of it is handed to others."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -7,8 +9,8 @@ from bonehpo.analysis.estimates import CHANCE, nested_accuracy
 from bonehpo.errors import PromotionRefused
 
 
-def check_gate(folds: pd.DataFrame, trial: int, n_folds: int) -> None:
-    """Let an optimum pass whose folds are whole and whose procedure beats chance on sets it has not seen.
+def check_folds(folds: pd.DataFrame, trial: int, n_folds: int) -> None:
+    """See that the folds of an optimum are whole. Nothing can be said of one whose folds are not.
 
     Args:
         folds: Recorded folds of all complete trials of the study.
@@ -16,8 +18,7 @@ def check_gate(folds: pd.DataFrame, trial: int, n_folds: int) -> None:
         n_folds: Folds that a trial of this study has.
 
     Raises:
-        PromotionRefused: A fold is missing or not a number, or the lower bound of the nested accuracy is not above
-            chance.
+        PromotionRefused: A fold is missing or not a number.
     """
     rows = folds[folds["trial"] == trial]
     if len(rows) < n_folds:
@@ -31,9 +32,27 @@ def check_gate(folds: pd.DataFrame, trial: int, n_folds: int) -> None:
             f"trial {trial}, test {first['test']}, validation {first['validation']}: the accuracy is no finite number: "
             "look at that run in `bonehpo ui`"
         )
+
+
+def objections(folds: pd.DataFrame, baseline: int | None, shortcuts: Sequence[str]) -> tuple[str, ...]:
+    """What speaks against handing a network of the study to others; nothing, where the gate is open.
+
+    Args:
+        folds: Recorded folds of all complete trials of the study, whole.
+        baseline: Trial of the baseline's hyperparameters; None where it is not among them.
+        shortcuts: What the shortcut audit warns of.
+    """
     nested = nested_accuracy(folds)
+    found = []
     if not nested.lower > CHANCE:
-        raise PromotionRefused(
-            f"trial {trial} does not beat chance: nested accuracy {nested.mean:.3f} over {len(nested.by_set)} test sets, "
-            f"at least {nested.lower:.3f} (one-sided 95 %), chance {CHANCE}: more specimens or a better search are needed"
+        found.append(
+            f"it does not beat chance: nested accuracy {nested.mean:.3f} over {len(nested.by_set)} test sets, at least "
+            f"{nested.lower:.3f} (one-sided 95 %), chance {CHANCE}"
         )
+    simple = float(folds.loc[folds["trial"] == baseline, "test_score"].mean())
+    if nested.mean < simple:
+        found.append(
+            f"the search has not paid: nested accuracy {nested.mean:.3f}, but the baseline, trial {baseline}, which nobody "
+            f"chose, has {simple:.3f}"
+        )
+    return (*found, *shortcuts)

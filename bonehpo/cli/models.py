@@ -13,17 +13,22 @@ from bonehpo.config import StudyFolder, load_config
 @click.command()
 @study_option
 @storage_option
+@click.option("--force", is_flag=True, help="Promote although something speaks against it; needs --because.")
+@click.option("--because", metavar="REASON", help="Why; stands in the model card.")
 @json_option
-def promote(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
-    """Register the optimum's best network as bonehpo-<bone> and move the alias `champion` to it.
+def promote(folder: StudyFolder, storage: str | None, force: bool, because: str | None, as_json: bool) -> None:
+    """Register the optimum's best network, calibrated, as bonehpo-<bone> and move the alias `champion` to it.
 
-    Refused when folds are missing or not numbers, or when the nested accuracy does not beat chance.
+    Refused when folds are missing; when the nested accuracy does not beat chance, or is below the baseline trial; or when
+    the audit finds that a model which sees no damage does as well. The last three give way to --force --because REASON.
     """
+    if force != bool(because and because.strip()):
+        raise click.UsageError("--force and --because REASON belong together: give both or neither")
     from bonehpo.cli.promotion import promote_optimum
     from bonehpo.tracking.database import open_tracking
 
     plan, tracking = make_plan(folder, storage), open_tracking(TRACKING.absolute().parent)
-    version = promote_optimum(plan, tracking)
+    version = promote_optimum(plan, tracking, shortcuts=(), because=because)
     if as_json:
         print_json(version)
         return

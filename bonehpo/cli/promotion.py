@@ -1,31 +1,42 @@
-"""What `bonehpo promote` does: gate, card, registry."""
+"""What `bonehpo promote` does: gate, calibration, card, registry."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from bonehpo.analysis.calibration import calibrated_folds, fit_temperature, fold_scores
 from bonehpo.analysis.estimates import estimate
-from bonehpo.analysis.promotion import check_gate
+from bonehpo.analysis.promotion import check_folds, objections
 from bonehpo.data.store import SliceStore
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import PromotionRefused
-from bonehpo.report.card import model_card
+from bonehpo.learning.fits import FitResult, load_fit
+from bonehpo.report.card import Calibrated, CardFacts, model_card
+from bonehpo.results.calibration import predictions_table
 from bonehpo.search.facts import folds_of_optimum, git_commit
 from bonehpo.search.objective import SearchPlan
-from bonehpo.search.optimum import read_optimum
+from bonehpo.search.optimum import Optimum, read_optimum
 from bonehpo.search.storage import load_study
-from bonehpo.search.summary import RefitOptimum, summarise
+from bonehpo.search.summary import RefitOptimum, StudySummary, summarise
 from bonehpo.tracking.database import Tracking
 from bonehpo.tracking.registry import NewModel, RegisteredVersion, register_champion
 
 
-def promote_optimum(plan: SearchPlan, tracking: Tracking) -> RegisteredVersion:
-    """Register the best network of a study's optimum.
+def promote_optimum(
+    plan: SearchPlan, tracking: Tracking, shortcuts: Sequence[str], because: str | None = None
+) -> RegisteredVersion:
+    """Register the best network of a study's optimum, calibrated.
 
     Args:
         plan: Of the study.
         tracking: Where to register it.
+        shortcuts: What the shortcut audit warns of.
+        because: Why it is promoted although something speaks against it; None where nothing may.
 
     Raises:
-        PromotionRefused: There is no optimum, or it does not pass the gate.
+        PromotionRefused: There is no whole optimum, or something speaks against it.
         TrackingError: MLflow cannot be written.
     """
     if plan.config.task != "damage":
@@ -34,36 +45,60 @@ def promote_optimum(plan: SearchPlan, tracking: Tracking) -> RegisteredVersion:
         )
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     summary, optimum = summarise(plan), read_optimum(study)
-    if optimum is None or summary.optimum is None or len(summary.optimum.folds) < 2 * len(plan.pairs):
+    fits = [] if optimum is None else _fits(plan, optimum)
+    if optimum is None or summary.optimum is None or len(fits) < len(plan.pairs):
         raise PromotionRefused(
             f"study {plan.folder.name} has no whole optimum: let `bonehpo search` run to its end, which fits it"
         )
     folds = folds_of_optimum(study, optimum)
-    check_gate(folds, optimum.trial, 2 * len(plan.pairs))
+    check_folds(folds, optimum.trial, 2 * len(plan.pairs))
+    against = objections(folds, _baseline(plan, summary), shortcuts)
+    if against and because is None:
+        raise PromotionRefused(
+            f"trial {optimum.trial} of study {plan.folder.name} is not promoted: {'; '.join(against)}. More specimens or a "
+            'better search are needed; or say why it shall be promoted nevertheless: --force --because "…"'
+        )
     pair = best_pair(summary.optimum)
     network = plan.network(optimum.keys[pair.label])
     if not network.exists():
         raise PromotionRefused(f"{network} is missing: run the same `bonehpo search` again, which fits it anew")
     store = SliceStore.open(plan.folder.store)
     estimates = estimate(folds, optimum.trial)
-    train = tuple(name for name in plan.sets if name not in pair)
-    card = model_card(summary, estimates, store.recipe, pair, train, git_commit())
-    model = NewModel(
-        name=f"bonehpo-{plan.config.bone}",
-        study=plan.folder.name,
-        network=network,
-        recipe_json=store.recipe.to_json(),
-        card=card,
-        tags={
-            "bonehpo.store_id": plan.store_id,
-            "bonehpo.trial": str(optimum.trial),
-            "bonehpo.ran_on": plan.ran_on,
-            "bonehpo.paper_accuracy": f"{estimates.paper_score:.4f}",
-            "bonehpo.nested_accuracy": f"{estimates.nested_score:.4f}",
-        },
-        input_example=_examples(store),
+    calibrated = _calibrated(fits, next(fit for fit in fits if fit.pair == pair))
+    card = model_card(
+        summary,
+        estimates,
+        store.recipe,
+        CardFacts(
+            pair=pair,
+            train=tuple(name for name in plan.sets if name not in pair),
+            commit=git_commit(),
+            calibrated=calibrated,
+            against=against,
+            because=because,
+        ),
     )
-    return register_champion(tracking, model)
+    with tempfile.TemporaryDirectory() as folder:
+        mended = Path(folder) / network.name
+        _write_calibrated(network, calibrated.temperature, mended)
+        model = NewModel(
+            name=f"bonehpo-{plan.config.bone}",
+            study=plan.folder.name,
+            network=mended,
+            recipe_json=store.recipe.to_json(),
+            card=card,
+            tags={
+                "bonehpo.store_id": plan.store_id,
+                "bonehpo.trial": str(optimum.trial),
+                "bonehpo.ran_on": plan.ran_on,
+                "bonehpo.paper_accuracy": f"{estimates.paper_score:.4f}",
+                "bonehpo.nested_accuracy": f"{estimates.nested_score:.4f}",
+                "bonehpo.temperature": f"{calibrated.temperature:.4f}",
+                **({"bonehpo.forced": because} if because is not None and against else {}),
+            },
+            input_example=_examples(store),
+        )
+        return register_champion(tracking, model)
 
 
 def best_pair(optimum: RefitOptimum) -> HoldoutPair:
@@ -73,6 +108,36 @@ def best_pair(optimum: RefitOptimum) -> HoldoutPair:
         first, second = sorted((fold.test, fold.validation))
         scores.setdefault(HoldoutPair(first, second), []).append(fold.test_score)
     return max(scores, key=lambda pair: float(np.mean(scores[pair])))
+
+
+def _fits(plan: SearchPlan, optimum: Optimum) -> list[FitResult]:
+    found = [load_fit(plan.folder.fits, optimum.keys[pair.label]) for pair in plan.pairs]
+    return [fit for fit in found if fit is not None]
+
+
+def _baseline(plan: SearchPlan, summary: StudySummary) -> int | None:
+    """The first complete trial of the baseline's hyperparameters."""
+    found = (row.trial for row in summary.trials if row.hyperparameters == plan.config.baseline and row.mean_score)
+    return next(found, None)
+
+
+def _calibrated(fits: Sequence[FitResult], chosen: FitResult) -> Calibrated:
+    """Temperature of the chosen network, from both sets that it was not trained on; and what temperatures are worth."""
+    folds = fold_scores(calibrated_folds(predictions_table(fits)))
+    truth, p_failed = (
+        np.concatenate([getattr(told, name) for told in chosen.predictions]) for name in ("truth", "output")
+    )
+    return Calibrated(
+        temperature=fit_temperature(truth, p_failed),
+        brier=float(folds["brier"].mean()),
+        brier_calibrated=float(folds["brier_calibrated"].mean()),
+    )
+
+
+def _write_calibrated(network: Path, temperature: float, path: Path) -> None:
+    from bonehpo.learning.networks import load_network, save_calibrated  # imports TensorFlow, which takes seconds
+
+    save_calibrated(load_network(network), temperature, path)
 
 
 def _examples(store: SliceStore) -> np.ndarray:

@@ -141,6 +141,23 @@ def save_network(network: keras.Model, path: Path) -> None:
         ) from error
 
 
+def save_calibrated(network: keras.Model, temperature: float, path: Path) -> None:
+    """Write a network whose softmax outputs are those of logits divided by a temperature; see `save_network`.
+
+    Args:
+        network: With a softmax layer at its end; left as it is.
+        temperature: See `analysis.calibration`.
+        path: Where to write it.
+
+    Raises:
+        StudyError: The file cannot be written.
+    """
+    mended = keras.Model.from_config(network.get_config())
+    mended.set_weights(network.get_weights())
+    mended.layers[-1].set_weights([weights / temperature for weights in mended.layers[-1].get_weights()])
+    save_network(mended, path)
+
+
 def load_network(path: Path) -> keras.Model:
     """Read a network that `save_network` wrote.
 

@@ -1,23 +1,58 @@
 """The model card: what a promoted network is, what it was made from, and what its accuracy means."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bonehpo.analysis.calibration import CHANCE_BRIER
 from bonehpo.analysis.estimates import Estimates
 from bonehpo.data.recipe import Recipe
 from bonehpo.domain import HoldoutPair
 from bonehpo.search.summary import StudySummary
 
 
-def model_card(
-    study: StudySummary, estimates: Estimates, recipe: Recipe, pair: HoldoutPair, train: tuple[str, ...], commit: str
-) -> str:
+class Calibrated(NamedTuple):
+    """What was done to make the answers probabilities.
+
+    Attributes:
+        temperature: By which the network's logits are divided.
+        brier: Mean Brier score of the folds as trained.
+        brier_calibrated: The same, each fold with the temperature of its validation set.
+    """
+
+    temperature: float
+    brier: float
+    brier_calibrated: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """What is known of the one network that is promoted.
+
+    Attributes:
+        pair: Sets that it did not train on.
+        train: Sets that it trained on.
+        commit: Of the code.
+        calibrated: How its answers were calibrated.
+        against: What speaks against its promotion; empty where the gate was open.
+        because: Why it was promoted nevertheless.
+    """
+
+    pair: HoldoutPair
+    train: tuple[str, ...]
+    commit: str
+    calibrated: Calibrated
+    against: tuple[str, ...] = ()
+    because: str | None = None
+
+
+def model_card(study: StudySummary, estimates: Estimates, recipe: Recipe, facts: CardFacts) -> str:
     """The card in Markdown.
 
     Args:
         study: Of the network.
         estimates: Of its accuracy, from the folds of the study.
         recipe: How a scan is prepared for it.
-        pair: Sets that this network did not train on.
-        train: Sets that it trained on.
-        commit: Of the code.
+        facts: Of the network itself.
     """
     choice = study.row(estimates.trial).hyperparameters
     phantom = study.ran_on == "phantom"
@@ -45,9 +80,9 @@ Tells failed from pristine slices of {study.bone}. It was made from {source}
 | parameters | {study.row(estimates.trial).n_parameters:,} |
 | study | {study.name}, trial {estimates.trial} of {len(study.trials)}, {study.split} split, {study.protocol} protocol |
 | store | {study.store_id} |
-| code | {commit} |
-| trained on | {", ".join(train)} |
-| held out | {", ".join(pair)} |
+| code | {facts.commit} |
+| trained on | {", ".join(facts.train)} |
+| held out | {", ".join(facts.pair)} |
 | slices | {", ".join(recipe.planes)}, {recipe.side} × {recipe.side}, uint8 |
 | preparation | crop {recipe.crop or "none"}, matched to {matched}, median {"3×3×3" if recipe.median else "none"} |
 
@@ -58,6 +93,31 @@ Tells failed from pristine slices of {study.bone}. It was made from {source}
 - Paper accuracy {estimates.paper_score:.3f} ± {estimates.sd:.3f}: mean ± sd over the {estimates.n_folds} folds of the
   chosen trial. The search maximised it, so it flatters: it is {estimates.gap:+.3f} from the nested accuracy.
 
+By specimen: {_by_set(estimates)}.
+
 The network is one of the fits of the optimum with fresh seeds: the one that was right most often on its two held-out sets.
 Its accuracy on other bones, scanners, voxel sizes or preparations is not known.
+
+## Probabilities
+
+Its logits are divided by {facts.calibrated.temperature:.2f}, the temperature that makes its softmax outputs probabilities on
+its two held-out sets. Over the folds of the optimum such temperatures, fitted on one specimen and judged on another, change
+the Brier score from {facts.calibrated.brier:.3f} to {facts.calibrated.brier_calibrated:.3f}; 0 is perfect, always saying 1/2
+has {CHANCE_BRIER}. They hold for slices of bone that is pristine or failed, as many of each; for states between there is no
+such truth.
+
+## What the audit found
+
+{_audit(facts)}
 """
+
+
+def _by_set(estimates: Estimates) -> str:
+    return ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in estimates.nested_score_by_set.items())
+
+
+def _audit(facts: CardFacts) -> str:
+    if not facts.against:
+        return "Nothing speaks against it: it beats chance and the baseline, and no simple model comes near it."
+    found = "\n".join(f"- {text}" for text in facts.against)
+    return f"{found}\n\n**Promoted nevertheless, because:** {facts.because}"

@@ -1,5 +1,7 @@
 """Whether the optimum's softmax outputs are probabilities, and the temperature that makes them so."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from bonehpo.analysis.calibration import CHANCE_BRIER, calibrated_folds, fold_scores, reliability
@@ -7,7 +9,7 @@ from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.learning.fits import FitResult
 from bonehpo.results.finished import FinishedStudy
-from bonehpo.results.fitting import FittedArm, fit_arms
+from bonehpo.results.fitting import fit_arms
 from bonehpo.results.record import Result
 
 NAME = "calibration"
@@ -21,9 +23,9 @@ def calibration_address(finished: FinishedStudy) -> str:
 def run_calibration(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
     """Brier scores and reliability of the optimum's fold models, as trained and with a temperature."""
     arm = fit_arms([finished.optimum_arm()], engine, progress)["optimum"].whole()
-    calibrated = calibrated_folds(predictions_table(arm))
+    calibrated = calibrated_folds(predictions_table(arm.fits))
     folds = fold_scores(calibrated)
-    before, after = (float(folds.groupby("test")[name].mean().mean()) for name in ("brier", "brier_calibrated"))
+    before, after = (float(folds[name].mean()) for name in ("brier", "brier_calibrated"))
     typical = float(folds["temperature"].median())
     return finished.result(
         NAME,
@@ -48,9 +50,9 @@ def _verdict(before: float, after: float) -> str:
     return ""
 
 
-def predictions_table(arm: FittedArm) -> pd.DataFrame:
-    """What each fold model of an arm said of the slices that it was not trained on; see `calibrated_folds`."""
-    return pd.concat([_fold(fit, i) for fit in arm.fits for i in (0, 1)], ignore_index=True)
+def predictions_table(fits: Sequence[FitResult]) -> pd.DataFrame:
+    """What each fold model said of the slices that it was not trained on; see `calibrated_folds`."""
+    return pd.concat([_fold(fit, i) for fit in fits for i in (0, 1)], ignore_index=True)
 
 
 def _fold(fit: FitResult, i: int) -> pd.DataFrame:
