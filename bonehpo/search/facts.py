@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -24,6 +24,7 @@ from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import load_fit
 from bonehpo.search.objective import SearchPlan, fold_facts
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
+from bonehpo.search.racing import is_raced, trial_state
 from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
 from bonehpo.search.space import space_in_words
 from bonehpo.search.storage import REASON, STUDY_ID, finished_pairs, load_study
@@ -47,6 +48,7 @@ def study_facts(plan: SearchPlan, study: optuna.Study) -> StudyFacts:
         split=plan.config.split.kind,
         sampler=plan.config.search.sampler,
         protocol=plan.config.protocol,
+        raced=is_raced(study),
         seed=plan.config.search.seed,
         config_toml=config_to_toml(plan.config),
         space=space_in_words(plan.config.space),
@@ -96,12 +98,10 @@ def trial_facts(trial: FrozenTrial, choice: Hyperparameters, side: int) -> Trial
 
 
 def trial_summary(trial: FrozenTrial, folds: Sequence[FoldScores]) -> TrialSummary:
-    """A trial at its end."""
-    states: dict[TrialState, Literal["complete", "failed", "stopped"]] = {
-        TrialState.COMPLETE: "complete",
-        TrialState.FAIL: "failed",
-        TrialState.PRUNED: "stopped",
-    }
+    """A trial at its end. One that a race stopped has no scores of its own."""
+    state = trial_state(trial)
+    if state == "stopped":  # its mean would be that of other folds than everybody's
+        folds = ()
     mean, sd = mean_and_sd([fold.test_score for fold in folds])
     return TrialSummary(
         mean_score=mean,
@@ -110,7 +110,7 @@ def trial_summary(trial: FrozenTrial, folds: Sequence[FoldScores]) -> TrialSumma
             name: mean_and_sd([f.test_score for f in folds if f.test == name])[0]
             for name in dict.fromkeys(fold.test for fold in folds)
         },
-        state=states[trial.state],
+        state=state,
         reason=trial.user_attrs.get(REASON),
         finished=_moment(trial.datetime_complete),
     )

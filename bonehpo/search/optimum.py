@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import optuna
 import pandas as pd
-from optuna.trial import TrialState
 
 from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.search.racing import complete_trials
 from bonehpo.search.storage import OPTIMUM, finished_pairs
 
 
@@ -42,10 +42,10 @@ def hyperparameters(params: dict[str, float]) -> Hyperparameters:
 
 
 def folds_table(study: optuna.Study) -> pd.DataFrame:
-    """All folds of all complete trials, a row each: `trial` and the fields of `FoldScores`."""
+    """All folds of all trials that have them all, a row each: `trial` and the fields of `FoldScores`."""
     rows = [
         {"trial": trial.number, **dataclasses.asdict(fold)}
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        for trial in complete_trials(study)
         for pair in finished_pairs(trial).values()
         for fold in pair.folds
     ]

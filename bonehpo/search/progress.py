@@ -36,6 +36,7 @@ class SearchOutcome(NamedTuple):
         n_elsewhere: Trials that other drivers are still at; the last of them fits the optimum.
         n_trials: Trials that the study shall have.
         has_optimum: Whether the optimum is fitted again.
+        n_stopped: Trials that a race stopped.
     """
 
     n_complete: int
@@ -43,3 +44,4 @@ class SearchOutcome(NamedTuple):
     n_elsewhere: int
     n_trials: int
     has_optimum: bool
+    n_stopped: int = 0

@@ -40,6 +40,7 @@ class StudyFacts:
         versions: Version of each package that the result depends on.
         git_commit: Commit of the code, or "unknown".
         started: When the study was made.
+        raced: Whether trials could be stopped early, which leaks a little into all estimates.
     """
 
     study_id: str
@@ -59,6 +60,7 @@ class StudyFacts:
     versions: Mapping[str, str]
     git_commit: str
     started: datetime
+    raced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +116,10 @@ class TrialSummary:
     """A trial at its end.
 
     Attributes:
-        mean_score: Mean test score over its folds; NaN when it has none.
+        mean_score: Mean test score over its folds; NaN when it has none, or was stopped.
         sd: Standard deviation of the same.
         score_by_set: Mean test score of each test set.
-        state: `complete`, `failed`, or `stopped` by racing.
+        state: `complete`, `failed`, or `stopped` by racing; `unfinished` before its end.
         reason: Why it failed or was stopped; None for a complete trial.
         finished: When it ended.
     """
@@ -125,7 +127,7 @@ class TrialSummary:
     mean_score: float
     sd: float
     score_by_set: Mapping[str, float]
-    state: Literal["complete", "failed", "stopped"]
+    state: Literal["complete", "stopped", "failed", "unfinished"]
     reason: str | None
     finished: datetime
 

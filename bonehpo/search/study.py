@@ -8,13 +8,13 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 
 import optuna
 from filelock import Timeout
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from bonehpo.analysis.estimates import choose_optimum
 from bonehpo.domain import Hyperparameters
@@ -29,6 +29,16 @@ from bonehpo.search.objective import FinishedPair, SearchPlan, fold_facts, objec
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
 from bonehpo.search.progress import SearchOutcome, SearchProgress
 from bonehpo.search.protocol import is_done, settle_candidates
+from bonehpo.search.racing import (
+    Race,
+    complete_trials,
+    enter_race,
+    mark_raced,
+    read_stop,
+    record_stop,
+    stopped_trials,
+    why_no_race,
+)
 from bonehpo.search.recorder import Recorder
 from bonehpo.search.space import check_space, make_sampler, suggest
 from bonehpo.search.storage import (
@@ -54,6 +64,7 @@ def run_search(
     n_trials: int,
     *,
     timeout_s: float | None = None,
+    is_race: bool = False,
     progress: Callable[[SearchProgress], None] = lambda _: None,
 ) -> SearchOutcome:
     """Search until the study has `n_trials` trials, then fit the optimum again with fresh seeds.
@@ -64,6 +75,7 @@ def run_search(
         recorder: Who writes down what is found.
         n_trials: Trials that the study shall have in all, those of earlier calls included.
         timeout_s: Stop after this time; within a trial too. The next call goes on.
+        is_race: Whether to stop trials that fall behind, see `analysis.racing`. Nothing is where `why_no_race` says why.
         progress: Told after every fit.
 
     Raises:
@@ -77,7 +89,10 @@ def run_search(
         with driver.alone():
             study = open_study(storage, plan.folder.name, plan.identity)
             n_trials = settle_candidates(study, plan, n_trials)
-        search = _Search(plan, study, driver, engine, recorder, interrupts, n_trials, timeout_s, progress)
+        is_race = is_race and why_no_race(plan.config) is None
+        if is_race:
+            mark_raced(study)
+        search = _Search(plan, study, driver, engine, recorder, interrupts, n_trials, timeout_s, is_race, progress)
         recorder.study(study_facts(plan, study))
         try:
             for trial in study.get_trials(deepcopy=False):
@@ -89,7 +104,8 @@ def run_search(
             raise
         states = [trial.state for trial in study.get_trials(deepcopy=False)]
         return SearchOutcome(
-            n_complete=states.count(TrialState.COMPLETE),
+            n_complete=len(complete_trials(study)),
+            n_stopped=len(stopped_trials(study)),
             n_failed=states.count(TrialState.FAIL),
             n_elsewhere=driver.others_at_work(study),
             n_trials=n_trials,
@@ -110,10 +126,11 @@ class _Search:
         interrupts: HeldInterrupts,
         n_trials: int,
         timeout_s: float | None,
+        is_race: bool,
         progress: Callable[[SearchProgress], None],
     ) -> None:
         self.plan, self.study, self.driver, self.engine, self.recorder = plan, study, driver, engine, recorder
-        self.interrupts, self.n_trials, self.tell = interrupts, n_trials, progress
+        self.interrupts, self.n_trials, self.is_race, self.tell = interrupts, n_trials, is_race, progress
         self.started = time.monotonic()
         self.deadline = None if timeout_s is None else self.started + timeout_s
         self.n_trained = 0
@@ -142,7 +159,9 @@ class _Search:
         frozen = self.study.get_trials(deepcopy=False)[number]
         done = finished_pairs(frozen)
         replay_trial(self.plan, frozen, self.recorder)
-        tasks = [self.plan.task(choice, pair) for pair in self.plan.pairs if pair.label not in done]
+        is_raced = self.is_race or read_stop(frozen) is not None
+        race = enter_race(self.plan, self.study, trial) if is_raced else Race(pairs=self.plan.pairs)
+        tasks = [self.plan.task(choice, pair) for pair in race.pairs if pair.label not in done]
         self._report(number, choice, len(done))
 
         def keep(task: FitTask, result: FitResult) -> None:
@@ -153,28 +172,42 @@ class _Search:
             self._report(number, choice, len(done))
 
         try:
-            self._fit(tasks, keep)
+            self._fit(tasks, keep, lambda: race.stop(done) is not None)
         except DeadlinePassed:
             raise
         except (FitError, EngineError) as error:
             trial.set_user_attr(REASON, str(error))
             frozen = self.study.tell(trial, state=TrialState.FAIL)
         else:
-            folds = [fold for pair in self.plan.pairs for fold in done[pair.label].folds]
-            frozen = self.study.tell(trial, objective(folds))
+            frozen = self._tell(trial, race, done)
         self.recorder.trial_finished(number, trial_summary(frozen, [f for pair in done.values() for f in pair.folds]))
 
-    def _fit(self, tasks: Sequence[FitTask], keep: Callable[[FitTask, FitResult], None]) -> None:
-        """Take what is among the fits, train the rest; hand each result to `keep` as it comes."""
+    def _tell(self, trial: optuna.Trial, race: Race, done: Mapping[str, FinishedPair]) -> FrozenTrial:
+        """Tell Optuna the value of a trial that has all its folds, or that a race has stopped."""
+        stop = race.stop(done)
+        if stop is not None:
+            record_stop(trial, stop)
+            return self.study.tell(trial, stop.score)
+        return self.study.tell(trial, objective([fold for pair in self.plan.pairs for fold in done[pair.label].folds]))
+
+    def _fit(
+        self,
+        tasks: Sequence[FitTask],
+        keep: Callable[[FitTask, FitResult], None],
+        is_enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take what is among the fits, train the rest; hand each result to `keep` as it comes, until it is enough."""
         missing = []
         for task in tasks:
+            if is_enough():
+                return
             found = find_fit(task)
             if found is not None:
                 keep(task, found)
             else:
                 missing.append(task)
         with closing(self.engine.run(run_fit, missing, self.deadline)) as outcomes:
-            while (outcome := self._next(outcomes)) is not None:
+            while not is_enough() and (outcome := self._next(outcomes)) is not None:
                 result = outcome.result()
                 self.n_trained += 1
                 keep(outcome.task, result)
@@ -189,8 +222,7 @@ class _Search:
         if folds.empty or not is_done(self.study, self.plan):
             return False
         rule = self.plan.config.search.optimum
-        trials = {t.number: t for t in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
-        choices = {number: hyperparameters(trial.params) for number, trial in trials.items()}
+        choices = {trial.number: hyperparameters(trial.params) for trial in complete_trials(self.study)}
         sizes = {n: count_parameters(c.layers, c.kernel, self.plan.side) for n, c in choices.items()}
         number = choose_optimum(folds, rule, sizes)
         results = self._refit(number, choices[number])
@@ -236,7 +268,7 @@ class _Search:
 
     def _report(self, trial: int | None, choice: Hyperparameters, fit: int) -> None:
         n_fits = len(self.plan.pairs)
-        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = complete_trials(self.study)
         later = 0 if trial is None else max(self.n_trials - trial - 1, 0) + 1  # the optimum's own fits are the last
         fits_left = later * n_fits + n_fits - fit
         elapsed = time.monotonic() - self.started

@@ -14,19 +14,13 @@ from bonehpo.learning.architecture import count_parameters
 from bonehpo.search.facts import read_folds
 from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import folds_table, hyperparameters, read_optimum
+from bonehpo.search.racing import TrialStateName, is_raced, trial_state
 from bonehpo.search.storage import REASON, finished_pairs, load_study
-
-STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.FAIL: "failed",
-    TrialState.PRUNED: "stopped",
-    TrialState.RUNNING: "unfinished",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
-    """One trial. Mean and `sd` of the test score over its folds are None before it is complete."""
+    """One trial. Mean and `sd` of the test score over its folds are None where it is not complete."""
 
     trial: int
     hyperparameters: Hyperparameters
@@ -35,7 +29,7 @@ class TrialRow:
     mean_score: float | None
     sd: float | None
     score_by_set: Mapping[str, float]
-    state: str
+    state: TrialStateName
     reason: str | None
 
 
@@ -63,6 +57,7 @@ class StudySummary:
     trials: tuple[TrialRow, ...]
     estimates: Estimates | None
     optimum: RefitOptimum | None
+    raced: bool = False
 
     def row(self, trial: int) -> TrialRow:
         """The trial with this number."""
@@ -77,7 +72,8 @@ def summarise(plan: SearchPlan) -> StudySummary:
     """
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     folds = folds_table(study)
-    rows = tuple(_row(t, folds, plan.side) for t in study.get_trials(deepcopy=False) if t.state in STATES and t.params)
+    begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING and t.params]
+    rows = tuple(_row(trial, folds, plan.side) for trial in begun)
     return StudySummary(
         name=plan.folder.name,
         bone=plan.config.bone,
@@ -86,6 +82,7 @@ def summarise(plan: SearchPlan) -> StudySummary:
         store_id=plan.store_id,
         split=plan.config.split.kind,
         protocol=plan.config.protocol,
+        raced=is_raced(study),
         trials=rows,
         estimates=None if folds.empty else _estimates(folds, plan.config.search.optimum, rows),
         optimum=_refit(plan, study),
@@ -103,7 +100,7 @@ def _row(trial: optuna.trial.FrozenTrial, folds: pd.DataFrame, side: int) -> Tri
         mean_score=found[0].mean if found else None,
         sd=found[0].sd if found and math.isfinite(found[0].sd) else None,
         score_by_set=found[0].by_set if found else {},
-        state=STATES[trial.state],
+        state=trial_state(trial),
         reason=trial.user_attrs.get(REASON),
     )
 

@@ -44,6 +44,7 @@ def study_tags(facts: StudyFacts) -> dict[str, str]:
     warning = "\n\n**Ran on phantoms: says nothing about bone.**" if facts.ran_on == "phantom" else ""
     return {
         **{f"bonehpo.version.{name}": version for name, version in facts.versions.items()},
+        "bonehpo.raced": str(facts.raced).lower(),
         "mlflow.source.git.commit": facts.git_commit,
         "mlflow.note.content": f"Bone {facts.bone}, {facts.split} split, {facts.protocol} protocol, "
         f"slice store `{facts.store_id}`.{warning}",
