@@ -67,6 +67,12 @@ def network(layers: int, kernel: int, side: int, as_json: bool) -> None:
 @scheduler_option
 @storage_option
 @click.option("--timeout", "timeout_s", callback=_duration_s, metavar="TIME", help="Stop after 90s, 30m or 2h.")
+@click.option(
+    "--race",
+    "is_race",
+    is_flag=True,
+    help="Stop a trial once its folds so far are significantly behind the best trial's.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what the search would take, and do nothing.")
 @json_option
 def search(
@@ -76,12 +82,14 @@ def search(
     scheduler: str | None,
     storage: str | None,
     timeout_s: float | None,
+    is_race: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Search the architecture under full nested cross-validation, from where the study stopped on.
 
     Trial 0 is the paper's baseline. Each trial is scored on all folds (5 specimens: 20), from one fit per holdout pair.
+    With --race, trials that fall behind are stopped, and left out of the optimum and of every estimate.
     At the end the optimum is fitted again with fresh seeds. Interrupt it at any time: the same command goes on.
     """
     plan = make_plan(folder, storage)
@@ -95,10 +103,14 @@ def search(
     from bonehpo.search.study import run_search
     from bonehpo.tracking.runs import recorder_for
 
+    if is_race:
+        _say_why_no_race(plan)
     recorder = recorder_for(TRACKING.absolute().parent)
     try:
         with open_engine(workers, scheduler) as engine, search_bar() as progress:
-            outcome = run_search(plan, engine, recorder, trials, timeout_s=timeout_s, progress=progress)
+            outcome = run_search(
+                plan, engine, recorder, trials, timeout_s=timeout_s, is_race=is_race, progress=progress
+            )
     finally:
         recorder.close()
     if outcome.has_optimum:
@@ -112,11 +124,20 @@ def search(
         raise SystemExit(1)
 
 
+def _say_why_no_race(plan: "SearchPlan") -> None:
+    from bonehpo.search.racing import why_no_race
+
+    why = why_no_race(plan.config)
+    if why is not None:
+        click.echo(f"No trial is stopped early: {why}.", err=True)
+
+
 def _why_no_optimum(outcome: "SearchOutcome", study: str) -> str:
-    done = f"{outcome.n_complete} of {outcome.n_trials} trials are complete"
+    stopped = f", {outcome.n_stopped} were stopped" if outcome.n_stopped else ""
+    done = f"{outcome.n_complete} of {outcome.n_trials} trials are complete{stopped}"
     if outcome.n_complete == 0 and outcome.n_failed >= outcome.n_trials:
         return f"Every trial failed; `bonehpo show {study}` says why."
-    if outcome.n_complete + outcome.n_failed >= outcome.n_trials or outcome.n_elsewhere:
+    if outcome.n_complete + outcome.n_stopped + outcome.n_failed >= outcome.n_trials or outcome.n_elsewhere:
         return f"{done}; other drivers are at work, and the last of them fits the optimum."
     return f"The time is over. {done}; the same command goes on."
 
