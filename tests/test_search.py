@@ -31,7 +31,7 @@ from bonehpo.search.objective import FinishedPair
 from bonehpo.search.optimum import folds_table, read_optimum
 from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.space import make_sampler, suggest
-from bonehpo.search.storage import PAIR_PREFIX, REASON, Driver, load_study, open_storage
+from bonehpo.search.storage import OPTIMUM, PAIR_PREFIX, REASON, Driver, load_study, open_storage
 from bonehpo.search.study import run_search
 from bonehpo.search.summary import summarise
 
@@ -118,6 +118,60 @@ def test_a_repeated_configuration_costs_no_fit(tmp_path):
     run(plan, 3)
     assert len(fit_times(plan)) == 3 + 3  # one configuration, and the optimum's fresh seeds
     assert len({t.value for t in study_of(plan).trials}) == 1
+
+
+def test_more_seeds_repeat_the_optimum_and_are_kept_by_later_calls(tmp_path):
+    plan = plan_of(tmp_path)
+    run(plan)
+    networks = {path.name for path in plan.folder.optimum.glob("*.keras")}
+    one, before = read_optimum(study_of(plan)), fit_times(plan)
+    tape = Tape()
+    assert run(plan, recorder=tape, n_seeds=3).has_optimum
+    found = read_optimum(study_of(plan))
+    assert (found.keys, len(found.repeats)) == (one.keys, 2)
+    assert before.items() <= fit_times(plan).items()
+    assert len(fit_times(plan)) == 3 * 3 + 2 * 3
+    assert len({key for keys in (found.keys, *found.repeats) for key in keys.values()}) == 9
+    assert {path.name for path in plan.folder.optimum.glob("*.keras")} == networks  # of the first seeds alone
+    summary = summarise(plan)
+    assert list(summary.optimum.refit_score_by_repeat) == ["1", "2", "3"]
+    assert summary.optimum.refit_score_by_repeat["1"] == summary.optimum.refit_score
+    assert summary.variance.components.seed_sd is not None
+    run(plan)
+    assert read_optimum(study_of(plan)) == found
+    again = Tape()
+    assert replay(plan, study_of(plan), again) == 0
+    assert sorted(map(str, again.told)) == sorted(map(str, tape.told))
+
+
+def test_an_optimum_that_was_written_before_there_were_repeats_is_read(finished):
+    plan, _, _ = finished
+    study = study_of(plan)
+    old = json.loads(study.user_attrs[OPTIMUM])
+    del old["repeats"]
+    study.set_user_attr(OPTIMUM, json.dumps(old))
+    assert read_optimum(study_of(plan)).repeats == ()
+    assert summarise(plan).optimum is not None
+
+
+def test_a_strict_search_that_was_interrupted_has_an_optimum_only_when_its_list_is_done(tmp_path):
+    text = TOML.replace("[training]", '[search]\nsampler = "random"\nprotocol = "strict"\n[training]')
+    plan = plan_of(tmp_path, text)
+
+    class Cut(NullRecorder):
+        def trial_finished(self, trial_number, summary):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, 3, recorder=Cut())
+    assert summarise(plan).optimum is None
+    with pytest.raises(
+        StudyError, match="fixed 3 candidates before its first score, now --trials is 1: give --trials 3"
+    ):
+        run(plan, 1)
+    outcome = run(plan, 3)
+    assert (outcome.n_complete, outcome.has_optimum) == (3, True)
+    assert "its 3 candidates were fixed before the first score" in summarise(plan).protocol_in_words
 
 
 def test_a_summary_tells_paper_and_nested_accuracy(finished):

@@ -114,18 +114,26 @@ def test_perfect_scores_vary_by_nothing():
     assert found.components.specimen_sd == found.components.within_sd == found.detectable == 0
     assert found.components.configuration_sd == pytest.approx(np.std(np.arange(5) / 10, ddof=1))
     assert found.last_doubling > 0
+    (said,) = sentences(variance_of(table_of(np.ones((5, N_SETS, N_SETS)))))
+    assert said.endswith("nothing varies.")
+    (said,) = sentences(variance_of(table_of(np.ones((5, N_SETS, N_SETS)))))
+    assert said.endswith("nothing varies.")
 
 
 def test_a_configuration_that_came_up_twice_counts_once():
     scores = draw(np.random.default_rng(4), 5, **TRUE)
-    twice = np.concatenate([scores, scores[1:3]])
-    assert variance_of(table_of(twice)) == variance_of(table_of(scores))
+    fits = [0, 1, 2, 3, 4, 1, 2]
+    twice = table_of(scores[fits])
+    twice["key"] = [
+        f"{fits[k]} {sorted(pair)}" for k, *pair in zip(twice["trial"], twice["test"], twice["validation"], strict=True)
+    ]
+    assert variance_of(twice) == variance_of(table_of(scores))
+    assert variance_of(twice.drop(columns="key")) != variance_of(table_of(scores))
 
 
 def test_too_little_says_nothing():
     scores = draw(np.random.default_rng(5), 3, **TRUE)
     assert variance_of(table_of(scores[:1])) is None
-    assert variance_of(table_of(scores[[0, 0]])) is None
     assert variance_of(table_of(scores).iloc[:0]) is None
     assert variance_of(table_of(scores)).last_doubling is None
 

@@ -7,6 +7,7 @@ of one specimen, and folds that share specimens, are not independent, so every i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from scipy import stats
 
 from bonehpo.analysis.bootstrap import bootstrap_corrected
 from bonehpo.analysis.scores import FoldArrays, Indices, Values, first_best, fold_arrays, mean
+from bonehpo.domain import Task
 
 CHANCE = 0.5
 
@@ -200,6 +202,27 @@ def validation_means(arrays: FoldArrays, *, spare_fit: bool = True) -> Values:
     spared = np.repeat(arrays.validation[:, :, None, :], n, axis=2)  # (trial, i, j, ·)
     spared[:, :, np.arange(n), np.arange(n)] = np.nan
     return mean(spared, (3,))
+
+
+class Span(NamedTuple):
+    """Both ends of an interval as people read it, the smaller number first."""
+
+    low: float
+    high: float
+
+
+def span_as_shown(worse_end: float, better_end: float, task: Task) -> Span:
+    """An interval of scores as one of accuracies, or of errors in % strain, cut where they end.
+
+    Examples:
+        >>> span_as_shown(0.75, 1.125, "damage")
+        Span(low=0.75, high=1.0)
+        >>> span_as_shown(-1.5, 0.25, "strain")
+        Span(low=0.0, high=1.5)
+    """
+    if task == "damage":
+        return Span(max(worse_end, 0.0), min(better_end, 1.0))
+    return Span(max(-better_end, 0.0), -worse_end)
 
 
 def lower_bound(accuracies: np.ndarray, confidence: float = 0.95) -> float:

@@ -102,17 +102,19 @@ def variance_of(folds: pd.DataFrame, repeats: Sequence[pd.DataFrame] = ()) -> Va
     """Components of the fold scores of a study, and what follows from them.
 
     Args:
-        folds: Recorded folds of complete trials; columns as in `estimates`. Trials with equal scores count once.
+        folds: Recorded folds of complete trials; columns as in `estimates`. Where there is a column `key`, the address of
+            the fit, a configuration that came up twice counts once.
         repeats: Folds of the optimum with other seeds, a table for each repeat: `test`, `validation`, `test_score`. That
             of the search itself belongs to them; each repeat's own mean is taken off, which the search maximised.
 
     Returns:
-        None for fewer than two different trials, or fewer than three sets.
+        None for fewer than two different complete trials, or fewer than three sets.
 
     References:
         Searle, Casella and McCulloch, Variance Components (1992), ch. 4; Nadeau and Bengio, Mach. Learn. 52 (2003) 239.
     """
-    arrays = _different(fold_arrays(folds).complete()) if len(folds) else None
+    different = folds.drop_duplicates(["key", "test"]) if "key" in folds else folds
+    arrays = fold_arrays(different).complete() if len(folds) else None
     if arrays is None or len(arrays.trials) < 2 or len(arrays.sets) < 3:
         return None
     squares, n = _Squares(arrays.test), len(arrays.sets)
@@ -130,18 +132,6 @@ def variance_of(folds: pd.DataFrame, repeats: Sequence[pd.DataFrame] = ()) -> Va
         with_twice_the_seeds=float(np.sqrt(max(now - part * luck / 2, 0.0))),
         last_doubling=last_doubling(arrays),
         detectable=detectable_difference(float(np.sqrt(2 * squares.interaction / (n - 1))), n),
-    )
-
-
-def _different(arrays: FoldArrays) -> FoldArrays:
-    """One of each group of trials with equal scores: a configuration that came up twice was fitted once."""
-    _, first = np.unique(np.nan_to_num(arrays.test).reshape(len(arrays.trials), -1), axis=0, return_index=True)
-    kept = np.sort(first)
-    return FoldArrays(
-        trials=tuple(arrays.trials[k] for k in kept.tolist()),
-        sets=arrays.sets,
-        test=arrays.test[kept],
-        validation=arrays.validation[kept],
     )
 
 
@@ -221,6 +211,8 @@ def sentences(found: Variance, unit: str = "") -> tuple[str, ...]:
         found: Of the study.
         unit: What a score counts in, set behind numbers: "" for fractions, " %" for strain.
     """
+    if found.standard_error == 0:
+        return (f"All folds of all {found.n_trials} different trials have the same score: nothing varies.",)
     gains = {
         "specimens": found.standard_error - found.with_twice_the_sets,
         "seeds": found.standard_error - found.with_twice_the_seeds,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bonehpo.analysis.estimates import Estimates
     from bonehpo.domain import Task
     from bonehpo.search.objective import SearchPlan
-    from bonehpo.search.summary import StudySummary, TrialRow
+    from bonehpo.search.summary import RefitOptimum, StudySummary, TrialRow
 
 
 def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
@@ -28,6 +28,7 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
     Raises:
         StudyError: The study has not begun.
     """
+    from bonehpo.analysis.variance import sentences
     from bonehpo.search.summary import summarise
 
     study = summarise(plan)
@@ -36,11 +37,15 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
         return
     _print_trials(study.trials, study.task)
     ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
-    click.echo(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split, {study.protocol}.")
+    click.echo(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split.")
+    click.echo(f"{study.protocol_in_words.capitalize()}.")
     if study.estimates is None:
         click.echo("No trial is complete yet.")
         return
     _print_estimates(study.estimates, describe(study.row(study.estimates.trial).hyperparameters), study.task)
+    if study.variance is not None:
+        for sentence in sentences(study.variance, "" if study.task == "damage" else " %"):
+            click.echo(sentence)
     if study.split == "mixed":
         click.echo("Caution          in the mixed split a specimen under test was trained on, in its other planes")
     name = flag(plan.folder, storage)
@@ -49,10 +54,16 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
     else:
         click.echo(
             f"Optimum          trial {study.optimum.trial}, fitted again with fresh seeds: "
-            f"{abs(study.optimum.refit_score):.3f} ± {study.optimum.refit_sd:.3f}"
+            f"{abs(study.optimum.refit_score):.3f} ± {study.optimum.refit_sd:.3f}{_further(study.optimum)}"
         )
         promote = f"bonehpo promote {name}, or " if study.task == "damage" else ""
         click.echo(f"Next: bonehpo explain {name}, {promote}bonehpo ui to compare runs")
+
+
+def _further(optimum: "RefitOptimum") -> str:
+    """The mean scores with further sets of fresh seeds."""
+    scores = [f"{abs(score):.3f}" for score in list(optimum.refit_score_by_repeat.values())[1:]]
+    return f"; with further seeds {', '.join(scores)}" if scores else ""
 
 
 def _as_shown(study: "StudySummary") -> dict[str, object]:
@@ -62,7 +73,9 @@ def _as_shown(study: "StudySummary") -> dict[str, object]:
     for name in ("estimates", "optimum"):
         tables[name] = tables[name] and shown(tables[name], study.task)
     if tables["optimum"]:
+        again = tables["optimum"].pop("repeated_folds")
         tables["optimum"]["folds"] = [shown(fold, study.task) for fold in tables["optimum"]["folds"]]
+        tables["optimum"]["repeated_folds"] = [[shown(fold, study.task) for fold in folds] for folds in again]
     return tables
 
 
@@ -86,6 +99,8 @@ def _print_trials(trials: "Sequence[TrialRow]", task: "Task") -> None:
 
 
 def _print_estimates(found: "Estimates", choice: str, task: "Task") -> None:
+    from bonehpo.analysis.estimates import span_as_shown
+
     word, bound = ("accuracy", "at least") if task == "damage" else ("error %", "at most")
     click.echo(f"Best trial       {found.trial} ({choice})")
     click.echo(
@@ -95,9 +110,20 @@ def _print_estimates(found: "Estimates", choice: str, task: "Task") -> None:
         f"Nested {word:<8}  {abs(found.nested_score):.3f}           on a set that the choice of the trial has not seen"
     )
     n_sets, limit = len(found.nested_score_by_set), abs(found.nested_score_bound)
-    click.echo(f"                 {bound} {limit:.3f} (one-sided 95 %, approximate, n = {n_sets} sets)")
+    low, high = span_as_shown(found.nested_score_worse_end, found.nested_score_better_end, task)
+    click.echo(f"                 {low:.3f} to {high:.3f} (95 %), {bound} {limit:.3f} (one-sided 95 %)")
+    click.echo(f"                 approximate, n = {n_sets} sets")
+    low, high = span_as_shown(found.bootstrap_score_worse_end, found.bootstrap_score_better_end, task)
+    click.echo(
+        f"Bootstrapped     {abs(found.bootstrap_score):.3f}           bias-corrected over sets, a second opinion"
+    )
+    click.echo(f"                 {low:.3f} to {high:.3f} (95 %)")
     click.echo(f"Optimism         {found.gap:+.3f}          paper minus nested: the search maximised the former")
     for name, trial in found.chosen_by_set.items():
+        n_folds = n_sets - 1
+        agreed = (
+            "" if found.n_agreed_by_set[name] == n_folds else f" (for {found.n_agreed_by_set[name]} of {n_folds} folds)"
+        )
         click.echo(
-            f"  without {name}: trial {trial} is chosen, and has {abs(found.nested_score_by_set[name]):.3f} on it"
+            f"  without {name}: trial {trial} is chosen{agreed}; {abs(found.nested_score_by_set[name]):.3f} on it"
         )

@@ -66,6 +66,14 @@ def network(layers: int, kernel: int, side: int, as_json: bool) -> None:
 @workers_option
 @scheduler_option
 @storage_option
+@click.option(
+    "--seeds",
+    "n_seeds",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="Seeds to fit the optimum with.",
+)
 @click.option("--timeout", "timeout_s", callback=_duration_s, metavar="TIME", help="Stop after 90s, 30m or 2h.")
 @click.option(
     "--race",
@@ -81,6 +89,7 @@ def search(
     workers: int | None,
     scheduler: str | None,
     storage: str | None,
+    n_seeds: int,
     timeout_s: float | None,
     is_race: bool,
     dry_run: bool,
@@ -97,7 +106,7 @@ def search(
 
     check_space(plan.config, plan.side)
     if dry_run:
-        _print_forecast(plan, trials, workers, as_json)
+        _print_forecast(plan, trials, n_seeds, workers, as_json)
         return
     from bonehpo.engine import open_engine
     from bonehpo.search.study import run_search
@@ -109,7 +118,7 @@ def search(
     try:
         with open_engine(workers, scheduler) as engine, search_bar() as progress:
             outcome = run_search(
-                plan, engine, recorder, trials, timeout_s=timeout_s, is_race=is_race, progress=progress
+                plan, engine, recorder, trials, timeout_s=timeout_s, is_race=is_race, n_seeds=n_seeds, progress=progress
             )
     finally:
         recorder.close()
@@ -142,7 +151,7 @@ def _why_no_optimum(outcome: "SearchOutcome", study: str) -> str:
     return f"The time is over. {done}; the same command goes on."
 
 
-def _print_forecast(plan: "SearchPlan", trials: int, workers: int | None, as_json: bool) -> None:
+def _print_forecast(plan: "SearchPlan", trials: int, n_seeds: int, workers: int | None, as_json: bool) -> None:
     import os
 
     from bonehpo.learning.speed import OVERHEAD, measure_speed
@@ -153,7 +162,7 @@ def _print_forecast(plan: "SearchPlan", trials: int, workers: int | None, as_jso
     os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")  # as in a worker
     speed = measure_speed(plan.config.baseline, plan.side, plan.config.training)
     n_workers = len(os.sched_getaffinity(0)) if workers is None else max(workers, 1)
-    found = forecast(plan, trials, speed.operations_per_s, n_workers, OVERHEAD)
+    found = forecast(plan, trials, speed.operations_per_s, n_workers, OVERHEAD, n_seeds)
     if as_json:
         print_json(found)
         return
@@ -161,7 +170,8 @@ def _print_forecast(plan: "SearchPlan", trials: int, workers: int | None, as_jso
     click.echo(f"Space      {'; '.join(f'{name} {values}' for name, values in space.items())}")
     click.echo(f"Folds      {found.n_folds} a trial, over {len(plan.sets)} sets: {', '.join(plan.sets)}")
     click.echo(f"Images     {_span(found.n_train)} to train, {_span(found.n_held_out)} to validate, as many to test")
-    click.echo(f"Fits       {found.n_fits}: {len(plan.pairs)} for each of {trials} trials and for the optimum")
+    seeds = f", with {n_seeds} sets of seeds" if n_seeds > 1 else ""
+    click.echo(f"Fits       {found.n_fits}: {len(plan.pairs)} for each of {trials} trials and for the optimum{seeds}")
     click.echo(f"Parameters {_span(found.parameters)}")
     click.echo(
         f"Time       about {duration(found.hours * 3600)} with {n_workers} workers "

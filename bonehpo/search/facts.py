@@ -6,6 +6,7 @@ The search tells facts as they arise; `replay` tells all of them again, so that 
 import logging
 import subprocess
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -18,12 +19,14 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from bonehpo.analysis.estimates import estimate
+from bonehpo.analysis.variance import Variance, variance_of
 from bonehpo.config import StudyFolder, config_to_toml
 from bonehpo.domain import FoldScores, Hyperparameters
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import load_fit
 from bonehpo.search.objective import SearchPlan, fold_facts
 from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
+from bonehpo.search.protocol import read_fixed_list
 from bonehpo.search.racing import is_raced, trial_state
 from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
 from bonehpo.search.space import space_in_words
@@ -38,6 +41,7 @@ def study_facts(plan: SearchPlan, study: optuna.Study) -> StudyFacts:
     """What holds for the whole study."""
     trials = study.get_trials(deepcopy=False)
     started = min((t.datetime_start for t in trials if t.datetime_start), default=None)
+    fixed = read_fixed_list(study)
     return StudyFacts(
         study_id=study.user_attrs[STUDY_ID],
         name=plan.folder.name,
@@ -57,6 +61,7 @@ def study_facts(plan: SearchPlan, study: optuna.Study) -> StudyFacts:
         versions={package: version(package) for package in PACKAGES},
         git_commit=git_commit(),
         started=_moment(started),
+        candidates=None if fixed is None else fixed.sha256,
     )
 
 
@@ -117,9 +122,13 @@ def trial_summary(trial: FrozenTrial, folds: Sequence[FoldScores]) -> TrialSumma
 
 
 def optimum_facts(
-    optimum: Optimum, choice: Hyperparameters, folds: pd.DataFrame, refit: Sequence[FoldFacts]
+    optimum: Optimum,
+    choice: Hyperparameters,
+    folds: pd.DataFrame,
+    refit: Sequence[FoldFacts],
+    repeats: Sequence[Sequence[FoldFacts]] = (),
 ) -> OptimumFacts:
-    """The optimum and its estimates, computed from the folds that it was chosen from."""
+    """The optimum and its estimates, computed from the folds that it was chosen from and those of its fresh seeds."""
     mean, sd = mean_and_sd([fold.scores.test_score for fold in refit])
     return OptimumFacts(
         hyperparameters=choice,
@@ -129,7 +138,22 @@ def optimum_facts(
         refit_score=mean,
         refit_sd=sd,
         chosen=datetime.fromisoformat(optimum.chosen),
+        repeats=repeats,
+        variance=study_variance(folds, optimum.trial, [[f.scores for f in facts] for facts in (refit, *repeats)]),
     )
+
+
+def study_variance(folds: pd.DataFrame, trial: int, refits: Sequence[Sequence[FoldScores]]) -> Variance | None:
+    """Where the variance of a study's scores comes from.
+
+    Args:
+        folds: Of its complete trials.
+        trial: The optimum.
+        refits: Its folds with each set of fresh seeds; a set that is not whole is left out.
+    """
+    own = folds[folds["trial"] == trial]
+    fresh = [pd.DataFrame([asdict(fold) for fold in refit]) for refit in refits if len(refit) == len(own)]
+    return variance_of(folds, [own, *fresh])
 
 
 class Spread(NamedTuple):
@@ -161,10 +185,10 @@ def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
     n_lost = sum(replay_trial(plan, trial, recorder) for trial in trials)
     optimum = read_optimum(study)
     if optimum is not None:
-        refit = read_folds(plan.folder, list(optimum.keys.values()))
-        n_lost += len(optimum.keys) - len(refit) // 2
+        refit, *repeats = read_refits(plan.folder, optimum)
+        n_lost += sum(len(optimum.keys) - len(facts) // 2 for facts in (refit, *repeats))
         choice = hyperparameters(study.get_trials(deepcopy=False)[optimum.trial].params)
-        recorder.optimum(optimum_facts(optimum, choice, folds_of_optimum(study, optimum), refit), refit)
+        recorder.optimum(optimum_facts(optimum, choice, folds_of_optimum(study, optimum), refit, repeats), refit)
     return n_lost
 
 
@@ -194,6 +218,11 @@ def read_folds(folder: StudyFolder, keys: Sequence[str]) -> list[FoldFacts]:
     """Both folds of each fit that is still among the results."""
     results = [load_fit(folder.fits, key) for key in keys]
     return [fold for result in results if result is not None for fold in fold_facts(result)]
+
+
+def read_refits(folder: StudyFolder, optimum: Optimum) -> list[list[FoldFacts]]:
+    """The folds of each set of fresh seeds of the optimum, as far as their results are still there; the first is kept."""
+    return [read_folds(folder, list(keys.values())) for keys in (optimum.keys, *optimum.repeats)]
 
 
 @lru_cache(maxsize=1)

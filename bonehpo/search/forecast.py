@@ -37,7 +37,9 @@ class Forecast:
     gigabytes: float
 
 
-def forecast(plan: SearchPlan, n_trials: int, operations_per_s: float, n_workers: int, overhead: float) -> Forecast:
+def forecast(
+    plan: SearchPlan, n_trials: int, operations_per_s: float, n_workers: int, overhead: float, n_seeds: int = 1
+) -> Forecast:
     """Reckon what a search will take.
 
     Args:
@@ -46,13 +48,14 @@ def forecast(plan: SearchPlan, n_trials: int, operations_per_s: float, n_workers
         operations_per_s: Forward multiply-accumulate operations a second while training, of one worker.
         n_workers: Fits that run at a time.
         overhead: Time of a fit over that of its training steps.
+        n_seeds: Sets of fresh seeds with which the optimum is fitted.
     """
     total = sum(plan.n_images.values())
     train = [total - sum(plan.n_images[name] for name in pair) for pair in plan.pairs]
     networks = list(itertools.product(plan.config.space.layers, plan.config.space.kernel))
     parameters = [count_parameters(layers, kernel, plan.side) for layers, kernel in networks]
     operations = float(np.mean([count_operations(layers, kernel, plan.side) for layers, kernel in networks]))
-    n_fits = (n_trials + 1) * len(plan.pairs)
+    n_fits = (n_trials + n_seeds) * len(plan.pairs)
     seconds = (
         n_fits * np.mean(train) * plan.config.training.epochs * operations / operations_per_s * overhead / n_workers
     )

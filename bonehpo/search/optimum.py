@@ -22,6 +22,7 @@ class Optimum:
         trials: Numbers of the complete trials that it was chosen from.
         keys: Content address of the fresh fit of each holdout pair, by label.
         chosen: When, ISO 8601.
+        repeats: The same of each further set of fresh seeds, whose networks are not kept.
     """
 
     trial: int
@@ -29,6 +30,7 @@ class Optimum:
     trials: tuple[int, ...]
     keys: dict[str, str]
     chosen: str
+    repeats: tuple[dict[str, str], ...] = ()
 
 
 def hyperparameters(params: dict[str, float]) -> Hyperparameters:
@@ -42,14 +44,14 @@ def hyperparameters(params: dict[str, float]) -> Hyperparameters:
 
 
 def folds_table(study: optuna.Study) -> pd.DataFrame:
-    """All folds of all trials that have them all, a row each: `trial` and the fields of `FoldScores`."""
+    """All folds of all trials that have them all, a row each: `trial`, `key` of the fit, the fields of `FoldScores`."""
     rows = [
-        {"trial": trial.number, **dataclasses.asdict(fold)}
+        {"trial": trial.number, "key": pair.key, **dataclasses.asdict(fold)}
         for trial in complete_trials(study)
         for pair in finished_pairs(trial).values()
         for fold in pair.folds
     ]
-    return pd.DataFrame(rows, columns=["trial", *(f.name for f in dataclasses.fields(FoldScores))])
+    return pd.DataFrame(rows, columns=["trial", "key", *(f.name for f in dataclasses.fields(FoldScores))])
 
 
 def read_optimum(study: optuna.Study) -> Optimum | None:
@@ -58,4 +60,4 @@ def read_optimum(study: optuna.Study) -> Optimum | None:
     if not text:
         return None
     data = json.loads(text)
-    return Optimum(**{**data, "trials": tuple(data["trials"])})
+    return Optimum(**{**data, "trials": tuple(data["trials"]), "repeats": tuple(data.get("repeats", ()))})

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bonehpo.analysis.estimates import Estimates
+from bonehpo.analysis.variance import Variance
 from bonehpo.domain import FoldScores, Hyperparameters, Task
 from bonehpo.learning.fits import Predictions
 
@@ -41,6 +42,7 @@ class StudyFacts:
         git_commit: Commit of the code, or "unknown".
         started: When the study was made.
         raced: Whether trials could be stopped early, which leaks a little into all estimates.
+        candidates: SHA-256 of the list of candidates that was fixed before any score; None without such a list.
     """
 
     study_id: str
@@ -61,6 +63,7 @@ class StudyFacts:
     git_commit: str
     started: datetime
     raced: bool = False
+    candidates: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +147,8 @@ class OptimumFacts:
         refit_score: Mean test score of the networks fitted again with fresh seeds.
         refit_sd: Standard deviation of the same.
         chosen: When it was chosen.
+        repeats: Folds of each further set of fresh seeds.
+        variance: Where the variance of all those scores comes from; None where there is too little to say it.
     """
 
     hyperparameters: Hyperparameters
@@ -153,6 +158,8 @@ class OptimumFacts:
     refit_score: float
     refit_sd: float
     chosen: datetime
+    repeats: Sequence[Sequence[FoldFacts]] = ()
+    variance: Variance | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,31 +4,26 @@ What was finished is in Optuna's storage and among the fits before anything else
 signal or a power cut, goes on with the same call at the first missing pair of the trial that it was at.
 """
 
-import dataclasses
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime
 
 import optuna
 from filelock import Timeout
 from optuna.trial import FrozenTrial, TrialState
 
-from bonehpo.analysis.estimates import choose_optimum
 from bonehpo.domain import Hyperparameters
 from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
-from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import FitResult, find_fit, run_fit
 from bonehpo.learning.specs import FitTask
-from bonehpo.search.facts import optimum_facts, replay_trial, study_facts, trial_summary
+from bonehpo.search.ending import choose_trial, n_seeds_known, write_optimum
+from bonehpo.search.facts import replay_trial, study_facts, trial_summary
 from bonehpo.search.interrupts import HeldInterrupts
 from bonehpo.search.objective import FinishedPair, SearchPlan, fold_facts, objective
-from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
 from bonehpo.search.progress import SearchOutcome, SearchProgress
-from bonehpo.search.protocol import is_done, settle_candidates
+from bonehpo.search.protocol import settle_candidates
 from bonehpo.search.racing import (
     Race,
     complete_trials,
@@ -42,7 +37,6 @@ from bonehpo.search.racing import (
 from bonehpo.search.recorder import Recorder
 from bonehpo.search.space import check_space, make_sampler, suggest
 from bonehpo.search.storage import (
-    OPTIMUM,
     REASON,
     Driver,
     finished_pairs,
@@ -64,6 +58,7 @@ def run_search(
     n_trials: int,
     *,
     timeout_s: float | None = None,
+    n_seeds: int = 1,
     is_race: bool = False,
     progress: Callable[[SearchProgress], None] = lambda _: None,
 ) -> SearchOutcome:
@@ -75,6 +70,7 @@ def run_search(
         recorder: Who writes down what is found.
         n_trials: Trials that the study shall have in all, those of earlier calls included.
         timeout_s: Stop after this time; within a trial too. The next call goes on.
+        n_seeds: Sets of fresh seeds with which the optimum is fitted; networks of the first are kept.
         is_race: Whether to stop trials that fall behind, see `analysis.racing`. Nothing is where `why_no_race` says why.
         progress: Told after every fit.
 
@@ -92,7 +88,9 @@ def run_search(
         is_race = is_race and why_no_race(plan.config) is None
         if is_race:
             mark_raced(study)
-        search = _Search(plan, study, driver, engine, recorder, interrupts, n_trials, timeout_s, is_race, progress)
+        search = _Search(
+            plan, study, driver, engine, recorder, interrupts, n_trials, timeout_s, n_seeds, is_race, progress
+        )
         recorder.study(study_facts(plan, study))
         try:
             for trial in study.get_trials(deepcopy=False):
@@ -126,12 +124,14 @@ class _Search:
         interrupts: HeldInterrupts,
         n_trials: int,
         timeout_s: float | None,
+        n_seeds: int,
         is_race: bool,
         progress: Callable[[SearchProgress], None],
     ) -> None:
         self.plan, self.study, self.driver, self.engine, self.recorder = plan, study, driver, engine, recorder
         self.interrupts, self.n_trials, self.is_race, self.tell = interrupts, n_trials, is_race, progress
         self.started = time.monotonic()
+        self.n_seeds, self.sets_left = n_seeds, n_seeds
         self.deadline = None if timeout_s is None else self.started + timeout_s
         self.n_trained = 0
 
@@ -218,58 +218,47 @@ class _Search:
 
     def fit_optimum(self) -> bool:
         """Choose the optimum and fit it again with fresh seeds, keeping its networks. False when there is none to choose."""
-        folds = folds_table(self.study)
-        if folds.empty or not is_done(self.study, self.plan):
+        chosen = choose_trial(self.study, self.plan)
+        if chosen is None:
             return False
-        rule = self.plan.config.search.optimum
-        choices = {trial.number: hyperparameters(trial.params) for trial in complete_trials(self.study)}
-        sizes = {n: count_parameters(c.layers, c.kernel, self.plan.side) for n, c in choices.items()}
-        number = choose_optimum(folds, rule, sizes)
-        results = self._refit(number, choices[number])
-        optimum = Optimum(
-            trial=number,
-            rule=rule,
-            trials=tuple(sorted(choices)),
-            keys={label: result.key for label, result in results.items()},
-            chosen=datetime.now().astimezone().isoformat(timespec="seconds"),
-        )
-        known = read_optimum(self.study)
-        if known is not None and dataclasses.replace(known, chosen=optimum.chosen) == optimum:
-            optimum = known
-        else:
-            self.study.set_user_attr(OPTIMUM, json.dumps(dataclasses.asdict(optimum)))
-        refit = [fold for pair in self.plan.pairs for fold in fold_facts(results[pair.label])]
-        self.recorder.optimum(optimum_facts(optimum, choices[number], folds, refit), refit)
-        for path in self.plan.folder.optimum.glob("*.keras"):  # of former optima
-            if path.stem not in optimum.keys.values():
-                path.unlink()
+        self.n_seeds = max(self.n_seeds, n_seeds_known(self.study, chosen.trial))
+        refits = self._refit(chosen.trial, chosen.choice)
+        write_optimum(self.study, self.plan, self.recorder, chosen, refits)
         return True
 
-    def _refit(self, number: int, choice: Hyperparameters) -> dict[str, FitResult]:
-        """Fit a trial with fresh seeds; with others if one diverges. Results by the label of the pair."""
-        for repeat in range(1, REFIT_ATTEMPTS + 1):
-            results: dict[str, FitResult] = {}
-
-            def keep(task: FitTask, result: FitResult, results: dict[str, FitResult] = results) -> None:
-                results[task.spec.pair.label] = result
-                self._report(None, choice, len(results))
-
-            self._report(None, choice, 0)
+    def _refit(self, number: int, choice: Hyperparameters) -> list[dict[str, FitResult]]:
+        """Fit a trial with sets of fresh seeds, with others where one diverges. Results of each by the label of the pair."""
+        found: list[dict[str, FitResult]] = []
+        for repeat in range(1, REFIT_ATTEMPTS + self.n_seeds):
+            self.sets_left = self.n_seeds - len(found)
+            if self.sets_left == 0 or (repeat > REFIT_ATTEMPTS and not found):
+                break
             try:
-                self._fit([self.plan.task(choice, pair, repeat=repeat, keep=True) for pair in self.plan.pairs], keep)
+                found.append(self._fit_repeat(choice, repeat, is_kept=not found))
             except FitError as error:
                 logger.warning("The optimum, trial %d, was not fitted with fresh seeds %d: %s", number, repeat, error)
-            else:
-                return results
-        raise StudyError(
-            f"the optimum, trial {number}, diverges with {REFIT_ATTEMPTS} sets of fresh seeds: its accuracy was luck; "
-            "search more trials"
-        )
+        if not found:
+            raise StudyError(
+                f"the optimum, trial {number}, diverges with {REFIT_ATTEMPTS} sets of fresh seeds: its accuracy was luck; "
+                "search more trials"
+            )
+        return found
+
+    def _fit_repeat(self, choice: Hyperparameters, repeat: int, is_kept: bool) -> dict[str, FitResult]:
+        results: dict[str, FitResult] = {}
+
+        def keep(task: FitTask, result: FitResult) -> None:
+            results[task.spec.pair.label] = result
+            self._report(None, choice, len(results))
+
+        self._report(None, choice, 0)
+        self._fit([self.plan.task(choice, pair, repeat=repeat, keep=is_kept) for pair in self.plan.pairs], keep)
+        return results
 
     def _report(self, trial: int | None, choice: Hyperparameters, fit: int) -> None:
         n_fits = len(self.plan.pairs)
         complete = complete_trials(self.study)
-        later = 0 if trial is None else max(self.n_trials - trial - 1, 0) + 1  # the optimum's own fits are the last
+        later = self.sets_left - 1 if trial is None else max(self.n_trials - trial - 1, 0) + self.n_seeds
         fits_left = later * n_fits + n_fits - fit
         elapsed = time.monotonic() - self.started
         self.tell(

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import optuna
 import pandas as pd
 from optuna.trial import TrialState
 
 from bonehpo.analysis.estimates import Estimates, choose_optimum, estimate, trial_estimates
+from bonehpo.analysis.variance import Variance
 from bonehpo.domain import FoldScores, Hyperparameters, Task
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.search.facts import read_folds
+from bonehpo.search.facts import mean_and_sd, read_refits, study_variance
 from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import folds_table, hyperparameters, read_optimum
+from bonehpo.search.protocol import read_fixed_list
 from bonehpo.search.racing import TrialStateName, is_raced, trial_state
 from bonehpo.search.storage import REASON, finished_pairs, load_study
 
@@ -35,17 +37,31 @@ class TrialRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RefitOptimum:
-    """The optimum, fitted again with fresh seeds. `folds` are those of the new networks."""
+    """The optimum, fitted again with fresh seeds.
+
+    Attributes:
+        trial: Its number.
+        refit_score: Mean test score of the new networks.
+        refit_sd: Standard deviation of the same over folds.
+        folds: Of the new networks.
+        refit_score_by_repeat: Mean test score with each set of fresh seeds, by number; of the first it is `refit_score`.
+        repeated_folds: Of each further set of fresh seeds.
+    """
 
     trial: int
     refit_score: float
     refit_sd: float
     folds: tuple[FoldScores, ...]
+    refit_score_by_repeat: Mapping[str, float] = field(default_factory=dict)
+    repeated_folds: tuple[tuple[FoldScores, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudySummary:
-    """A whole study; `estimates` and `optimum` are None before there are any."""
+    """A whole study; `estimates`, `optimum` and `variance` are None before there are any.
+
+    `candidates` is the SHA-256 of the list that a strict study fixed before its first score, `n_candidates` its length.
+    """
 
     name: str
     bone: str
@@ -58,6 +74,24 @@ class StudySummary:
     estimates: Estimates | None
     optimum: RefitOptimum | None
     raced: bool = False
+    variance: Variance | None = None
+    candidates: str | None = None
+    n_candidates: int | None = None
+
+    @property
+    def protocol_in_words(self) -> str:
+        """How the candidates came about, and what that means for the estimates."""
+        if self.candidates is not None:
+            return (
+                f"strict protocol: its {self.n_candidates} candidates were fixed before the first score "
+                f"(SHA-256 {self.candidates[:12]})"
+            )
+        if self.protocol == "strict":
+            return "strict protocol, but the list of its candidates was not written down before the first score"
+        return (
+            "adaptive protocol: what was tried, and how long, may depend on scores that were seen, which leaks a little "
+            "into every estimate"
+        )
 
     def row(self, trial: int) -> TrialRow:
         """The trial with this number."""
@@ -72,8 +106,13 @@ def summarise(plan: SearchPlan) -> StudySummary:
     """
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     folds = folds_table(study)
+    fixed = read_fixed_list(study)
     begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING and t.params]
     rows = tuple(_row(trial, folds, plan.side) for trial in begun)
+    optimum, estimates = (
+        _refit(plan, study),
+        None if folds.empty else _estimates(folds, plan.config.search.optimum, rows),
+    )
     return StudySummary(
         name=plan.folder.name,
         bone=plan.config.bone,
@@ -84,8 +123,11 @@ def summarise(plan: SearchPlan) -> StudySummary:
         protocol=plan.config.protocol,
         raced=is_raced(study),
         trials=rows,
-        estimates=None if folds.empty else _estimates(folds, plan.config.search.optimum, rows),
-        optimum=_refit(plan, study),
+        estimates=estimates,
+        optimum=optimum,
+        variance=None if estimates is None else _variance(folds, estimates.trial, optimum),
+        candidates=None if fixed is None else fixed.sha256,
+        n_candidates=None if fixed is None else len(fixed.choices),
     )
 
 
@@ -109,15 +151,23 @@ def _estimates(folds: pd.DataFrame, rule: str, rows: tuple[TrialRow, ...]) -> Es
     return estimate(folds, choose_optimum(folds, rule, {row.trial: row.n_parameters for row in rows}))
 
 
+def _variance(folds: pd.DataFrame, trial: int, optimum: RefitOptimum | None) -> Variance | None:
+    """With the repeats of the optimum, where that is the trial."""
+    fresh = () if optimum is None or optimum.trial != trial else (optimum.folds, *optimum.repeated_folds)
+    return study_variance(folds, trial, fresh)
+
+
 def _refit(plan: SearchPlan, study: optuna.Study) -> RefitOptimum | None:
     optimum = read_optimum(study)
-    folds = [] if optimum is None else [fold.scores for fold in read_folds(plan.folder, list(optimum.keys.values()))]
-    if optimum is None or not folds:
+    refits = [] if optimum is None else [[f.scores for f in facts] for facts in read_refits(plan.folder, optimum)]
+    if optimum is None or not refits[0]:
         return None
-    scores = pd.Series([fold.test_score for fold in folds])
+    spreads = [mean_and_sd([fold.test_score for fold in folds]) for folds in refits]
     return RefitOptimum(
         trial=optimum.trial,
-        refit_score=float(scores.mean()),
-        refit_sd=float(scores.std(ddof=1)),
-        folds=tuple(folds),
+        refit_score=spreads[0].mean,
+        refit_sd=spreads[0].sd,
+        folds=tuple(refits[0]),
+        refit_score_by_repeat={str(i): spread.mean for i, spread in enumerate(spreads, start=1) if refits[i - 1]},
+        repeated_folds=tuple(tuple(folds) for folds in refits[1:]),
     )

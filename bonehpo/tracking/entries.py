@@ -12,11 +12,23 @@ from datetime import datetime
 
 from mlflow.entities import Metric
 
+from bonehpo.analysis.variance import Variance
 from bonehpo.domain import Task, shown
 from bonehpo.learning.fits import Predictions
 from bonehpo.search.recorder import ArmFacts, FoldFacts, OptimumFacts, StudyFacts, TrialSummary
 
-_ESTIMATES = ("paper_score", "sd", "nested_score", "nested_score_bound", "gap")
+_ESTIMATES = (
+    "paper_score",
+    "sd",
+    "nested_score",
+    "nested_score_bound",
+    "nested_score_worse_end",
+    "nested_score_better_end",
+    "bootstrap_score",
+    "bootstrap_score_worse_end",
+    "bootstrap_score_better_end",
+    "gap",
+)
 
 
 def milliseconds(at: datetime) -> int:
@@ -51,6 +63,11 @@ def study_tags(facts: StudyFacts) -> dict[str, str]:
     }
 
 
+def candidates_tag(facts: StudyFacts) -> dict[str, str]:
+    """On every run of a strict study, the SHA-256 of the candidates that were fixed before any score."""
+    return {} if facts.candidates is None else {"candidates": facts.candidates}
+
+
 def trial_metrics(summary: TrialSummary, task: Task) -> list[Metric]:
     """Mean, standard deviation, and mean test score of each set."""
     sets = {f"set/{name}": score for name, score in _by_name(summary.score_by_set, task).items()}
@@ -69,9 +86,18 @@ def optimum_params(facts: OptimumFacts) -> dict[str, object]:
 
 
 def optimum_metrics(facts: OptimumFacts, task: Task) -> list[Metric]:
-    """Every estimate of the optimum's score."""
+    """Every estimate of the optimum's score, and where the variance of the scores comes from."""
     values = {name: getattr(facts.estimates, name) for name in _ESTIMATES}
-    return metrics(shown(values | {"refit_score": facts.refit_score, "refit_sd": facts.refit_sd}, task), facts.chosen)
+    refit = {"refit_score": facts.refit_score, "refit_sd": facts.refit_sd}
+    return metrics({**shown(values | refit, task), **_variance_metrics(facts.variance)}, facts.chosen)
+
+
+def _variance_metrics(found: Variance | None) -> dict[str, float]:
+    """Components as standard deviations, and what follows from them; what is not known is left out."""
+    if found is None:
+        return {}
+    values = {**asdict(found.components), **{k: v for k, v in asdict(found).items() if k != "components"}}
+    return {f"variance/{name}": float(value) for name, value in values.items() if value is not None}
 
 
 def arm_metrics(arm: ArmFacts, task: Task, at: datetime) -> list[Metric]:

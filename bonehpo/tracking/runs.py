@@ -130,14 +130,17 @@ class MlflowRecorder:
         if trial_key not in self._ledger:
             self._ledger.refresh()  # another driver recorded that trial
         key = f"{self._study_key}/optimum/{number}/{facts.rule}/{facts.n_trials}"
+        if facts.repeats:
+            key += f"/{1 + len(facts.repeats)} seeds"
         name = f"optimum: trial {number}"
         if self._open(self._new_run("optimum", key, name, self._study_key, facts.chosen, trial=number)):
             self._ledger.log(
                 key, metrics=entries.optimum_metrics(facts, self._facts.task), params=entries.optimum_params(facts)
             )
             self._ledger.write(key, json.dumps(dict(facts.estimates.chosen_by_set), indent=2), "chosen_by_set.json")
-            for fold in refit:
-                self._fold("refit", key, asdict(facts.hyperparameters), fold, trial=number)
+            for repeat, folds in enumerate((refit, *facts.repeats), start=1):
+                for fold in folds:
+                    self._fold("refit", key, asdict(facts.hyperparameters), fold, trial=number, repeat=repeat)
             self._ledger.end(key, "FINISHED", facts.chosen)
         self._ledger.mark_optimum([key, trial_key])
 
@@ -195,6 +198,7 @@ class MlflowRecorder:
         self, level: str, key: str, name: str, parent: str | None, started: datetime, **tags: str | int
     ) -> NewRun:
         common = {"level": level, "store_id": self._facts.store_id, "ran_on": self._facts.ran_on}
+        common |= entries.candidates_tag(self._facts)
         all_tags = {f"bonehpo.{tag}": str(value) for tag, value in (common | tags).items()}
         return NewRun(key=key, name=name, parent=parent, tags=all_tags, started=started)
 
@@ -217,6 +221,8 @@ class MlflowRecorder:
         test, validation = fold.scores.test, fold.scores.validation
         all_tags = tags | {"test": test, "validation": validation, "fit": fold.key}
         key, name = f"{parent}/{test}/{validation}", f"test {test} | validation {validation}"
+        if tags.get("repeat", 1) != 1:
+            key, name = f"{key}/{tags['repeat']}", f"{name} | seeds {tags['repeat']}"
         if self._open(self._new_run(level, key, name, parent, fold.started, **all_tags)):
             params = {**parameters, **entries.fold_params(fold)}
             self._ledger.log(key, metrics=entries.fold_metrics(fold), params=params)
