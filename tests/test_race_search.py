@@ -1,0 +1,328 @@
+"""A raced search stops trials that fall behind, decides the same when it goes on, and believes no trial that it stopped.
+
+Fits lie among the results beforehand, at their addresses, with the scores that a test wants: nothing is trained.
+"""
+
+import dataclasses
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from bonehpo.config import Search, Space, StudyConfig, StudyFolder
+from bonehpo.data.folds import specimen_sets
+from bonehpo.domain import Hyperparameters
+from bonehpo.engine import open_engine
+from bonehpo.learning.fits import Curves, FitResult, Predictions, load_fit, save_fit
+from bonehpo.search.facts import replay
+from bonehpo.search.objective import FinishedPair, SearchPlan
+from bonehpo.search.optimum import folds_table, read_optimum
+from bonehpo.search.racing import (
+    LEADER,
+    Stop,
+    complete_trials,
+    enter_race,
+    read_stop,
+    record_stop,
+    stopped_trials,
+    why_no_race,
+)
+from bonehpo.search.recorder import NullRecorder
+from bonehpo.search.storage import PAIR_PREFIX, finished_pairs, load_study, open_storage, open_study
+from bonehpo.search.study import run_search
+from bonehpo.search.summary import summarise
+from bonehpo.tracking.entries import study_tags
+
+SETS = ("TB5", "TB6", "TB9", "TB11", "TB12")
+SPACE = Space(layers=(1, 2, 3), learning_rate=(1e-3,), kernel=(3, 5), batch=(8,))
+BASELINE = Hyperparameters(layers=2, learning_rate=1e-3, kernel=3, batch=8)
+N_IMAGES = 40
+N_TRIALS = 6
+"""With this seed: the baseline, bad, better, bad, bad, bad."""
+MEAN = {(1, 3): 0.6, (1, 5): 0.6, (2, 3): 0.8, (2, 5): 0.8, (3, 3): 0.9, (3, 5): 0.5}
+"""Accuracy of each choice of layers and kernel; the baseline is good, one choice is better."""
+
+
+def plan_of(folder, **search):
+    config = StudyConfig(bone="TB", space=SPACE, baseline=BASELINE, search=Search(sampler="random", seed=4, **search))
+    return SearchPlan(
+        folder=StudyFolder(folder / "TB"),
+        config=config,
+        store_id="ab" * 32,
+        side=16,
+        sets=specimen_sets(SETS, ("XY",)),
+        n_images=dict.fromkeys(SETS, N_IMAGES),
+        ran_on="phantom",
+        storage=f"sqlite:///{folder}/optuna.db",
+    )
+
+
+def answers(accuracy, rng):
+    """What a network says that is right for about this share of a set's slices."""
+    truth = np.repeat([0, 1], N_IMAGES // 2).astype(np.float32)
+    right = np.arange(N_IMAGES) < round(N_IMAGES * accuracy + rng.normal(0, 1.5))
+    words = np.full(N_IMAGES, "TB5"), np.ones(N_IMAGES, np.int64), np.full(N_IMAGES, "XY"), np.arange(N_IMAGES)
+    return Predictions(*words, truth, np.where(right, truth, 1 - truth).astype(np.float32))
+
+
+def plant(plan, choice, repeat=0):
+    """Put the fits of a choice among the results, as if it had been trained; those of a repeat with their networks."""
+    rng = np.random.default_rng(choice.layers + 10 * choice.kernel + 100 * repeat)
+    for pair in plan.pairs:
+        task = plan.task(choice, pair, repeat=repeat, keep=repeat > 0)
+        told = tuple(answers(MEAN[choice.layers, choice.kernel] - 0.05 * SETS.index(name), rng) for name in pair)
+        right = np.array([[np.mean((p.output > 0.5) == p.truth)] for p in told], dtype=np.float32)
+        one = np.zeros(1, np.float32)
+        result = FitResult(
+            key=task.spec.key,
+            task="damage",
+            pair=pair,
+            seed=task.spec.seed,
+            precision="float32",
+            cpu_seconds=1.0,
+            started_s=0.0,
+            finished_s=1.0,
+            epochs=(0, 0),
+            curves=Curves(one, one, one.repeat(2).reshape(2, 1), right),
+            predictions=told,
+        )
+        save_fit(result, task.fits)
+        for file in (task.network, task.states):
+            if file is not None:
+                file.parent.mkdir(exist_ok=True)
+                file.touch()
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A folder of fits of the whole space, and of every choice with fresh seeds."""
+    plan = plan_of(tmp_path_factory.mktemp("planted"))
+    for layers, kernel in MEAN:
+        choice = dataclasses.replace(BASELINE, layers=layers, kernel=kernel)
+        plant(plan, choice)
+        plant(plan, choice, repeat=1)
+    return plan.folder
+
+
+@pytest.fixture
+def plan(planted, tmp_path):
+    """A study that has not begun, over the planted fits."""
+    return new_study(planted, tmp_path)
+
+
+def new_study(planted, folder, **search):
+    plan = plan_of(folder, **search)
+    plan.folder.optimum.mkdir(parents=True)
+    plan.folder.fits.symlink_to(planted.fits)
+    for network in planted.optimum.iterdir():
+        (plan.folder.optimum / network.name).touch()
+    return plan
+
+
+class Tape(NullRecorder):
+    """A recorder that remembers what it was told of trials."""
+
+    def __init__(self, cut_at=None):
+        self.told, self.folds, self.cut_at = {}, 0, cut_at
+
+    def study(self, facts):
+        self.facts = facts
+
+    def fold(self, trial_number, fold):
+        self.folds += 1
+        if self.folds == self.cut_at:
+            raise KeyboardInterrupt
+
+    def trial_finished(self, trial_number, summary):
+        self.told[trial_number] = summary
+
+
+def run(plan, n_trials=N_TRIALS, recorder=None, is_race=True):
+    with open_engine(0) as engine:
+        return run_search(plan, engine, recorder or NullRecorder(), n_trials, is_race=is_race)
+
+
+def study_of(plan):
+    return load_study(plan.storage, "TB", plan.identity)
+
+
+def mean_of(trial):
+    return MEAN[trial.params["layers"], trial.params["kernel"]]
+
+
+def verdicts(plan):
+    return {trial.number: (trial.value, read_stop(trial), trial.params) for trial in study_of(plan).trials}
+
+
+@pytest.fixture(scope="module")
+def raced(planted, tmp_path_factory):
+    """A raced study, and what its recorder was told."""
+    plan, tape = new_study(planted, tmp_path_factory.mktemp("raced")), Tape()
+    return plan, tape, run(plan, recorder=tape)
+
+
+def test_trials_that_fall_behind_are_stopped_early_and_others_are_not(raced):
+    plan, _, outcome = raced
+    study = study_of(plan)
+    stopped, complete = stopped_trials(study), complete_trials(study)
+    assert (outcome.n_complete, outcome.n_stopped, outcome.has_optimum) == (len(complete), len(stopped), True)
+    assert len(stopped) + len(complete) == N_TRIALS
+    assert {mean_of(trial) for trial in stopped} == {0.6, 0.5}
+    assert {mean_of(trial) for trial in complete} == {0.8, 0.9}
+    assert [len(finished_pairs(trial)) for trial in complete] == [10] * len(complete)
+    assert [len(finished_pairs(trial)) for trial in stopped] == [3] * len(stopped)
+
+
+def test_a_stopped_trial_is_in_no_estimate_and_no_choice(raced):
+    plan, _, _ = raced
+    study = study_of(plan)
+    numbers = tuple(trial.number for trial in complete_trials(study))
+    assert tuple(folds_table(study)["trial"].unique()) == numbers
+    assert read_optimum(study).trials == numbers
+    found = summarise(plan)
+    assert found.raced
+    assert set(found.estimates.chosen_by_set.values()) <= set(numbers)
+    for row in found.trials:
+        assert row.state == ("complete" if row.trial in numbers else "stopped")
+        assert (row.mean_score is None) == (row.state == "stopped")
+
+
+def test_a_stopped_trial_says_why_and_is_told_without_a_score(raced):
+    plan, tape, _ = raced
+    for trial in stopped_trials(study_of(plan)):
+        stop, told = read_stop(trial), tape.told[trial.number]
+        assert f"behind trial {stop.leader} in the same {2 * stop.n_fits} folds" in told.reason
+        assert told.state == "stopped"
+        assert np.isnan(told.mean_score)
+        assert told.score_by_set == {}
+    assert study_tags(tape.facts)["bonehpo.raced"] == "true"
+
+
+def test_the_sampler_is_told_what_a_stopped_trial_would_have_had_and_not_the_mean_of_its_folds(raced):
+    plan, _, _ = raced
+    study = study_of(plan)
+    for trial in stopped_trials(study):
+        pairs = list(finished_pairs(trial).values())
+        plain = np.mean([fold.validation_score for pair in pairs for fold in pair.folds])
+        expected = mean_of(trial) - 0.1  # sets are harder by 0, 0.05, … 0.2
+        assert trial.value == pytest.approx(expected, abs=0.05)
+        assert trial.value < study.trials[read_stop(trial).leader].value
+        assert abs(trial.value - plain) > 0.01
+
+
+def test_what_is_told_again_is_the_same(raced):
+    plan, tape, _ = raced
+    again = Tape()
+    replay(plan, study_of(plan), again)
+    assert {n: (t.state, t.reason) for n, t in again.told.items()} == {
+        n: (t.state, t.reason) for n, t in tape.told.items()
+    }
+    assert again.facts.raced
+
+
+@pytest.mark.parametrize("cut_at", [3, 26, 41])
+def test_a_raced_search_that_is_killed_goes_on_and_decides_the_same(raced, plan, cut_at):
+    """The cut at 26 comes between the third fit of a trial that it stops and the verdict."""
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, recorder=Tape(cut_at))
+    run(plan)
+    assert verdicts(plan) == verdicts(raced[0])
+
+
+def test_without_race_no_trial_is_stopped(plan):
+    assert run(plan, is_race=False).n_complete == N_TRIALS
+    assert not summarise(plan).raced
+
+
+@pytest.mark.parametrize(
+    ("change", "why"), [({"sampler": "grid"}, "strict"), ({"optimum": "one-se"}, "one-se")], ids=["strict", "one-se"]
+)
+def test_a_study_in_which_a_trial_behind_matters_is_not_raced(planted, tmp_path, change, why):
+    plan = new_study(planted, tmp_path)
+    plan = dataclasses.replace(
+        plan, config=dataclasses.replace(plan.config, search=dataclasses.replace(plan.config.search, **change))
+    )
+    assert why in why_no_race(plan.config)
+    outcome = run(plan)
+    assert (outcome.n_complete, outcome.n_stopped) == (N_TRIALS, 0)
+    assert not summarise(plan).raced
+
+
+def test_a_trial_that_was_stopped_but_not_told_is_told_without_a_further_fit(plan):
+    run(plan, 1)
+    study = study_of(plan)
+    study.enqueue_trial({"layers": 3, "learning_rate": 1e-3, "kernel": 5, "batch": 8})
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, 2, recorder=Tape(cut_at=20 + 6))
+    (orphan,) = study.get_trials(states=(TrialState.RUNNING,))
+    race = enter_race(plan, study, optuna.trial.Trial(study, orphan._trial_id))
+    record_stop(optuna.trial.Trial(study, orphan._trial_id), race.stop(finished_pairs(orphan)))
+    run(plan, 2, is_race=False)
+    told = study_of(plan).trials[1]
+    assert told.state == TrialState.COMPLETE
+    assert len(finished_pairs(told)) == 3
+    assert [trial.number for trial in complete_trials(study)] == [0]
+
+
+def pairs_of(plan, layers, kernel):
+    choice = dataclasses.replace(BASELINE, layers=layers, kernel=kernel)
+    found = {pair.label: load_fit(plan.folder.fits, plan.task(choice, pair).spec.key) for pair in plan.pairs}
+    return {label: FinishedPair.of(result) for label, result in found.items()}
+
+
+def test_the_verdict_does_not_depend_on_the_order_in_which_fits_finish(raced):
+    plan, _, _ = raced
+    study = study_of(plan)
+    stopped = stopped_trials(study)[0]
+    race = enter_race(plan, study, optuna.trial.Trial(study, stopped._trial_id))
+    done = pairs_of(plan, stopped.params["layers"], stopped.params["kernel"])
+    first = [pair.label for pair in race.pairs]
+    expected = read_stop(stopped)
+    assert race.stop(done) == expected  # all are in: the first look that decides counts
+    for missing in range(expected.n_fits):
+        late = {label: pair for label, pair in done.items() if label != first[missing]}
+        assert race.stop(late) is None
+    assert race.stop({label: done[label] for label in reversed(first[: expected.n_fits])}) == expected
+
+
+def test_a_trial_taken_up_again_is_held_against_the_same_trial_although_a_better_one_is_complete_now(plan):
+    study = open_study(open_storage(plan.storage), "TB", plan.identity)
+
+    def add(layers, kernel):
+        params = {"layers": layers, "learning_rate": 1e-3, "kernel": kernel, "batch": 8}
+        study.enqueue_trial(params)
+        trial = study.ask()
+        for label, pair in pairs_of(plan, layers, kernel).items():
+            trial.set_user_attr(PAIR_PREFIX + label, pair.to_json())
+        return trial
+
+    nobody = enter_race(plan, study, runs := add(1, 3))
+    assert (nobody.scores, nobody.stop(pairs_of(plan, 3, 5))) == (None, None)
+    study.tell(add(2, 3), 0.7)
+    assert enter_race(plan, study, runs).scores is None
+    second = add(1, 5)
+    assert enter_race(plan, study, second).leader == 1
+    study.tell(add(3, 3), 0.8)
+    assert enter_race(plan, study, second).leader == 1
+    assert study.trials[second.number].user_attrs[LEADER] == 1
+    assert enter_race(plan, study, add(3, 5)).leader == 3
+
+
+def test_a_stopped_trial_never_leads(raced):
+    plan, _, _ = raced
+    study = study_of(plan)
+    stopped = {trial.number for trial in stopped_trials(study)}
+    assert not stopped & {trial.user_attrs[LEADER] for trial in study.trials}
+
+
+def test_an_even_number_of_sets_is_fitted_round_by_round(plan):
+    four = dataclasses.replace(plan, sets=specimen_sets(SETS[:4], ("XY",)))
+    study = open_study(open_storage(plan.storage), "TB", plan.identity)
+    race = enter_race(four, study, study.ask())
+    assert [{*race.pairs[k], *race.pairs[k + 1]} for k in (0, 2, 4)] == [set(SETS[:4])] * 3
+
+
+def test_why_a_trial_was_stopped_is_read_back():
+    stop = Stop(leader=4, n_fits=3, p=0.015625, difference=-0.123456, score=0.5)
+    assert stop.reason == "0.123 behind trial 4 in the same 6 folds, p = 0.016"
