@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bonehpo.analysis.estimates import choose_optimum, estimate, trial_estimates
+from bonehpo.analysis.variance import variance_of
 from bonehpo.config import StudyConfig, config_to_toml
 from bonehpo.domain import FoldScores, Hyperparameters, Task
 from bonehpo.learning.architecture import count_parameters
@@ -67,6 +68,7 @@ def study(world: made_up.World = made_up.PHANTOM, n_trials: int = 24, task: str 
         ),
         estimates=estimates,
         optimum=None if estimates is None else _refit(world, estimates.trial, estimates.nested_score, task),
+        variance=variance_of(folds),
     )
 
 

@@ -11,13 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bonehpo.errors import StudyError
 from bonehpo.report.figures.style import Drawn, count_text
+from bonehpo.report.headline import headline_numbers, nested_view, variance_sentences, variance_view
 from bonehpo.report.sections import (
     KINDS,
     audit_checks,
     command_of,
-    headline_numbers,
     missing_results,
-    nested_view,
     result_sections,
     trials_view,
 )
@@ -95,6 +94,8 @@ def render_page(report: Report) -> str:
         made=report.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
         numbers=headline_numbers(study),
         nested=nested_view(study),
+        variance=variance_view(study),
+        limits=variance_sentences(study),
         trials=trials_view(study),
         best=None if study.estimates is None else study.row(study.estimates.trial),
         states=_count_states(study),

@@ -98,14 +98,6 @@ class Check(NamedTuple):
     cautions: tuple[str, ...] | None
 
 
-class Headline(NamedTuple):
-    """A headline number and what it means."""
-
-    label: str
-    value: str
-    meaning: str
-
-
 def result_sections(
     study: StudySummary, results: Sequence[Result], drawn: Mapping[str, Sequence[Drawn]], first_number: int
 ) -> tuple[Section, ...]:
@@ -221,64 +213,4 @@ def trials_view(study: StudySummary) -> TableView:
         ),
         numeric=(True,) * 9 + (False,),
         marked=next((i for i, row in enumerate(study.trials) if row.trial == best), None),
-    )
-
-
-def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
-    """The honest accuracies: nested, the paper's, what lies between them, and the refit. Empty before any trial."""
-    found, task = study.estimates, study.task
-    if found is None:
-        return ()
-    what, least = ("accuracy", "at least") if task == "damage" else ("error", "at most")
-    unseen = (
-        "a specimen that neither training nor the choice of the hyperparameters has seen"
-        if study.split == "specimen"
-        else "other planes of specimens that were trained on"
-    )
-    numbers = [
-        Headline(
-            f"Nested {what}",
-            score_text(found.nested_score, task),
-            f"What to expect on {unseen}; {least} {score_text(found.nested_score_bound, task)} (one-sided 95 %, "
-            f"approximate, n\u00a0=\u00a0{len(found.nested_score_by_set)} test sets).",
-        ),
-        Headline(
-            f"Paper {what}",
-            f"{score_text(found.paper_score, task)} ± {spread_text(found.sd, task)}",
-            f"Mean ± standard deviation over the {found.n_folds} folds of trial {found.trial}. The search maximised it, so "
-            "that it flatters.",
-        ),
-        Headline("Optimism", _signed(found.gap, study), f"By so much the paper {what} is better than the nested one."),
-    ]
-    if study.optimum is not None:
-        numbers.append(
-            Headline(
-                "Fitted again",
-                f"{score_text(study.optimum.refit_score, task)} ± {spread_text(study.optimum.refit_sd, task)}",
-                f"The same with fresh seeds; trial {study.optimum.trial}, n\u00a0=\u00a0{len(study.optimum.folds)} folds. "
-                "These networks are explained, compared and promoted.",
-            )
-        )
-    return tuple(numbers)
-
-
-def _signed(gap: float, study: StudySummary) -> str:
-    text = f"{gap:+.3f}" if study.task == "damage" else f"{gap:+.2f} %"
-    return text.replace("-", "−")
-
-
-def nested_view(study: StudySummary) -> TableView | None:
-    """For each test set the trial that the others choose for it, and its score there."""
-    found = study.estimates
-    if found is None:
-        return None
-    score = "accuracy" if study.task == "damage" else "error"
-    return TableView(
-        caption="For each test set the trial that is chosen without looking at it, and what it achieves there",
-        columns=("test set", "chosen trial", score),
-        rows=tuple(
-            (name, str(trial), score_text(found.nested_score_by_set[name], study.task))
-            for name, trial in found.chosen_by_set.items()
-        ),
-        numeric=(False, True, True),
     )
