@@ -187,6 +187,7 @@ def test_three_sets_can_show_no_p_below_a_quarter(compared):
     assert len(tests) == 2 * 6  # pairs of four networks
     assert set(tests["n_sets"]) == {3}
     assert set(tests["smallest_p"]) == {0.25}
+    assert tests["p_corrected_t"].between(0, 1).all()
     assert (tests["p"] >= 0.25).all()
     assert any("none below 0.25 is possible" in sentence for sentence in compared.sentences)
 

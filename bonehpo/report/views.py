@@ -124,7 +124,7 @@ def _number(value: float, name: str) -> str:
         return f"{int(value):,}"
     if name in ("learning_rate", "value", "threshold"):
         return brief(value)
-    return f"{value:.{4 if name in ('p', 'smallest_p') else 3}f}".replace("-", "−")
+    return f"{value:.{4 if name in ('p', 'smallest_p', 'p_corrected_t') else 3}f}".replace("-", "−")
 
 
 def brief(number: float) -> str:
