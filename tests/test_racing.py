@@ -34,9 +34,9 @@ def fits(n, mean, sd=0.0):
     return mean + sd * RNG.standard_normal((n, 2))
 
 
-def test_a_trial_that_is_behind_in_every_fold_is_stopped_after_three_fits():
+def test_a_trial_that_is_behind_in_every_fold_is_stopped_as_soon_as_that_is_significant():
     verdict = judge(fits(5, 0.6), fits(10, 0.8), 10)
-    assert (verdict.n_fits, verdict.p, verdict.stops) == (3, 1 / 2**6, True)
+    assert (verdict.n_fits, verdict.p, verdict.stops) == (4, 1 / 2**8, True)
     assert verdict.difference == pytest.approx(-0.2)
 
 
@@ -76,12 +76,12 @@ def test_neither_one_disaster_among_small_gains_nor_one_triumph_among_small_loss
 
 
 def test_the_level_falls_with_the_number_of_looks():
-    assert [level(n) for n in (3, 6, 10, 45)] == pytest.approx([0.05, 0.2 / 6, 0.02, 0.2 / 45])
+    assert [level(n) for n in (3, 6, 10, 45)] == pytest.approx([0.1 / 3, 0.1 / 6, 0.01, 0.1 / 45])
 
 
 def test_what_the_sampler_is_told_does_not_depend_on_which_sets_came_first():
     easy_first = np.linspace(0.95, 0.6, 20).reshape(10, 2)
-    verdict = judge(easy_first[:3] - 0.1, easy_first, 10)
+    verdict = judge(easy_first[:4] - 0.1, easy_first, 10)
     assert verdict.stops
     assert adjusted_score(verdict, easy_first) == pytest.approx(easy_first.mean() - 0.1)
 
