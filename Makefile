@@ -9,7 +9,7 @@ REPRODUCE_STORAGE := --storage sqlite:///$(CURDIR)/studies/reproduce/optuna.db
 SMOKE_STORAGE := --storage sqlite:///$(CURDIR)/studies/smoke/optuna.db
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## Make .venv with the pinned dependencies
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -61,6 +61,9 @@ reproduce-smoke: install ## Everything that the paper reports, tiny, on a phanto
 bench: install ## Measure training against a bare Keras fit, and memory
 	$(PYTHON) benchmarks/training.py
 
+simulations: install ## Print the tables of docs/estimates.md: what each estimate is worth where the truth is known
+	$(PYTHON) benchmarks/simulations.py
+
 ui: install ## Open the MLflow UI
 	$(BONEHPO) ui
 
@@ -68,5 +71,5 @@ clean: ## Remove .venv, phantoms and caches; studies and runs stay
 	rm -rf $(VENV) phantoms .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install test browser check format search smoke reproduce-smoke bench ui clean
+.PHONY: help install test browser check format search smoke reproduce-smoke bench simulations ui clean
 .DEFAULT_GOAL := help
