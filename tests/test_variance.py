@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bonehpo.analysis.estimates import nested_accuracy
-from bonehpo.analysis.variance import Variance, detectable_difference, sentences, variance_of
+from bonehpo.analysis.variance import Variance, components_in_words, detectable_difference, sentences, variance_of
 
 N_SETS = 5
 OFF = ~np.eye(N_SETS, dtype=bool)
@@ -175,3 +175,14 @@ def test_what_would_help_most_is_said_with_its_number(changes, most):
     assert "exact" not in sentences(dataclasses.replace(found, n_sets=6))[1]
     assert "too few trials" in sentences(dataclasses.replace(found, last_doubling=None))[0]
     assert " %" in sentences(found, " %")[0]
+
+
+def test_components_are_said_with_their_numbers():
+    found = variance()
+    parts = found.components
+    said = components_in_words(found)
+    for sd in (parts.specimen_sd, parts.configuration_sd, parts.interaction_sd, parts.training_sd, parts.within_sd):
+        assert f"{sd:.3f}" in said
+    assert "seed" not in said
+    known = dataclasses.replace(found, components=dataclasses.replace(parts, seed_sd=0.123))
+    assert components_in_words(known, " %").endswith("of which the seed 0.123 %.")

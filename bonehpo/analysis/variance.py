@@ -204,6 +204,17 @@ def detectable_difference(sd: float, n_sets: int) -> float:
     return float(effect) * sd / float(np.sqrt(n_sets))
 
 
+def components_in_words(found: Variance, unit: str = "") -> str:
+    """Where the scores of folds vary, in one sentence; `unit` as in `sentences`."""
+    parts = found.components
+    seed = "" if parts.seed_sd is None else f", of which the seed {parts.seed_sd:.3f}{unit}"
+    return (
+        f"Scores of folds vary by (sd) {parts.specimen_sd:.3f}{unit} between test specimens, "
+        f"{parts.configuration_sd:.3f}{unit} between configurations, {parts.interaction_sd:.3f}{unit} by configuration × "
+        f"specimen, {parts.training_sd:.3f}{unit} by the specimens trained on, {parts.within_sd:.3f}{unit} by luck{seed}."
+    )
+
+
 def sentences(found: Variance, unit: str = "") -> tuple[str, ...]:
     """What a study's variance says in words.
 
