@@ -1,0 +1,240 @@
+"""What a race saves and what it loses: `make race` prints the tables of docs/race.md.
+
+Studies are drawn, as in simulations.py, or replayed: recorded trials that have all their folds, in random orders of trials
+and of sets. In both, what a stopped trial would have had is known.
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+from simulations import LUCK, WORLDS, Study, World, draw_study
+
+from bonehpo.analysis.estimates import nested_estimate
+from bonehpo.analysis.racing import FIRST_LOOK, Scores, fit_blocks, level, p_worse
+from bonehpo.analysis.scores import FoldArrays, mean
+from bonehpo.cli.plan import make_plan
+from bonehpo.config import Range, StudyFolder
+from bonehpo.domain import Hyperparameters
+from bonehpo.learning.fits import load_fit
+
+N_TRIALS = 30
+
+
+class Rule(NamedTuple):
+    """When a race looks, as numbers of fits, and at which level; without a level at the sign of the mean alone."""
+
+    looks: Sequence[int]
+    level: float | None
+
+
+class Raced(NamedTuple):
+    """Races of many studies at once: fits used, and whether a trial was stopped or would have won, (study, trial)."""
+
+    n_fits: Scores
+    stopped: Scores
+    would_win: Scores
+    means: Scores
+    lost: Scores
+
+
+def rules(n_sets: int) -> dict[str, Rule]:
+    """What was compared; the last one is what `analysis.racing` does."""
+    n_fits = n_sets * (n_sets - 1) // 2
+    size = len(fit_blocks([str(i) for i in range(n_sets)])[0])
+    each = range(FIRST_LOOK, n_fits)
+    blocks = [n for n in range(size, n_fits, size) if n >= FIRST_LOOK]
+    return {
+        "running mean below, each fit": Rule(range(1, n_fits), None),
+        "0.1, each fit": Rule(range(2, n_fits), 0.1),
+        "0.05, each fit": Rule(each, 0.05),
+        "0.05, each block": Rule(blocks, 0.05),
+        "0.025, each fit": Rule(each, 0.025),
+        f"0.2 / fits = {0.2 / n_fits:.3g}, each fit": Rule(each, 0.2 / n_fits),
+        f"**0.1 / fits = {level(n_fits):.3g}, each fit**": Rule(each, level(n_fits)),
+    }
+
+
+def race(scores: Scores, rule: Rule) -> Raced:
+    """Race trials one after the other against the best complete one, in many studies at once.
+
+    Args:
+        scores: Of the folds, (study, trial, fit, 2), fits in the order in which they are made.
+        rule: When to look, and at which level.
+    """
+    n_studies, n_trials, n_fits, _ = scores.shape
+    means, rows = scores.mean(axis=(2, 3)), np.arange(n_studies)
+    leader = np.zeros(n_studies, int)
+    used = np.full((n_studies, n_trials), n_fits)
+    stopped, would_win = np.zeros((2, n_studies, n_trials), bool)
+    for t in range(1, n_trials):
+        differences = scores[:, t] - scores[rows, leader]
+        for n in rule.looks:
+            so_far = differences[:, :n].reshape(n_studies, -1)
+            behind = so_far.mean(axis=1) < 0
+            if rule.level is not None:
+                behind &= p_worse(so_far) <= rule.level
+            used[behind & ~stopped[:, t], t] = n
+            stopped[behind, t] = True
+        would_win[:, t] = means[:, t] > means[rows, leader]
+        leader = np.where(would_win[:, t] & ~stopped[:, t], t, leader)
+    return Raced(used, stopped, would_win, means, means.max(axis=1) - means[rows, leader])
+
+
+def row_of(found: Raced, n_fits: int) -> str:
+    """Folds used, share stopped, speed-up, winners stopped, optima lost, and by how much, in columns."""
+    best = found.means.argmax(axis=1)[:, None]
+    lost = np.take_along_axis(found.stopped, best, axis=1).mean()
+    n_winners = found.would_win.sum()
+    wrong = (found.stopped & found.would_win).sum() / n_winners
+    error = np.sqrt(wrong * (1 - wrong) / n_winners)
+    return (
+        f"{2 * found.n_fits[:, 1:].mean():.1f} of {2 * n_fits} | {2 * found.n_fits[found.stopped].mean():.1f} | "
+        f"{found.stopped[:, 1:].mean():.2f} | {n_fits * found.n_fits.shape[1] / found.n_fits.sum(axis=1).mean():.2f} | "
+        f"{100 * wrong:.1f} ± {100 * error:.1f} % | {100 * lost:.1f} % | {found.lost.mean():.4f} |"
+    )
+
+
+COLUMNS = (
+    "folds a trial | of stopped ones | stopped | speed-up | stopped of those that would have won | optimum stopped | "
+    "optimum worse by |"
+)
+LINE = "|---|---|---|---|---|---|---|---|---|"
+
+
+def in_order(values: Scores, sets: Sequence[int]) -> Scores:
+    """Scores (…, test, validation) as (…, fit, 2): validation scores, sets raced in this order."""
+    names = [str(k) for k in range(len(sets))]
+    pairs = [(sets[int(a)], sets[int(b)]) for block in fit_blocks(names) for a, b in block]
+    return np.stack([np.stack([values[..., i, j], values[..., j, i]], axis=-1) for i, j in pairs], axis=-2)
+
+
+def drawn(world: World, n_sets: int, n_studies: int, seed: int) -> list[Study]:
+    """Simulated studies."""
+    rng = np.random.default_rng(seed)
+    return [draw_study(rng, world, n_sets, N_TRIALS) for _ in range(n_studies)]
+
+
+def scores_of(studies: Sequence[Study]) -> Scores:
+    """All of them in the order of a race, (study, trial, fit, 2)."""
+    return np.stack([in_order(study.arrays.validation, range(len(study.arrays.sets))) for study in studies])
+
+
+def print_rules(n_studies: int, seed: int) -> None:
+    """Every rule, five sets, in every world."""
+    print(f"### Rules\n\n{n_studies} studies of {N_TRIALS} trials on five sets in each row.\n")
+    print(f"| configurations | rule | {COLUMNS}\n{LINE}")
+    for name, world in WORLDS.items():
+        if world.luck:
+            scores = scores_of(drawn(world, 5, n_studies, seed))
+            for rule_name, rule in rules(5).items():
+                print(f"| {name} | {rule_name} | {row_of(race(scores, rule), 10)}")
+
+
+def print_sizes(n_studies: int, seed: int) -> None:
+    """For other numbers of sets the last rules; and the chosen one where the two folds of a fit are nearly one."""
+    print(
+        f"\n### Numbers of sets\n\n{n_studies} studies of {N_TRIALS} trials in each row; half the luck is of the fit.\n"
+    )
+    print(f"| sets, configurations | rule | {COLUMNS}\n{LINE}")
+    for n_sets, name in itertools.product((4, 6, 7, 10), ("equal", "differ")):
+        world, n_fits = WORLDS[f"{name}, half the luck of the fit"], n_sets * (n_sets - 1) // 2
+        scores = scores_of(drawn(world, n_sets, n_studies, seed))
+        for rule_name in list(rules(n_sets))[-4:]:
+            print(f"| {n_sets}, {name} | {rule_name} | {row_of(race(scores, rules(n_sets)[rule_name]), n_fits)}")
+    for n_sets in (5, 7, 10):
+        rule_name, rule = list(rules(n_sets).items())[-1]
+        found = race(scores_of(drawn(World(shared=0.8), n_sets, n_studies, seed)), rule)
+        print(
+            f"| {n_sets}, equal, 0.8 of the luck of the fit | {rule_name} | {row_of(found, n_sets * (n_sets - 1) // 2)}"
+        )
+
+
+def print_leak(n_studies: int, seed: int) -> None:
+    """Bias of the nested score, and what the optimum is worth, with and without a race."""
+    print(f"\n### Leak\n\n{n_studies} studies of {N_TRIALS} trials on five sets; in sd of the luck of a fold.\n")
+    print("| configurations | bias of the nested score, not raced | raced | raced − not | optimum worth less by |")
+    print("|---|---|---|---|---|")
+    rule = list(rules(5).values())[-1]
+    for name, world in WORLDS.items():
+        if not world.luck:
+            continue
+        studies = drawn(world, 5, n_studies, seed)
+        stopped = race(scores_of(studies), rule).stopped
+        rows = []
+        for study, out in zip(studies, stopped, strict=True):
+            whole, worth = _nested_and_worth(study.arrays, study.worth, ~np.zeros_like(out))
+            left, worth_left = _nested_and_worth(study.arrays, study.worth, ~out)
+            rows.append((whole - worth - study.ease, left - worth_left - study.ease, worth - worth_left))
+        biases = np.array(rows) / LUCK
+        change = biases[:, 1] - biases[:, 0]
+        cells = [f"{x.mean():+.3f} ± {stats.sem(x):.3f}" for x in (biases[:, 0], biases[:, 1], change, biases[:, 2])]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def _nested_and_worth(arrays: FoldArrays, worth: Scores, kept: Scores) -> tuple[float, float]:
+    """Nested score over some trials, and what the best of them is really worth."""
+    some = FoldArrays(
+        trials=tuple(np.flatnonzero(kept).tolist()),
+        sets=arrays.sets,
+        test=arrays.test[kept],
+        validation=arrays.validation[kept],
+    )
+    return nested_estimate(some).mean, float(worth[kept][np.argmax(mean(some.test, (1, 2)))])
+
+
+def recorded(folder: StudyFolder) -> Scores:
+    """Validation scores of all configurations of a study's space whose fits are all there, (trial, test, validation)."""
+    plan, names = make_plan(folder), list(make_plan(folder).sets)
+    space, found = plan.config.space, []
+    rates = () if isinstance(space.learning_rate, Range) else space.learning_rate
+    for layers, rate, kernel, batch in itertools.product(space.layers, rates, space.kernel, space.batch):
+        choice = Hyperparameters(layers=layers, learning_rate=rate, kernel=kernel, batch=batch)
+        fits = [load_fit(folder.fits, plan.task(choice, pair).spec.key) for pair in plan.pairs]
+        scores = np.full((len(names), len(names)), np.nan)
+        for fold in (fold for fit in fits if fit is not None for fold in fit.fold_scores()):
+            scores[names.index(fold.test), names.index(fold.validation)] = fold.validation_score
+        if None not in fits:
+            found.append(scores)
+    return np.array(found)
+
+
+def print_replay(paths: Sequence[Path], n_replays: int, seed: int) -> None:
+    """Every rule on recorded trials; of all, and of the better half, where winners are hard to tell."""
+    print(f"\n### Recorded trials, replayed {n_replays} times in random orders of trials and sets\n")
+    print(f"| study, trials | rule | {COLUMNS}\n{LINE}")
+    rng = np.random.default_rng(seed)
+    for path in paths:
+        whole = recorded(StudyFolder(path.absolute()))
+        better = whole[np.argsort(-mean(whole, (1, 2)))[: len(whole) // 2]]
+        for trials, which in ((whole, "all"), (better, "better half")):
+            orders = [(rng.permutation(len(trials)), rng.permutation(trials.shape[1])) for _ in range(n_replays)]
+            scores = np.stack([in_order(trials[order], sets.tolist()) for order, sets in orders])
+            for rule_name, rule in rules(trials.shape[1]).items():
+                cells = row_of(race(scores, rule), scores.shape[2])
+                print(f"| {path.name}, {which} {len(trials)} | {rule_name} | {cells}")
+
+
+def main() -> None:
+    """Print the tables as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1, help="The level was chosen on 0.")
+    parser.add_argument("--replay", type=Path, nargs="*", default=[], help="Folders of studies whose fits are there.")
+    wishes = parser.parse_args()
+    parts: list[Callable[[int, int], None]] = [print_rules, print_sizes, print_leak]
+    started = time.process_time()
+    for part in parts:
+        part(wishes.studies, wishes.seed)
+    if wishes.replay:
+        print_replay(wishes.replay, wishes.studies, wishes.seed)
+    print(f"\n{time.process_time() - started:.0f} s of CPU time.")
+
+
+if __name__ == "__main__":
+    main()
