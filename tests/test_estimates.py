@@ -184,6 +184,12 @@ def test_the_bootstrap_is_that_of_many_random_draws(accuracy):
     assert found.upper <= accuracy.max()
 
 
+def test_names_of_many_sets_do_not_matter_to_random_draws():
+    rng = np.random.default_rng(3)
+    table = rng.uniform(0.4, 1, (6, N_EXACT + 2))
+    assert bootstrap_corrected(table[:, rng.permutation(N_EXACT + 2)]) == pytest.approx(bootstrap_corrected(table))
+
+
 def test_one_trial_has_nothing_to_be_corrected():
     table = np.array([[0.5, 0.6, 0.7, 0.8, 0.9]])
     assert bootstrap_corrected(table).mean == pytest.approx(0.7)

@@ -74,6 +74,14 @@ def test_one_component_alone_is_taken_for_no_other(name):
     assert sorted(sds.values())[-2] < 0.08
 
 
+def test_luck_that_both_folds_of_a_fit_share_is_taken_neither_for_a_configuration_nor_from_the_interaction():
+    rng = np.random.default_rng(9)
+    luck = [variance_of(table_of(draw(rng, 60, fit=0.4))).components for _ in range(20)]
+    assert np.mean([c.configuration_sd**2 for c in luck]) < 0.004  # 0.16 · 5/4 / 20 = 0.01 if it were
+    both = [variance_of(table_of(draw(rng, 60, fit=0.4, interaction=0.2))).components for _ in range(20)]
+    assert np.mean([c.interaction_sd**2 for c in both]) == pytest.approx(0.04, rel=0.12)
+
+
 def test_the_standard_error_is_that_of_a_network_on_specimens_in_general():
     """Over many studies a configuration's mean strays from its worth as far as is said."""
     rng = np.random.default_rng(2)
