@@ -28,7 +28,7 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
     Raises:
         StudyError: The study has not begun.
     """
-    from bonehpo.analysis.variance import sentences
+    from bonehpo.analysis.variance import components_in_words, sentences
     from bonehpo.search.summary import summarise
 
     study = summarise(plan)
@@ -38,13 +38,14 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
     _print_trials(study.trials, study.task)
     ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
     click.echo(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split.")
-    click.echo(f"{study.protocol_in_words.capitalize()}.")
+    click.echo(f"{study.protocol_in_words[:1].upper()}{study.protocol_in_words[1:]}.")
     if study.estimates is None:
         click.echo("No trial is complete yet.")
         return
     _print_estimates(study.estimates, describe(study.row(study.estimates.trial).hyperparameters), study.task)
     if study.variance is not None:
-        for sentence in sentences(study.variance, "" if study.task == "damage" else " %"):
+        unit = "" if study.task == "damage" else " %"
+        for sentence in (components_in_words(study.variance, unit), *sentences(study.variance, unit)):
             click.echo(sentence)
     if study.split == "mixed":
         click.echo("Caution          in the mixed split a specimen under test was trained on, in its other planes")
