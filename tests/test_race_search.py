@@ -14,8 +14,11 @@ from bonehpo.config import Search, Space, StudyConfig, StudyFolder
 from bonehpo.data.folds import specimen_sets
 from bonehpo.domain import Hyperparameters
 from bonehpo.engine import open_engine
+from bonehpo.errors import StudyError
 from bonehpo.learning.fits import Curves, FitResult, Predictions, load_fit, save_fit
-from bonehpo.search.facts import replay
+from bonehpo.results.finished import FinishedStudy
+from bonehpo.results.race import audit_race, race_address
+from bonehpo.search.facts import read_study, replay
 from bonehpo.search.objective import FinishedPair, SearchPlan
 from bonehpo.search.optimum import folds_table, read_optimum
 from bonehpo.search.racing import (
@@ -66,12 +69,16 @@ def answers(accuracy, rng):
     return Predictions(*words, truth, np.where(right, truth, 1 - truth).astype(np.float32))
 
 
-def plant(plan, choice, repeat=0):
-    """Put the fits of a choice among the results, as if it had been trained; those of a repeat with their networks."""
+def plant(plan, choice, repeat=0, luck=(0.0,) * 10):
+    """Put the fits of a choice among the results, as if it had been trained; those of a repeat with their networks.
+
+    `luck` is added to the accuracies of each pair.
+    """
     rng = np.random.default_rng(choice.layers + 10 * choice.kernel + 100 * repeat)
-    for pair in plan.pairs:
+    for pair, more in zip(plan.pairs, luck, strict=True):
         task = plan.task(choice, pair, repeat=repeat, keep=repeat > 0)
-        told = tuple(answers(MEAN[choice.layers, choice.kernel] - 0.05 * SETS.index(name), rng) for name in pair)
+        mean = MEAN[choice.layers, choice.kernel] + more
+        told = tuple(answers(mean - 0.05 * SETS.index(name), rng) for name in pair)
         right = np.array([[np.mean((p.output > 0.5) == p.truth)] for p in told], dtype=np.float32)
         one = np.zeros(1, np.float32)
         result = FitResult(
@@ -332,3 +339,63 @@ def test_an_even_number_of_sets_is_fitted_round_by_round(plan):
 def test_why_a_trial_was_stopped_is_read_back():
     stop = Stop(leader=4, n_fits=3, p=0.015625, difference=-0.123456, score=0.5)
     assert stop.reason == "0.123 behind trial 4 in the same 6 folds, p = 0.016"
+
+
+def finished_of(plan):
+    """What an audit begins with; the slices themselves it does not ask for."""
+    found = read_study(plan)
+    return FinishedStudy(plan=plan, facts=found.facts, store=None, optimum=found.optimum, choice=found.choice)
+
+
+def audit(plan, n_trials):
+    with open_engine(0) as engine:
+        return audit_race(finished_of(plan), engine, lambda _: None, n_trials)
+
+
+def test_an_audit_of_the_race_finishes_stopped_trials_and_finds_none_that_would_have_won(raced):
+    plan, _, _ = raced
+    stopped = stopped_trials(study_of(plan))
+    result = audit(plan, 2)
+    table = result.tables["trials"]
+    assert set(table["trial"]) <= {trial.number for trial in stopped}
+    assert len(table) == 2
+    assert not table["would_have_won"].any()
+    for row in table.to_dict("records"):
+        pairs = pairs_of(plan, row["layers"], row["kernel"]).values()
+        assert row["accuracy"] == pytest.approx(mean_validation(pairs))
+        assert row["accuracy"] < row["leader_accuracy"]
+    assert "0 would have beaten" in result.sentences[0]
+    assert "at most 78 %" in result.sentences[0]  # 1 - 0.05 ** (1 / 2)
+    assert len(result.arms[0].keys) == 10
+    assert result.inputs == race_address(finished_of(plan), 2) != race_address(finished_of(plan), 3)
+    assert "at most" not in audit(plan, 99).sentences[0]
+    assert len(complete_trials(study_of(plan))) + len(stopped) == N_TRIALS  # an audit changes nothing of the study
+
+
+def test_an_audit_of_the_race_says_by_how_much_a_stopped_trial_would_have_won(tmp_path):
+    planted, unlucky = plan_of(tmp_path), dataclasses.replace(BASELINE, layers=1)
+    for repeat in (0, 1):
+        plant(planted, BASELINE, repeat)
+        plant(planted, unlucky, repeat, luck=(0.0,) * 4 + (0.4,) * 6)
+    plan, whole = (new_study(planted.folder, tmp_path / name) for name in ("raced", "whole"))
+    for each in (plan, whole):
+        study = open_study(open_storage(each.storage), "TB", each.identity)
+        for choice in (BASELINE, unlucky):
+            study.enqueue_trial(dataclasses.asdict(choice))
+    assert run(plan, 2).n_stopped == 1
+    assert run(whole, 2, is_race=False).n_complete == 2
+    result = audit(plan, 3)
+    (row,) = result.tables["trials"].to_dict("records")
+    best, other = (mean_validation(pairs_of(plan, layers, 3).values()) for layers in (1, 2))
+    assert row["would_have_won"]
+    assert row["gain"] == row["gain_on_optimum"] == pytest.approx(best - other)
+    assert result.sentences[1] == f"Caution: trial 1 would have been the optimum, better by {best - other:.3f}."
+    with_it, without = (summarise(each).estimates.nested_score for each in (whole, plan))
+    assert result.metrics["nested_accuracy_with_them"] == pytest.approx(with_it)
+    assert result.metrics["nested_accuracy"] == pytest.approx(without)
+
+
+def test_a_study_without_stopped_trials_has_no_race_to_be_audited(plan):
+    run(plan, 1)
+    with pytest.raises(StudyError, match="no stopped trials"):
+        audit(plan, 3)
