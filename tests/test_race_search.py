@@ -193,6 +193,8 @@ def test_a_stopped_trial_is_in_no_estimate_and_no_choice(raced):
     assert read_optimum(study).trials == numbers
     found = summarise(plan)
     assert found.raced
+    n_stopped = N_TRIALS - len(numbers)
+    assert f"raced: {n_stopped} of {N_TRIALS} trials were stopped early" in found.protocol_in_words
     assert set(found.estimates.chosen_by_set.values()) <= set(numbers)
     for row in found.trials:
         assert row.state == ("complete" if row.trial in numbers else "stopped")
@@ -246,6 +248,7 @@ def test_a_raced_search_that_is_killed_goes_on_and_decides_the_same(raced, plan,
 def test_without_race_no_trial_is_stopped(plan):
     assert run(plan, is_race=False).n_complete == N_TRIALS
     assert not summarise(plan).raced
+    assert "raced" not in summarise(plan).protocol_in_words
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,17 @@ class StudySummary:
             return "strict protocol, but the list of its candidates was not written down before the first score"
         return (
             "adaptive protocol: what was tried, and how long, may depend on scores that were seen, which leaks a little "
-            "into every estimate"
+            f"into every estimate{self._race_in_words}"
+        )
+
+    @property
+    def _race_in_words(self) -> str:
+        if not self.raced:
+            return ""
+        n = sum(row.state == "stopped" for row in self.trials)
+        return (
+            f"; raced: {n} of {len(self.trials)} trials were stopped early and are in no estimate, which leaks a little more "
+            "(docs/race.md)"
         )
 
     def row(self, trial: int) -> TrialRow:
