@@ -82,7 +82,7 @@ def finished(tmp_path_factory):
 
 def test_a_search_ends_with_complete_trials_and_an_optimum_fitted_again(finished):
     plan, tape, outcome = finished
-    assert outcome == (2, 0, 0, 2, True)
+    assert outcome == (2, 0, 0, 2, True, 0)
     assert len(fit_times(plan)) == 3 * 3  # pairs of 3 sets; two trials and the optimum
     assert [t for t in tape.told if t[0] == "trial"] == [("trial", 0, "complete"), ("trial", 1, "complete")]
     assert len({t for t in tape.told if t[0] == "fold"}) == 2 * 6

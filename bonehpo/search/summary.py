@@ -99,8 +99,8 @@ class StudySummary:
             return ""
         n = sum(row.state == "stopped" for row in self.trials)
         return (
-            f"; raced: {n} of {len(self.trials)} trials were stopped early and are in no estimate, which leaks a little more "
-            "(docs/race.md)"
+            f"; raced: {n} of {len(self.trials)} trials were stopped early and are in no estimate, which leaks a little "
+            "more (docs/race.md)"
         )
 
     def row(self, trial: int) -> TrialRow:
