@@ -46,6 +46,7 @@ def test_every_result_of_the_contract_but_specimens_has_its_figures(drawings):
         "best-fold": ["architecture", "best-fold"],
         "grad-cam": ["grad-cam-classes", "grad-cam-states", "grad-cam-checks"],
         "detection": ["detection-best-fold", "detection", "detection-slices"],
+        "audit": ["audit"],
         "calibration": ["calibration"],
         "mixed": ["mixed"],
         "compare": ["compare", "compare-detection"],

@@ -21,6 +21,7 @@ GIANTS = {
     "zarr": "data",
     "tifffile": "data",
     "skimage": "data",
+    "sklearn": "analysis",
     "h5py": "data",
     "SimpleITK": "data",
     "edt": "data",
@@ -83,7 +84,10 @@ def test_a_breach_is_seen(tmp_path, monkeypatch, floor, line):
 
 
 def test_help_imports_nothing_heavy():
-    heavy = ("tensorflow", "keras", "mlflow", "optuna", "dask", "distributed", "pandas", "zarr", "numpy", "matplotlib")
+    heavy = (
+        *("tensorflow", "keras", "mlflow", "optuna", "dask", "distributed"),
+        *("pandas", "zarr", "numpy", "matplotlib", "sklearn"),
+    )
     script = (
         "import sys; from bonehpo.cli import main\n"
         "try: main(['--help'])\n"

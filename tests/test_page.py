@@ -162,7 +162,7 @@ def test_a_study_of_strain_lacks_nothing_that_only_networks_that_see_damage_have
     text = Page(render_page(replace(scans_report(), study=study, results=[]))).text
     missing = text.rpartition("What is missing")[2].partition("How to reproduce it")[0]
     assert missing.split() == ["The", "specimens:", "bonehpo", "inspect", "--bone", "TB"]
-    assert "Shortcut audit" not in text
+    assert "Leaks and shortcuts" not in text
 
 
 def test_names_are_text_and_never_markup():
@@ -192,7 +192,7 @@ def test_warnings_stand_out_and_come_first(html):
 def test_every_result_has_its_section_in_the_order_of_the_contract(page):
     ids = [str(attrs["id"]) for attrs in page.all("section")]
     own = ["what", "accuracy", "trials", "optimum"]
-    assert ids == [*own, *made_up.MAKERS, "audit", "missing", "again"]
+    assert ids == [*own, *made_up.MAKERS, "shortcuts", "missing", "again"]
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(drawings, page):
@@ -220,15 +220,16 @@ def test_of_the_specimens_the_measures_at_rest_are_printed(drawings):
 
 def test_the_audit_repeats_every_warning_and_names_what_was_not_looked_at(drawings, page):
     def audit(text):
-        return text.rpartition("Shortcut audit")[2].partition("What is missing")[0]
+        return text.rpartition("Leaks and shortcuts")[2].partition("What is missing")[0]
 
     assert "From which load on damage is seen (whether loaded bone is told" in audit(page.text)
     assert "accuracy is high at states 3 and 4" in audit(page.text)
     assert "Damage is seen from state 10 on." not in audit(page.text)
     assert "What preparation is for (what networks learn" in audit(page.text)
-    assert "not made" not in audit(page.text)
+    assert audit(page.text).count("not made") == 1
+    assert "Leaks between sets: not made" in audit(page.text)
     alone = audit(Page(render_page(replace(phantom_report(drawings), results=[], drawn={}))).text)
-    assert alone.count("not made, so that it is not known") == 3
+    assert alone.count("not made, so that it is not known") == 5
 
 
 def test_a_result_from_another_slice_store_is_called_stale(drawings, page):
@@ -236,6 +237,9 @@ def test_a_result_from_another_slice_store_is_called_stale(drawings, page):
     stale = replace(made_up.sweep(), store_id="cd" * 32)
     text = Page(render_page(replace(phantom_report(drawings), results=[stale]))).text
     assert "Caution: made from the slice store cdcdcdcdcdcd, not from that of this study" in text
+
+
+COMMANDS = ("sweep", "explain", "audit", "compare", "ablate SCANS.csv", "strain")
 
 
 def test_the_page_says_how_to_make_it_again(page):
@@ -247,7 +251,7 @@ def test_the_page_says_how_to_make_it_again(page):
     lines = [line for line in again.splitlines() if line.startswith("bonehpo ") and "--bone" in line]
     assert lines == [
         "bonehpo search --bone TB --trials 24",
-        *(f"bonehpo {command} --bone TB" for command in ("sweep", "explain", "compare", "ablate SCANS.csv", "strain")),
+        *(f"bonehpo {command} --bone TB" for command in COMMANDS),
         "bonehpo report --bone TB",
     ]
     assert facts.store_id in page.text

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bonehpo.cli.audit import audit
 from bonehpo.cli.models import predict, promote, ui
 from bonehpo.cli.reproduction import report, reproduce
 from bonehpo.cli.results import ablate, compare, explain, strain, sweep
@@ -81,6 +82,7 @@ for command in (
     network,
     search,
     show,
+    audit,
     reproduce,
     sweep,
     explain,

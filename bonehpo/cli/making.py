@@ -13,6 +13,7 @@ from bonehpo.engine import Engine, open_engine
 from bonehpo.errors import StudyError
 from bonehpo.report.figures import draw
 from bonehpo.results.ablation import ablation_address, run_ablation
+from bonehpo.results.audit import audit_address, run_audit
 from bonehpo.results.best_fold import best_fold_address, run_best_fold
 from bonehpo.results.calibration import calibration_address, run_calibration
 from bonehpo.results.compare import Weights, compare_address, run_compare
@@ -67,6 +68,7 @@ MAKERS: Mapping[str, Maker] = {
     "detection": Maker(
         lambda f, w: detection_address(f, w.visible_from), lambda f, w, e, p: run_detection(f, e, p, w.visible_from)
     ),
+    "audit": Maker(lambda f, w: audit_address(f, w.visible_from), lambda f, w, _, p: run_audit(f, p, w.visible_from)),
     "calibration": Maker(lambda f, _: calibration_address(f), lambda f, _, e, p: run_calibration(f, e, p)),
     "mixed": Maker(lambda f, _: mixed_address(f), lambda f, _, e, p: run_mixed(f, e, p)),
     "compare": Maker(lambda f, w: compare_address(f, w.weights), lambda f, w, e, p: run_compare(f, w.weights, e, p)),

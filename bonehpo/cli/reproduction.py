@@ -23,6 +23,7 @@ STEPS = (
     "best-fold",
     "grad-cam",
     "detection",
+    "audit",
     "calibration",
     "mixed",
     "compare",

@@ -71,13 +71,13 @@ def explain(
     storage: str | None,
     as_json: bool,
 ) -> None:
-    """Show what the optimum does: its best fold model, Grad-CAM with three checks, detection limits, calibration.
+    """Show what the optimum does: its best fold model, Grad-CAM, detection limits, shortcut audit, calibration.
 
-    Writes studies/NAME/results/best-fold, grad-cam, detection and calibration: tables, figures, and MLflow runs.
+    Writes studies/NAME/results/best-fold, grad-cam, detection, audit and calibration: tables, figures, and MLflow runs.
     """
     from bonehpo.cli.making import Wishes
 
-    names = ["best-fold", "grad-cam", "detection", "calibration"]
+    names = ["best-fold", "grad-cam", "detection", "audit", "calibration"]
     _make(folder, names, workers, scheduler, storage, as_json, Wishes(visible_from=visible_from))
 
 

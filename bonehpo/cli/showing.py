@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bonehpo.cli.audit import audits_as_shown, print_audits
 from bonehpo.cli.console import describe, print_json, print_table
 from bonehpo.cli.options import flag
 from bonehpo.domain import shown
@@ -33,7 +34,7 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
 
     study = summarise(plan)
     if as_json:
-        print_json(_as_shown(study))
+        print_json({**_as_shown(study), "audits": audits_as_shown(plan)})
         return
     _print_trials(study.trials, study.task)
     ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
@@ -50,6 +51,7 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
     if study.split == "mixed":
         click.echo("Caution          in the mixed split a specimen under test was trained on, in its other planes")
     name = flag(plan.folder, storage)
+    print_audits(plan, name)
     if study.optimum is None:
         click.echo(f"Next: bonehpo search {name} --trials {len(study.trials)} (fits the optimum again, for promotion)")
     else:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bonehpo.cli.audit import audit_after_search, check_leakage
 from bonehpo.cli.console import duration, print_json, print_table, search_bar
 from bonehpo.cli.options import (
     TRACKING,
@@ -81,6 +82,7 @@ def network(layers: int, kernel: int, side: int, as_json: bool) -> None:
     is_flag=True,
     help="Stop a trial once its folds so far are significantly behind the best trial's.",
 )
+@click.option("--despite-leaks", is_flag=True, help="Search even if a set holds slices of another.")
 @click.option("--dry-run", is_flag=True, help="Say what the search would take, and do nothing.")
 @json_option
 def search(
@@ -92,6 +94,7 @@ def search(
     n_seeds: int,
     timeout_s: float | None,
     is_race: bool,
+    despite_leaks: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -114,12 +117,15 @@ def search(
 
     if is_race:
         _say_why_no_race(plan)
+    check_leakage(plan, despite_leaks=despite_leaks)
     recorder = recorder_for(TRACKING.absolute().parent)
     try:
         with open_engine(workers, scheduler) as engine, search_bar() as progress:
             outcome = run_search(
                 plan, engine, recorder, trials, timeout_s=timeout_s, is_race=is_race, n_seeds=n_seeds, progress=progress
             )
+        if outcome.has_optimum:
+            audit_after_search(plan, recorder)
     finally:
         recorder.close()
     if outcome.has_optimum:

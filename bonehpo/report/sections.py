@@ -23,6 +23,8 @@ from bonehpo.results.record import Result
 from bonehpo.search.summary import StudySummary
 
 AUDIT = {
+    "leakage": "whether a held-out slice is, or shows the bone of, one that networks were trained on",
+    "audit": "how far models come that cannot see a crack",
     "grad-cam": "whether heat maps depend on what was learnt and, on phantoms, lie on the damage",
     "detection": "whether loaded bone is told from pristine bone before there is damage",
     "ablation": "what networks learn from scans without histogram matching and filter",
@@ -40,6 +42,11 @@ class Kind(NamedTuple):
 
 KINDS = {
     "specimens": Kind("The specimens", "inspect", {"scans": "Measures of the pristine specimens"}),
+    "leakage": Kind(
+        "Leaks between sets",
+        "audit --leakage",
+        {"checks": "What was asked of the slice store", "twins": "Slices that show the same"},
+    ),
     "sweep": Kind(
         "One hyperparameter at a time",
         "sweep",
@@ -49,6 +56,11 @@ KINDS = {
     "grad-cam": Kind("What the network looks at", "explain", {}),
     "detection": Kind(
         "From which load on damage is seen", "explain", {"limits": "Detection limits; strain as a fraction"}
+    ),
+    "audit": Kind(
+        "Models that cannot see a crack",
+        "audit",
+        {"models": "The network and the models beside it; differences from the network over test sets"},
     ),
     "calibration": Kind("Whether p(failed) is a probability", "explain", {"folds": "Brier score of each fold"}),
     "mixed": Kind("Mixed split", "compare", {"arms": "Accuracy in each split", "sets": "What each set holds"}),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bonehpo.report.figures.ablation import ablation_figure
+from bonehpo.report.figures.audit import audit_figure
 from bonehpo.report.figures.best_fold import best_fold_figure
 from bonehpo.report.figures.calibration import calibration_figure
 from bonehpo.report.figures.checks import checks_figure
@@ -21,6 +22,7 @@ FIGURES: Mapping[str, tuple[Callable[[Result, Path], Drawn | None], ...]] = {
     "best-fold": (architecture_figure, best_fold_figure),
     "grad-cam": (classes_figure, states_figure, checks_figure),
     "detection": (best_fold_detection_figure, detection_figure, limit_slices_figure),
+    "audit": (audit_figure,),
     "calibration": (calibration_figure,),
     "mixed": (mixed_figure,),
     "compare": (compare_figure, compare_detection_figure),

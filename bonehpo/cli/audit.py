@@ -1,0 +1,132 @@
+"""The command audit, and what `search` and `show` say of leaks and shortcuts."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from bonehpo.cli.console import print_json, progress_bar
+from bonehpo.cli.options import json_option, storage_option, study_option
+from bonehpo.cli.plan import make_plan
+from bonehpo.cli.results import as_table, print_result, visible_option
+from bonehpo.config import StudyFolder
+from bonehpo.errors import BonehpoError
+
+if TYPE_CHECKING:
+    from bonehpo.results.record import Result
+    from bonehpo.search.objective import SearchPlan
+    from bonehpo.search.recorder import Recorder
+
+AUTOMATIC_S = 5.0
+"""Seconds that an audit may take at the end of a search; one that takes longer is left to `audit` and `reproduce`."""
+
+
+@click.command()
+@click.option("--leakage", is_flag=True, help="Look for leaks between the sets alone; needs no search.")
+@visible_option
+@storage_option
+@json_option
+@study_option
+def audit(folder: StudyFolder, leakage: bool, visible_from: int | None, storage: str | None, as_json: bool) -> None:
+    """Ask whether accuracies of a study can be believed: leaks between its sets, and shortcuts past the damage.
+
+    The folds of the optimum are scored by models that cannot see a crack. Where one comes near the network, the network's
+    accuracy does not show that it sees damage. Writes studies/NAME/results/leakage and audit: tables, a figure, MLflow runs.
+    """
+    plan = make_plan(folder, storage)
+    results = [check_leakage(plan, despite_leaks=True, quietly=True)]
+    if not leakage:
+        results += _shortcuts(plan, visible_from)
+    if as_json:
+        print_json({result.name: as_table(result, folder) for result in results})
+        return
+    for result in results:
+        print_result(result, folder)
+
+
+def _shortcuts(plan: "SearchPlan", visible_from: int | None) -> "Sequence[Result]":
+    from bonehpo.cli.making import Wishes, check_task, open_workshop
+    from bonehpo.results.audit import NAME
+    from bonehpo.results.finished import finished_study
+
+    check_task(NAME, plan)
+    with open_workshop(finished_study(plan), 0, None) as workshop:
+        return [workshop.make(NAME, Wishes(visible_from=visible_from))]
+
+
+def check_leakage(plan: "SearchPlan", *, despite_leaks: bool = False, quietly: bool = False) -> "Result":
+    """See before a search that no set holds what another holds, and say so in one line, to stderr.
+
+    Args:
+        plan: Of the study.
+        despite_leaks: Whether to go on where there is a leak.
+        quietly: Whether to say nothing.
+
+    Raises:
+        StudyError: There is a leak.
+    """
+    from bonehpo.results.leakage import leakage_line, prove_no_leak
+
+    with progress_bar("leakage") as progress:
+        result = prove_no_leak(plan, progress, despite_leaks=despite_leaks)
+    if not quietly:
+        click.echo(leakage_line(result), err=True)
+    return result
+
+
+def audit_after_search(plan: "SearchPlan", recorder: "Recorder") -> None:
+    """Record the leakage report of a search that has its optimum, and make its shortcut audit where that is quick.
+
+    What goes wrong is said and ends nothing: the search is done.
+    """
+    from bonehpo.cli.making import Wishes, Workshop
+    from bonehpo.engine import open_engine
+    from bonehpo.results.audit import NAME, audit_seconds, visible_state
+    from bonehpo.results.facts import result_facts
+    from bonehpo.results.finished import finished_study
+    from bonehpo.results.leakage import prove_no_leak
+
+    try:
+        finished = finished_study(plan)
+        recorder.result(result_facts(prove_no_leak(plan, despite_leaks=True), plan.folder))
+        if plan.config.task != "damage" or audit_seconds(finished.store, visible_state(finished, None)) > AUTOMATIC_S:
+            return
+        with open_engine(0) as engine:
+            Workshop(finished=finished, engine=engine, recorder=recorder).make(NAME, Wishes())
+    except BonehpoError as error:
+        click.echo(f"Note: no shortcut audit: {error}", err=True)
+
+
+def standing_audits(plan: "SearchPlan") -> "dict[str, Result]":
+    """The reports on leaks and shortcuts that are on disk and of this store and optimum, by name."""
+    from bonehpo.results.audit import NAME, current_audit
+    from bonehpo.results.leakage import NAME as LEAKAGE
+    from bonehpo.results.leakage import leakage_address
+    from bonehpo.results.record import load_result
+    from bonehpo.search.facts import read_study
+
+    leakage, optimum = load_result(plan.folder, LEAKAGE), read_study(plan).optimum
+    shortcuts = current_audit(plan, optimum) if optimum else None
+    found = {LEAKAGE: leakage if leakage and leakage.inputs == leakage_address(plan) else None, NAME: shortcuts}
+    return {name: result for name, result in found.items() if result is not None}
+
+
+def audits_as_shown(plan: "SearchPlan") -> dict[str, object]:
+    """Reports on leaks and shortcuts for `show --json`."""
+    return {name: as_table(result, plan.folder) for name, result in standing_audits(plan).items()}
+
+
+def print_audits(plan: "SearchPlan", study: str) -> None:
+    """One line for each report on leaks and shortcuts, for `show`; `study` is how a command names the study."""
+    from bonehpo.results.audit import NAME
+    from bonehpo.results.leakage import NAME as LEAKAGE
+    from bonehpo.results.leakage import leakage_line
+
+    found = standing_audits(plan)
+    if LEAKAGE in found:
+        click.echo(leakage_line(found[LEAKAGE]))
+    if NAME in found:
+        warnings = [sentence for sentence in found[NAME].sentences if sentence.startswith("Caution")]
+        click.echo(f"Shortcuts: {' '.join(warnings) or found[NAME].sentences[0]}")
+    elif plan.config.task == "damage":
+        click.echo(f"Shortcuts: not looked for yet: bonehpo audit {study}")

@@ -1,0 +1,240 @@
+"""The shortcut audit: the folds of the network scored by models that cannot see a crack."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bonehpo.analysis.detection import mean_by_state
+from bonehpo.analysis.shortcuts import (
+    NEAR,
+    NETWORK,
+    GroupState,
+    Values,
+    Verdict,
+    end_folds,
+    flags,
+    judge,
+    network_sentence,
+    network_verdict,
+    state_accuracies,
+    too_few,
+    verdict_sentence,
+)
+from bonehpo.config import StudyFolder
+from bonehpo.data.features import KINDS, MOST, MOST_LOADED, scan_features
+from bonehpo.data.folds import Sets
+from bonehpo.data.store import SliceStore
+from bonehpo.domain import Group, Progress, ProgressCallback, ignore_progress
+from bonehpo.errors import StudyError
+from bonehpo.results.detection import NAME as DETECTION
+from bonehpo.results.detection import first_damaged
+from bonehpo.results.finished import OPTIMUM_ADDRESS, FinishedStudy, optimum_address
+from bonehpo.results.record import Result, load_result
+from bonehpo.search.facts import read_folds
+from bonehpo.search.objective import SearchPlan
+from bonehpo.search.optimum import Optimum
+
+NAME = "audit"
+
+VERSION = 1
+"""Of models and rule; raised when an audit of before would no longer do."""
+
+MEGAPIXELS_PER_S = 15
+"""How fast slices are measured, about; 12 to 21 on one core."""
+
+
+def audit_address(finished: FinishedStudy, visible_from: int | None) -> str:
+    """What the audit is made from: the study, what is known of damage, and the detection limits, where there are any."""
+    detection = current_detection(finished.plan, finished.optimum)
+    return finished.address(NAME, VERSION, visible_state(finished, visible_from), detection and detection.inputs)
+
+
+def visible_state(finished: FinishedStudy, asked: int | None) -> int | None:
+    """First state with damage: as asked, else the truth of a phantom, else as the detection limits were asked for."""
+    known = asked or first_damaged(finished.store)
+    detection = current_detection(finished.plan, finished.optimum)
+    said = detection.parameters.get("visible_from", "") if detection else ""
+    return known or (int(said) if said.isdigit() else None)
+
+
+def audit_seconds(store: SliceStore, visible_from: int | None) -> float:
+    """About how long an audit takes on one core."""
+    loaded = [state for state in store.states[1:-1] if state < (visible_from or 0)]
+    per_plane = 2 * min(store.n_slices, MOST) + len(loaded) * min(store.n_slices, MOST_LOADED)
+    n_slices = len(store.specimens) * len(store.planes) * per_plane
+    return n_slices * store.side**2 / 1e6 / MEGAPIXELS_PER_S
+
+
+def run_audit(finished: FinishedStudy, progress: ProgressCallback, visible_from: int | None = None) -> Result:
+    """Score the folds of the optimum by trivial models.
+
+    Args:
+        finished: The study.
+        progress: Told of each scan that is measured.
+        visible_from: First state at which a person sees damage; see `visible_state`.
+
+    Raises:
+        StoreError: The store is damaged.
+        StudyError: Fits of the optimum are gone.
+    """
+    visible = visible_state(finished, visible_from)
+    network, detection = network_folds(finished), current_detection(finished.plan, finished.optimum)
+    seen = detection.tables["states"] if detection else None
+    scored = score_models(finished.store, finished.plan.sets, network, visible, seen, progress)
+    tables = audit_tables(scored, network, visible, seen)
+    return finished.result(
+        NAME,
+        "explanation",
+        audit_address(finished, visible_from),
+        parameters={"visible_from": visible or "unknown", "near": NEAR},
+        metrics=_metrics(scored.verdicts, tables),
+        sentences=_sentences(scored.verdicts, tables, visible),
+        tables=tables,
+    )
+
+
+class Scored(NamedTuple):
+    """The network and the trivial models in order, and the accuracies of the latter at each load state."""
+
+    verdicts: list[Verdict]
+    states: dict[str, pd.DataFrame]
+
+
+def score_models(
+    store: SliceStore,
+    sets: Sets,
+    network: pd.DataFrame,
+    visible_from: int | None,
+    network_states: pd.DataFrame | None = None,
+    progress: ProgressCallback = ignore_progress,
+) -> Scored:
+    """Measure slices, train trivial models on the folds of a study, and judge them against a network.
+
+    Args:
+        store: The slices.
+        sets: How they are dealt.
+        network: Folds of the network: `test`, `validation`, `accuracy`.
+        visible_from: First state with damage; None where nobody knows.
+        network_states: What detection limits are made from; None where nobody asked the network.
+        progress: Told of each scan that is measured.
+
+    Raises:
+        StoreError: The store is damaged.
+    """
+    verdicts, states = [network_verdict(network)], {}
+    for model, features in _measure(store, visible_from, progress).items():
+        reason = too_few(features)
+        if reason:
+            verdicts.append(Verdict(model, float("nan"), float("nan"), 0, reason))
+            continue
+        states[model] = state_accuracies(features, sets)
+        verdicts.append(judge(model, states[model], network, visible_from, network_states))
+    return Scored(verdicts, states)
+
+
+def network_folds(finished: FinishedStudy) -> pd.DataFrame:
+    """The folds of the optimum with fresh seeds: `test`, `validation`, `accuracy`.
+
+    Raises:
+        StudyError: A fit is gone.
+    """
+    scores = [fold.scores for fold in read_folds(finished.plan.folder, list(finished.optimum.keys.values()))]
+    if len(scores) < 2 * len(finished.plan.pairs):
+        raise StudyError(
+            f"fits of the optimum are gone from {finished.plan.folder.fits}: run the same `bonehpo search` again"
+        )
+    return pd.DataFrame(
+        {"test": [s.test for s in scores], "validation": [s.validation for s in scores]}
+        | {"accuracy": [s.test_score for s in scores]}
+    )
+
+
+def current_detection(plan: SearchPlan, optimum: Optimum) -> Result | None:
+    """The detection limits of this optimum, if they have been made."""
+    found = load_result(plan.folder, DETECTION)
+    current = found is not None and found.parameters.get(OPTIMUM_ADDRESS) == optimum_address(plan, optimum)
+    return found if current else None
+
+
+def current_audit(plan: SearchPlan, optimum: Optimum) -> Result | None:
+    """The audit of this optimum, if it has been made."""
+    found = load_result(plan.folder, NAME)
+    current = found is not None and found.parameters.get(OPTIMUM_ADDRESS) == optimum_address(plan, optimum)
+    return found if current else None
+
+
+def _measure(
+    store: SliceStore, visible: int | None, progress: ProgressCallback
+) -> Mapping[str, dict[GroupState, Values]]:
+    """The numbers of all slices, for each model: the pristine and failed scans, and loaded ones before damage."""
+    asked = [s for s in store.states if s in (store.states[0], store.states[-1]) or s < (visible or 0)]
+    scans = [(specimen, state) for specimen in store.specimens for state in asked if store.has(specimen, state)]
+    features: dict[str, dict[GroupState, Values]] = {model: {} for model in KINDS}
+    for done, (specimen, state) in enumerate(scans, start=1):
+        for model, planes in scan_features(store, specimen, state).items():
+            for plane, values in planes.items():
+                features[model][GroupState(Group(specimen, plane), state)] = values
+        progress(Progress(done, len(scans), f"{specimen} state {state}"))
+    return features
+
+
+def _flags(verdicts: list[Verdict], seen: pd.DataFrame | None, visible: int | None) -> pd.DataFrame:
+    network = verdicts[0].mean
+    rows = [
+        (v.model, "before damage" if v.sees_before else "near", verdict_sentence(v, network, visible))
+        for v in verdicts
+        if v.flagged
+    ]
+    said = "" if seen is None else network_sentence(mean_by_state(seen), visible)
+    return pd.DataFrame(
+        [*rows, *([(NETWORK, "before damage", said)] if said else [])], columns=["model", "kind", "sentence"]
+    )
+
+
+def audit_tables(
+    scored: Scored, network: pd.DataFrame, visible_from: int | None, network_states: pd.DataFrame | None = None
+) -> dict[str, pd.DataFrame]:
+    """The tables of the result `audit`, see docs/results.md; arguments as in `score_models`."""
+    verdicts, states = scored
+    folds = pd.concat(
+        [network.assign(model=NETWORK), *(end_folds(found).assign(model=model) for model, found in states.items())]
+    )[["model", "test", "validation", "accuracy"]]
+    return {
+        "models": pd.DataFrame(verdicts),
+        "folds": folds.reset_index(drop=True),
+        "sets": folds.groupby(["model", "test"], sort=False)["accuracy"].mean().reset_index(),
+        "states": pd.concat([found.assign(model=model) for model, found in states.items()], ignore_index=True),
+        "flags": _flags(verdicts, network_states, visible_from),
+    }
+
+
+def _metrics(verdicts: list[Verdict], tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    asked = [verdict for verdict in verdicts if not verdict.reason]
+    means = {f"accuracy/{verdict.model.replace(' ', '_')}": verdict.mean for verdict in asked}
+    before = {f"before_damage/{v.model.replace(' ', '_')}": v.before for v in asked if np.isfinite(v.before)}
+    return {**means, **before, "n_flags": float(len(tables["flags"]))}
+
+
+def _sentences(verdicts: list[Verdict], tables: Mapping[str, pd.DataFrame], visible: int | None) -> list[str]:
+    network, *trivial = verdicts
+    asked = [verdict for verdict in trivial if not verdict.reason]
+    means = ", ".join(f"{verdict.model} {verdict.mean:.2f}" for verdict in asked)
+    cleared = [verdict_sentence(v, network.mean, visible) for v in asked if not v.flagged]
+    known = f"load states before {visible}" if visible else "no loaded state is known to be undamaged (--visible-from)"
+    left_out = [f"Not asked: {v.model}, as {v.reason}." for v in trivial if v.reason]
+    nothing = [] if len(tables["flags"]) else ["No model that cannot see a crack explains what the network does."]
+    return [
+        *(f"Caution: {sentence}" for sentence in flags(tables)),
+        *nothing,
+        f"Mean accuracy over the folds: network {network.mean:.2f}, {means}; asked before damage: {known}.",
+        *(sentence for sentence in cleared if sentence),
+        *left_out,
+    ]
+
+
+def shortcuts_found(folder: StudyFolder) -> tuple[str, ...]:
+    """What the audit on disk warns of; empty where there is none, or it warns of nothing."""
+    found = load_result(folder, NAME)
+    return flags(found.tables) if found else ()

@@ -1,0 +1,232 @@
+"""The shortcut audit: models that cannot see a crack, beside the network."""
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from data_makers import SHARED_DATA
+from scipy.ndimage import gaussian_filter
+
+from bonehpo.analysis.shortcuts import (
+    GroupState,
+    flags,
+    judge,
+    network_sentence,
+    state_accuracies,
+    too_few,
+    verdict_sentence,
+)
+from bonehpo.data.features import KINDS, LEAST, slice_features
+from bonehpo.data.folds import specimen_sets
+from bonehpo.data.phantom import PhantomSpec, write_phantom
+from bonehpo.data.phantom.spec import FACTS
+from bonehpo.data.preparation import prepare
+from bonehpo.data.recipe import Steps
+from bonehpo.domain import Group, ignore_progress
+from bonehpo.engine import open_engine
+from bonehpo.results.audit import score_models
+from bonehpo.results.detection import first_damaged
+
+SPECIMENS = ("A", "B", "C", "D", "E")
+SETS = specimen_sets(SPECIMENS, ("XY", "XZ"))
+GROUPS = [group for groups in SETS.values() for group in groups]
+
+
+def numbers(shift, seed=0, n=20):
+    """Four numbers for each slice; the first rises by `shift(state)`, the others are noise. Scales differ widely."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for group in GROUPS:
+        for state in (1, 2, 3):
+            values = rng.standard_normal((n, 4))
+            values[:, 0] += shift(state)
+            found[GroupState(group, state)] = values * [1000, 1, 1e-3, 1] + [5, 0, 0, 300]
+    return found
+
+
+def network_of(accuracy):
+    """Folds of a network that is as good on every set."""
+    return pd.DataFrame(
+        [(a, b, accuracy) for a, b in permutations(SETS, 2)], columns=["test", "validation", "accuracy"]
+    )
+
+
+def curve(accuracy_at):
+    """State accuracies of every fold, as `state_accuracies` gives them."""
+    rows = [
+        (a, b, state, np.nan, accuracy, accuracy, accuracy + 0.01 * SPECIMENS.index(a) - 0.02, 10)
+        for a, b in permutations(SETS, 2)
+        for state, accuracy in accuracy_at.items()
+    ]
+    columns = ["test", "validation", "state", "strain", "accuracy_pristine", "accuracy_loaded", "accuracy", "n_slices"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_a_number_that_tells_the_classes_apart_is_right_in_all_folds():
+    states = state_accuracies(numbers(lambda state: 20.0 * (state == 3)), SETS)
+    assert len(states) == 20 * 3
+    assert (states.loc[states["state"] == 3, "accuracy"] == 1).all()
+    assert states.loc[states["state"] == 2, "accuracy"].mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_numbers_without_meaning_stay_at_chance():
+    states = state_accuracies(numbers(lambda _: 0.0), SETS)
+    assert states.loc[states["state"] == 3, "accuracy"].mean() == pytest.approx(0.5, abs=0.06)
+
+
+def test_a_model_sees_nothing_of_the_sets_that_its_fold_holds_out():
+    features = numbers(lambda state: 0.5 * (state == 3))
+    before = state_accuracies(features, SETS)
+    for key in features:
+        if key.group.specimen == "A":
+            features[key] = -1e6 * features[key]
+    after = state_accuracies(features, SETS)
+    beside = (before["validation"] == "A") & (before["test"] != "A")
+    assert before[beside].equals(after[beside])
+    assert not before[before["test"] == "B"].equals(after[after["test"] == "B"])
+
+
+def test_a_missing_number_counts_as_the_mean_of_the_training_slices():
+    features = numbers(lambda state: 20.0 * (state == 3))
+    for values in features.values():
+        values[::2, 1:3] = np.nan
+    assert too_few(features) == ""
+    states = state_accuracies(features, SETS)
+    assert (states.loc[states["state"] == 3, "accuracy"] == 1).all()
+
+
+def test_a_model_is_not_asked_where_most_slices_of_a_group_have_no_pixels():
+    features = numbers(lambda _: 0.0)
+    assert too_few(features) == ""
+    features[GroupState(Group("C", "XZ"), 1)][:11] = np.nan
+    assert "45% of the slices of C state 1 XZ" in too_few(features)
+
+
+def test_a_model_near_the_network_is_flagged_where_nobody_knows_an_undamaged_state():
+    states = curve({1: 0.5, 3: 0.86})
+    found = judge("grey levels", states, network_of(0.79), None)
+    assert (found.near, found.flagged) == (True, True)
+    assert found.share == pytest.approx(0.36 / 0.29, abs=0.01)
+    assert found.difference == pytest.approx(0.07)
+    assert "does not show that it sees damage" in verdict_sentence(found, 0.79, None)
+
+
+def test_a_model_far_from_the_network_says_nothing():
+    found = judge("grey levels", curve({1: 0.5, 3: 0.65}), network_of(0.9), None)
+    assert (found.near, found.flagged) == (False, False)
+    assert verdict_sentence(found, 0.9, None) == ""
+
+
+def test_a_model_near_the_network_is_cleared_where_it_sees_nothing_before_damage():
+    found = judge("noise inside bone", curve({1: 0.5, 2: 0.52, 3: 0.8}), network_of(0.8), 3)
+    assert (found.near, found.sees_before, found.flagged) == (True, False, False)
+    assert "comes with the damage" in verdict_sentence(found, 0.8, 3)
+
+
+def test_a_model_that_sees_loaded_bone_before_damage_is_flagged_however_far_it_is():
+    found = judge("background", curve({1: 0.5, 2: 0.7, 3: 0.7}), network_of(0.99), 3)
+    assert (found.near, found.sees_before, found.flagged) == (False, True, True)
+    assert "before damage is visible (state 3)" in verdict_sentence(found, 0.99, 3)
+
+
+def test_what_a_model_sees_before_damage_is_no_flag_where_the_network_does_not_see_it():
+    blind, seeing = curve({1: 0.5, 2: 0.5, 3: 0.95}), curve({1: 0.5, 2: 0.8, 3: 0.95})
+    states = curve({1: 0.5, 2: 0.7, 3: 0.7})
+    assert not judge("background", states, network_of(0.95), 3, blind).flagged
+    assert judge("background", states, network_of(0.95), 3, seeing).flagged
+
+
+def test_models_beside_a_network_at_chance_are_near_only_above_chance():
+    assert not judge("grey levels", curve({1: 0.5, 3: 0.45}), network_of(0.5), None).flagged
+    found = judge("grey levels", curve({1: 0.5, 3: 0.6}), network_of(0.5), None)
+    assert found.flagged
+    assert np.isnan(found.share)
+
+
+def test_a_network_that_sees_loaded_bone_before_damage_is_flagged_by_itself():
+    from bonehpo.analysis.detection import mean_by_state
+
+    assert "at state 2" in network_sentence(mean_by_state(curve({1: 0.5, 2: 0.9, 3: 0.95})), 3)
+    assert network_sentence(mean_by_state(curve({1: 0.5, 2: 0.52, 3: 0.95})), 3) == ""
+
+
+def bone(seed, noise, crack=False):
+    """Slices of bone with pores, (8, 96, 96), in whose middle a crack may run, three pixels wide."""
+    rng = np.random.default_rng(seed)
+    pores = gaussian_filter(rng.standard_normal((8, 96, 96)), (0, 6, 6))
+    grey = np.where(pores > pores.std(), 40.0, 170.0)
+    if crack:
+        grey[:, 46:49] = 40
+    return np.clip(grey + rng.normal(0, noise, grey.shape), 0, 255).astype(np.uint8)
+
+
+def test_noise_is_measured_and_a_crack_is_not():
+    quiet, loud, cracked = bone(0, 6), bone(0, 12), bone(0, 6, crack=True)
+    of = [slice_features(slices, 105)["noise inside bone"][:, 1].mean() for slices in (quiet, loud, cracked)]
+    assert of[0] == pytest.approx(6, rel=0.05)
+    assert of[1] == pytest.approx(12, rel=0.05)
+    assert of[2] == pytest.approx(of[0], rel=0.03)
+
+
+def test_noise_is_not_measured_where_bone_meets_its_surroundings():
+    largest = slice_features(bone(0, 6), 105)["noise outside bone"][:, 5]
+    assert (largest > 6).all()
+    assert largest.max() < 6 * 4  # the 99th percentile of sizes: no edge of 130 grey levels is among them
+
+
+def test_what_a_slice_has_too_little_of_is_missing():
+    solid = np.full((2, 32, 32), 200, np.uint8)
+    solid[0, :7, :7] = 10
+    found = slice_features(solid, 100)
+    assert np.isnan(found["background"]).all()
+    assert np.isfinite(found["noise inside bone"]).all()
+    assert LEAST > 1
+
+
+def scored(store, accuracy):
+    sets = specimen_sets(store.specimens, store.planes)
+    network = pd.DataFrame(
+        [(a, b, accuracy) for a, b in permutations(sets, 2)], columns=["test", "validation", "accuracy"]
+    )
+    verdicts = score_models(store, sets, network, first_damaged(store)).verdicts
+    return {verdict.model: verdict for verdict in verdicts}
+
+
+def prepared(csv, out, **steps):
+    with open_engine(0) as engine:
+        return prepare(csv, out, Steps(**steps), engine)
+
+
+@pytest.mark.parametrize("kind", ["TB", "CB"])
+def test_a_shortcut_in_unprepared_phantoms_is_flagged_and_clean_prepared_ones_are_not(tmp_path, kind):
+    def phantom(name, **more):
+        with open_engine(0) as engine:
+            spec = PhantomSpec(bone=kind, side=48, n_states=4, specimens=FACTS[kind].specimens[:3], **more)
+            return write_phantom(spec, tmp_path / name, engine, ignore_progress)
+
+    trap, clean = phantom("trap", shortcut=True), phantom("clean")
+    raw = scored(prepared(trap, tmp_path / "a" / "slices.zarr", n_slices=6, match=False, median=False), 0.95)
+    noise = "noise outside bone" if kind == "TB" else "noise inside bone"
+    assert raw[noise].flagged
+    assert raw[noise].before > 0.95
+    good = scored(prepared(clean, tmp_path / "b" / "slices.zarr", n_slices=6), 0.85)
+    assert not any(verdict.flagged for verdict in good.values())
+    assert good["grey levels"].n_folds == 6
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="the shared images are not here")
+def test_the_contrast_of_porcine_slices_is_flagged_and_gone_once_slices_are_standardised(tmp_path):
+    csv = SHARED_DATA / "porcine_vertebrae" / "slices.csv"
+    plain = scored(prepared(csv, tmp_path / "a" / "slices.zarr", side=96, n_slices=5), 0.779)
+    assert plain["grey levels"].mean > 0.8
+    assert plain["grey levels"].flagged
+    even = scored(prepared(csv, tmp_path / "b" / "slices.zarr", side=96, n_slices=5, standardise=True), 0.779)
+    assert not any(verdict.flagged for verdict in even.values())
+
+
+def test_flags_are_the_sentences_of_the_table():
+    tables = {"flags": pd.DataFrame([("grey levels", "near", "one"), ("network", "before damage", "two")],
+                                    columns=["model", "kind", "sentence"])}  # fmt: skip
+    assert flags(tables) == ("one", "two")
+    assert set(KINDS) >= {"grey levels"}
