@@ -4,14 +4,20 @@ Fits lie among the results beforehand, at their addresses, with the scores that 
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 import optuna
 import pytest
+from data_makers import write_table
 from optuna.trial import TrialState
+from tiny_study import striped
 
+from bonehpo.cli.plan import make_plan
 from bonehpo.config import Search, Space, StudyConfig, StudyFolder
 from bonehpo.data.folds import specimen_sets
+from bonehpo.data.preparation import prepare
+from bonehpo.data.recipe import Steps
 from bonehpo.domain import Hyperparameters
 from bonehpo.engine import open_engine
 from bonehpo.errors import StudyError
@@ -342,6 +348,49 @@ def test_an_even_number_of_sets_is_fitted_round_by_round(plan):
 def test_why_a_trial_was_stopped_is_read_back():
     stop = Stop(leader=4, n_fits=3, p=0.015625, difference=-0.123456, score=0.5)
     assert stop.reason == "0.123 behind trial 4 in the same 6 folds, p = 0.016"
+
+
+TRAINED = """
+bone = "TB"
+[space]
+layers = [1]
+learning_rate = [1e-7, 1e-2]
+kernel = [3]
+batch = [8]
+[baseline]
+layers = 1
+learning_rate = 1e-2
+kernel = 3
+batch = 8
+[training]
+epochs = 3
+precision = "float32"
+"""
+
+
+@pytest.mark.parametrize(("n_workers", "n_in_vain"), [(0, 0), (2, 3)])
+def test_a_network_that_hardly_learns_is_stopped_after_three_of_six_fits_on_any_engine(tmp_path, n_workers, n_in_vain):
+    """Really trained, on four specimens. Workers of a cluster have begun further fits before the verdict is there."""
+    scans, folder = tmp_path / "scans", StudyFolder(tmp_path / "studies" / "TB")
+    scans.mkdir()
+    rows = []
+    for i, (name, state) in enumerate(itertools.product(SETS[:4], (1, 2))):
+        np.save(scans / f"{name}-{state}.npy", striped(i, state - 1))
+        rows.append({"specimen": name, "state": state, "path": f"{name}-{state}.npy"})
+    with open_engine(0) as engine:
+        prepare(write_table(scans, rows), folder.store, Steps(match=False, median=False, n_slices=4), engine)
+    folder.config.write_text(TRAINED)
+    plan = make_plan(folder)
+    study = open_study(open_storage(plan.storage), "TB", plan.identity)
+    for rate in (1e-2, 1e-7):
+        study.enqueue_trial({"layers": 1, "learning_rate": rate, "kernel": 3, "batch": 8})
+    with open_engine(n_workers) as engine:
+        outcome = run_search(plan, engine, NullRecorder(), 2, is_race=True)
+    assert (outcome.n_complete, outcome.n_stopped, outcome.has_optimum) == (1, 1, True)
+    (stopped,) = stopped_trials(study_of(plan))
+    assert read_stop(stopped).n_fits == 3
+    trained = [path for path in folder.fits.glob("*.npz") if not path.stem.endswith(".states")]
+    assert 6 + 3 + 6 <= len(trained) <= 6 + 3 + n_in_vain + 6
 
 
 def finished_of(plan):
