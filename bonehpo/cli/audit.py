@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bonehpo.cli.console import print_json, progress_bar
-from bonehpo.cli.options import json_option, storage_option, study_option
+from bonehpo.cli.options import json_option, storage_option, study_option, workers_option
 from bonehpo.cli.plan import make_plan
 from bonehpo.cli.results import as_table, print_result, visible_option
 from bonehpo.config import StudyFolder
@@ -23,25 +23,46 @@ AUTOMATIC_S = 5.0
 
 @click.command()
 @click.option("--leakage", is_flag=True, help="Look for leaks between the sets alone; needs no search.")
+@click.option(
+    "--race", "is_race", is_flag=True, help="Finish three trials that `search --race` stopped, and nothing else."
+)
+@workers_option
 @visible_option
 @storage_option
 @json_option
 @study_option
-def audit(folder: StudyFolder, leakage: bool, visible_from: int | None, storage: str | None, as_json: bool) -> None:
+def audit(
+    folder: StudyFolder,
+    leakage: bool,
+    is_race: bool,
+    workers: int | None,
+    visible_from: int | None,
+    storage: str | None,
+    as_json: bool,
+) -> None:
     """Ask whether accuracies of a study can be believed: leaks between its sets, and shortcuts past the damage.
 
     The folds of the optimum are scored by models that cannot see a crack. Where one comes near the network, the network's
     accuracy does not show that it sees damage. Writes studies/NAME/results/leakage and audit: tables, a figure, MLflow runs.
     """
     plan = make_plan(folder, storage)
-    results = [check_leakage(plan, despite_leaks=True, quietly=True)]
-    if not leakage:
+    results = [_race(plan, workers)] if is_race else [check_leakage(plan, despite_leaks=True, quietly=True)]
+    if not leakage and not is_race:
         results += _shortcuts(plan, visible_from)
     if as_json:
         print_json({result.name: as_table(result, folder) for result in results})
         return
     for result in results:
         print_result(result, folder)
+
+
+def _race(plan: "SearchPlan", workers: int | None) -> "Result":
+    from bonehpo.cli.making import Wishes, open_workshop
+    from bonehpo.results.finished import finished_study
+    from bonehpo.results.race import NAME
+
+    with open_workshop(finished_study(plan), workers, None) as workshop:
+        return workshop.make(NAME, Wishes())
 
 
 def _shortcuts(plan: "SearchPlan", visible_from: int | None) -> "Sequence[Result]":
