@@ -5,14 +5,19 @@ Fits lie among the results beforehand, at their addresses, with the scores that 
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+from click.testing import CliRunner
 from data_makers import write_table
+from mlflow import MlflowClient
 from optuna.trial import TrialState
 from tiny_study import striped
+from tracked import new_project
 
+from bonehpo.cli import main
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import Search, Space, StudyConfig, StudyFolder
 from bonehpo.data.folds import specimen_sets
@@ -368,10 +373,9 @@ precision = "float32"
 """
 
 
-@pytest.mark.parametrize(("n_workers", "n_in_vain"), [(0, 0), (2, 3)])
-def test_a_network_that_hardly_learns_is_stopped_after_three_of_six_fits_on_any_engine(tmp_path, n_workers, n_in_vain):
-    """Really trained, on four specimens. Workers of a cluster have begun further fits before the verdict is there."""
-    scans, folder = tmp_path / "scans", StudyFolder(tmp_path / "studies" / "TB")
+def train(root, n_workers):
+    """Search four striped specimens, of six fits, for a good network and one that hardly learns."""
+    scans, folder = root / "scans", StudyFolder(root / "studies" / "TB")
     scans.mkdir()
     rows = []
     for i, (name, state) in enumerate(itertools.product(SETS[:4], (1, 2))):
@@ -385,12 +389,43 @@ def test_a_network_that_hardly_learns_is_stopped_after_three_of_six_fits_on_any_
     for rate in (1e-2, 1e-7):
         study.enqueue_trial({"layers": 1, "learning_rate": rate, "kernel": 3, "batch": 8})
     with open_engine(n_workers) as engine:
-        outcome = run_search(plan, engine, NullRecorder(), 2, is_race=True)
+        return plan, run_search(plan, engine, NullRecorder(), 2, is_race=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A study that was really trained and raced, in a project with an MLflow database."""
+    return train(new_project(tmp_path_factory.mktemp("trained")), 0)
+
+
+def check_trained(plan, outcome, n_in_vain):
     assert (outcome.n_complete, outcome.n_stopped, outcome.has_optimum) == (1, 1, True)
     (stopped,) = stopped_trials(study_of(plan))
     assert read_stop(stopped).n_fits == 3
-    trained = [path for path in folder.fits.glob("*.npz") if not path.stem.endswith(".states")]
-    assert 6 + 3 + 6 <= len(trained) <= 6 + 3 + n_in_vain + 6
+    n_trained = sum(not path.stem.endswith(".states") for path in plan.folder.fits.glob("*.npz"))
+    assert 6 + 3 + 6 <= n_trained <= 6 + 3 + n_in_vain + 6
+
+
+def test_a_network_that_hardly_learns_costs_three_of_six_fits(trained):
+    check_trained(*trained, n_in_vain=0)
+
+
+def test_workers_may_have_begun_further_fits_and_the_verdict_is_the_same(tmp_path):
+    check_trained(*train(tmp_path, 2), n_in_vain=3)
+
+
+def test_show_says_what_was_stopped_and_audit_race_finishes_it(trained, monkeypatch):
+    plan, _ = trained
+    monkeypatch.chdir(plan.folder.path.parents[1])
+    shown = CliRunner().invoke(main, ["show", "--bone", "TB"], catch_exceptions=False).output
+    assert "stopped: " in shown
+    assert "raced: 1 of 2 trials were stopped early" in shown
+    audited = CliRunner().invoke(main, ["audit", "--race", "--bone", "TB", "--workers", "0"], catch_exceptions=False)
+    assert audited.exit_code == 0
+    assert "Of 1 trials that were stopped 1 were finished: 0 would have beaten" in audited.output
+    tags = MlflowClient(f"sqlite:///{Path('mlruns/mlflow.db').absolute()}")
+    runs = tags.search_runs([e.experiment_id for e in tags.search_experiments()], "tags.`bonehpo.result` = 'race'")
+    assert "explanation: race" in {run.info.run_name for run in runs}
 
 
 def finished_of(plan):
