@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bonehpo.cli.console import print_json, progress_bar
-from bonehpo.cli.options import json_option, storage_option, study_option, workers_option
+from bonehpo.cli.options import flag, json_option, storage_option, study_option, workers_option
 from bonehpo.cli.plan import make_plan
 from bonehpo.cli.results import as_table, print_result, visible_option
 from bonehpo.config import StudyFolder
@@ -132,6 +132,20 @@ def standing_audits(plan: "SearchPlan") -> "dict[str, Result]":
     return {name: result for name, result in found.items() if result is not None}
 
 
+def audit_objections(plan: "SearchPlan") -> tuple[str, ...]:
+    """What leaks and shortcuts say against the accuracy of a study, one sentence each, for the gate of promotion."""
+    from bonehpo.analysis.shortcuts import flags
+    from bonehpo.results.audit import NAME
+    from bonehpo.results.leakage import NAME as LEAKAGE
+    from bonehpo.results.leakage import leaks_of
+
+    found = standing_audits(plan)
+    leaks = leaks_of(found[LEAKAGE]) if LEAKAGE in found else ()
+    if NAME not in found:
+        return (*leaks, f"nobody has looked for shortcuts: run `bonehpo audit {flag(plan.folder)}` first")
+    return (*leaks, *flags(found[NAME].tables))
+
+
 def audits_as_shown(plan: "SearchPlan") -> dict[str, object]:
     """Reports on leaks and shortcuts for `show --json`."""
     return {name: as_table(result, plan.folder) for name, result in standing_audits(plan).items()}
@@ -148,6 +162,6 @@ def print_audits(plan: "SearchPlan", study: str) -> None:
         click.echo(leakage_line(found[LEAKAGE]))
     if NAME in found:
         warnings = [sentence for sentence in found[NAME].sentences if sentence.startswith("Caution")]
-        click.echo(f"Shortcuts: {' '.join(warnings) or found[NAME].sentences[0]}")
+        click.echo(f"Shortcuts: {' '.join(warnings or ['none found.', found[NAME].sentences[1]])}")
     elif plan.config.task == "damage":
         click.echo(f"Shortcuts: not looked for yet: bonehpo audit {study}")

@@ -22,7 +22,6 @@ from bonehpo.analysis.shortcuts import (
     too_few,
     verdict_sentence,
 )
-from bonehpo.config import StudyFolder
 from bonehpo.data.features import KINDS, MOST, MOST_LOADED, scan_features
 from bonehpo.data.folds import Sets
 from bonehpo.data.store import SliceStore
@@ -224,7 +223,9 @@ def _sentences(verdicts: list[Verdict], tables: Mapping[str, pd.DataFrame], visi
     cleared = [verdict_sentence(v, network.mean, visible) for v in asked if not v.flagged]
     known = f"load states before {visible}" if visible else "no loaded state is known to be undamaged (--visible-from)"
     left_out = [f"Not asked: {v.model}, as {v.reason}." for v in trivial if v.reason]
-    nothing = [] if len(tables["flags"]) else ["No model that cannot see a crack explains what the network does."]
+    nothing = (
+        [] if len(tables["flags"]) else ["No shortcut was found; there may be others than those that were looked for."]
+    )
     return [
         *(f"Caution: {sentence}" for sentence in flags(tables)),
         *nothing,
@@ -232,9 +233,3 @@ def _sentences(verdicts: list[Verdict], tables: Mapping[str, pd.DataFrame], visi
         *(sentence for sentence in cleared if sentence),
         *left_out,
     ]
-
-
-def shortcuts_found(folder: StudyFolder) -> tuple[str, ...]:
-    """What the audit on disk warns of; empty where there is none, or it warns of nothing."""
-    found = load_result(folder, NAME)
-    return flags(found.tables) if found else ()
