@@ -23,7 +23,7 @@ FIRST_LOOK = 3
 """Fits before the first look: fewer give four folds, of which no order is significant at 0.05 (1/16)."""
 
 TOTAL_LEVEL = 0.1
-"""Divided by the number of fits of a trial: the level of each look. Ten fits (five sets): 0.01, within reach of four fits."""
+"""Divided by the number of fits of a trial: the level of each look. Ten fits (five sets): 0.01, within reach of four."""
 
 MAX_EXACT = 50
 """Folds up to which the exact distribution is taken; it is close to normal beyond."""
