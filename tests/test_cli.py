@@ -55,7 +55,8 @@ def promoted(tmp_path_factory):
         steps = ("--no-match", "--no-median", "--slices", 4, "--workers", 0)
         said["prepare"] = call("prepare", csv, "--bone", "TB", *steps)
         said["search"] = call("search", "--bone", "TB", "--trials", 2, "--workers", 0)
-        said["promote"] = call("promote", "--bone", "TB")
+        said["refused"] = call("promote", "--bone", "TB", code=1)
+        said["promote"] = call("promote", "--bone", "TB", "--force", "--because", "stripes are brighter", code=0)
     return root, said
 
 
@@ -63,6 +64,8 @@ def test_the_way_from_scans_to_a_champion_names_each_next_command(promoted):
     _, said = promoted
     assert "Next: bonehpo search --bone TB" in said["prepare"].output
     assert "Next: bonehpo explain --bone TB, bonehpo promote --bone TB, or bonehpo ui" in said["search"].output
+    assert "is not promoted: " in said["refused"].stderr
+    assert "A model of grey levels alone reaches 1.00" in said["refused"].stderr, "stripes are brighter"
     assert "bonehpo-TB version 1 is the champion: models:/bonehpo-TB@champion" in said["promote"].output
     assert "Next: bonehpo predict --bone TB SCAN" in said["promote"].output
 

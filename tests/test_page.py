@@ -226,7 +226,7 @@ def test_the_audit_repeats_every_warning_and_names_what_was_not_looked_at(drawin
     assert "accuracy is high at states 3 and 4" in audit(page.text)
     assert "Damage is seen from state 10 on." not in audit(page.text)
     assert "What preparation is for (what networks learn" in audit(page.text)
-    assert audit(page.text).count("not made") == 1
+    assert audit(page.text).count("not made") == 2
     assert "Leaks between sets: not made" in audit(page.text)
     alone = audit(Page(render_page(replace(phantom_report(drawings), results=[], drawn={}))).text)
     assert alone.count("not made, so that it is not known") == 5

@@ -127,4 +127,6 @@ def test_a_lost_network_is_named(searched, monkeypatch, tmp_path):
     root = copy(searched, tmp_path / "copy")
     monkeypatch.chdir(root)
     shutil.rmtree(root / "studies" / "TB" / "optimum")
-    assert "is missing: run the same `bonehpo search` again" in refusal("promote", "--bone", "TB")
+    assert "is missing: run the same `bonehpo search` again" in refusal(
+        "promote", "--bone", "TB", "--force", "--because", "a test"
+    )

@@ -1,14 +1,13 @@
 """The command audit, and what `search` and `show` say of leaks and shortcuts."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from bonehpo.cli.console import print_json, progress_bar
-from bonehpo.cli.options import flag, json_option, storage_option, study_option, workers_option
+from bonehpo.cli.options import flag
 from bonehpo.cli.plan import make_plan
-from bonehpo.cli.results import as_table, print_result, visible_option
+from bonehpo.cli.results import as_table, print_result, result_options, visible_option
 from bonehpo.config import StudyFolder
 from bonehpo.errors import BonehpoError
 
@@ -22,21 +21,22 @@ AUTOMATIC_S = 5.0
 
 
 @click.command()
-@click.option("--leakage", is_flag=True, help="Look for leaks between the sets alone; needs no search.")
+@click.option("--leakage", "alone", flag_value="leakage", help="Only look for leaks between the sets; needs no search.")
 @click.option(
-    "--race", "is_race", is_flag=True, help="Finish three trials that `search --race` stopped, and nothing else."
+    "--null",
+    "alone",
+    flag_value="null",
+    help="Only repeat the procedure, with eight candidates, on labels that mean nothing: what it still finds is not there.",
 )
-@workers_option
+@click.option("--race", "alone", flag_value="race", help="Only finish three trials that `search --race` stopped.")
 @visible_option
-@storage_option
-@json_option
-@study_option
+@result_options
 def audit(
     folder: StudyFolder,
-    leakage: bool,
-    is_race: bool,
-    workers: int | None,
+    alone: str | None,
     visible_from: int | None,
+    workers: int | None,
+    scheduler: str | None,
     storage: str | None,
     as_json: bool,
 ) -> None:
@@ -45,10 +45,12 @@ def audit(
     The folds of the optimum are scored by models that cannot see a crack. Where one comes near the network, the network's
     accuracy does not show that it sees damage. Writes studies/NAME/results/leakage and audit: tables, a figure, MLflow runs.
     """
+    from bonehpo.results.audit import NAME
+
     plan = make_plan(folder, storage)
-    results = [_race(plan, workers)] if is_race else [check_leakage(plan, despite_leaks=True, quietly=True)]
-    if not leakage and not is_race:
-        results += _shortcuts(plan, visible_from)
+    results = [] if alone in ("null", "race") else [check_leakage(plan, despite_leaks=True, quietly=True)]
+    if alone != "leakage":
+        results.append(_made(plan, alone or NAME, visible_from, workers, scheduler))
     if as_json:
         print_json({result.name: as_table(result, folder) for result in results})
         return
@@ -56,23 +58,16 @@ def audit(
         print_result(result, folder)
 
 
-def _race(plan: "SearchPlan", workers: int | None) -> "Result":
-    from bonehpo.cli.making import Wishes, open_workshop
-    from bonehpo.results.finished import finished_study
-    from bonehpo.results.race import NAME
-
-    with open_workshop(finished_study(plan), workers, None) as workshop:
-        return workshop.make(NAME, Wishes())
-
-
-def _shortcuts(plan: "SearchPlan", visible_from: int | None) -> "Sequence[Result]":
+def _made(
+    plan: "SearchPlan", name: str, visible_from: int | None, workers: int | None, scheduler: str | None
+) -> "Result":
     from bonehpo.cli.making import Wishes, check_task, open_workshop
     from bonehpo.results.audit import NAME
     from bonehpo.results.finished import finished_study
 
-    check_task(NAME, plan)
-    with open_workshop(finished_study(plan), 0, None) as workshop:
-        return [workshop.make(NAME, Wishes(visible_from=visible_from))]
+    check_task(name, plan)
+    with open_workshop(finished_study(plan), 0 if name == NAME else workers, scheduler) as workshop:
+        return workshop.make(name, Wishes(visible_from=visible_from))
 
 
 def check_leakage(plan: "SearchPlan", *, despite_leaks: bool = False, quietly: bool = False) -> "Result":

@@ -22,6 +22,7 @@ from bonehpo.results.facts import result_facts
 from bonehpo.results.finished import FinishedStudy
 from bonehpo.results.heat_maps import heat_maps_address, run_heat_maps
 from bonehpo.results.mixed import mixed_address, run_mixed
+from bonehpo.results.null import null_address, run_null
 from bonehpo.results.race import audit_race, race_address
 from bonehpo.results.record import Result, load_result, result_folder, save_result
 from bonehpo.results.strain import run_strain, strain_address
@@ -70,6 +71,7 @@ MAKERS: Mapping[str, Maker] = {
         lambda f, w: detection_address(f, w.visible_from), lambda f, w, e, p: run_detection(f, e, p, w.visible_from)
     ),
     "audit": Maker(lambda f, w: audit_address(f, w.visible_from), lambda f, w, _, p: run_audit(f, p, w.visible_from)),
+    "null": Maker(lambda f, _: null_address(f), lambda f, _, e, p: run_null(f, e, p)),
     "race": Maker(lambda f, _: race_address(f), lambda f, _, e, p: audit_race(f, e, p), ("damage", "strain")),
     "calibration": Maker(lambda f, _: calibration_address(f), lambda f, _, e, p: run_calibration(f, e, p)),
     "mixed": Maker(lambda f, _: mixed_address(f), lambda f, _, e, p: run_mixed(f, e, p)),

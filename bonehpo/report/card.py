@@ -78,7 +78,8 @@ Tells failed from pristine slices of {study.bone}. It was made from {source}
 | kernel | {choice.kernel} |
 | batch | {choice.batch} |
 | parameters | {study.row(estimates.trial).n_parameters:,} |
-| study | {study.name}, trial {estimates.trial} of {len(study.trials)}, {study.split} split, {study.protocol} protocol |
+| study | {study.name}, trial {estimates.trial} of {len(study.trials)}, {study.split} split |
+| protocol | {study.protocol_in_words} |
 | store | {study.store_id} |
 | code | {facts.commit} |
 | trained on | {", ".join(facts.train)} |

@@ -25,6 +25,7 @@ from bonehpo.search.summary import StudySummary
 AUDIT = {
     "leakage": "whether a held-out slice is, or shows the bone of, one that networks were trained on",
     "audit": "how far models come that cannot see a crack",
+    "null": "what the procedure finds in labels that mean nothing",
     "grad-cam": "whether heat maps depend on what was learnt and, on phantoms, lie on the damage",
     "detection": "whether loaded bone is told from pristine bone before there is damage",
     "ablation": "what networks learn from scans without histogram matching and filter",
@@ -62,6 +63,12 @@ KINDS = {
         "audit",
         {"models": "The network and the models beside it; differences from the network over test sets"},
     ),
+    "null": Kind(
+        "The same on labels that mean nothing",
+        "audit --null",
+        {"trials": "Candidates on permuted labels", "sets": "For each test set the candidate that is chosen without it"},
+    ),
+    "race": Kind("What the race has lost", "audit --race", {"trials": "Stopped trials, finished"}),
     "calibration": Kind("Whether p(failed) is a probability", "explain", {"folds": "Brier score of each fold"}),
     "mixed": Kind("Mixed split", "compare", {"arms": "Accuracy in each split", "sets": "What each set holds"}),
     "compare": Kind(
@@ -193,7 +200,7 @@ def missing_results(
     there = {result.name for result in results} | {name for name, figures in drawn.items() if figures}
     flag = f"--bone {shlex.quote(study.name)}"
     by_name = {result.name: result for result in results}
-    wanted = KINDS if study.task == "damage" else ("specimens",)
+    wanted = [name for name in KINDS if name != "race" or study.raced] if study.task == "damage" else ["specimens"]
     found = [Missing(KINDS[name].heading, command_of(name, flag, by_name)) for name in wanted if name not in there]
     if study.optimum is None:
         n_trials = max(len(study.trials), 1)
