@@ -61,11 +61,9 @@ reproduce-smoke: install ## Everything that the paper reports, tiny, on a phanto
 bench: install ## Measure training against a bare Keras fit, and memory
 	$(PYTHON) benchmarks/training.py
 
-race: install ## Print the tables of docs/race.md; REPLAY="studies/TB studies/CB" replays their recorded trials
-	$(PYTHON) benchmarks/race.py $(if $(REPLAY),--replay $(REPLAY))
-
-simulations: install ## Print the tables of docs/estimates.md: what each estimate is worth where the truth is known
+simulations: install ## Print the tables of docs/estimates.md and docs/race.md; REPLAY="studies/TB studies/CB" adds recorded trials
 	$(PYTHON) benchmarks/simulations.py
+	$(PYTHON) benchmarks/race.py $(if $(REPLAY),--replay $(REPLAY))
 
 ui: install ## Open the MLflow UI
 	$(BONEHPO) ui
@@ -74,5 +72,5 @@ clean: ## Remove .venv, phantoms and caches; studies and runs stay
 	rm -rf $(VENV) phantoms .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install test browser check format search smoke reproduce-smoke bench race simulations ui clean
+.PHONY: help install test browser check format search smoke reproduce-smoke bench simulations ui clean
 .DEFAULT_GOAL := help

@@ -1,4 +1,4 @@
-"""What a race saves and what it loses: `make race` prints the tables of docs/race.md.
+"""What a race saves and what it loses: `make simulations` prints the tables of docs/race.md.
 
 Studies are drawn, as in simulations.py, or replayed: recorded trials that have all their folds, in random orders of trials
 and of sets. In both, what a stopped trial would have had is known.
