@@ -1,7 +1,7 @@
 """Whether a trial can be stopped: its first fits against the same fits of the best trial so far.
 
 A race saves fits on trials that would not win. It must hardly ever stop one that would have: the level here was chosen so
-that about 2 % of those are stopped at the worst, in simulated studies and in recorded ones (docs/race.md, `make race`).
+that about 2 % of those are stopped at the worst, in simulated studies and in recorded ones (docs/race.md).
 
 References:
     Maron and Moore, Artificial Intelligence Review 11 (1997) 193, doi:10.1023/A:1006556606079: racing on paired scores.
