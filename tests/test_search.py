@@ -418,7 +418,8 @@ def test_a_search_that_is_stopped_by_a_signal_goes_on_where_it_was(tmp_path, how
     assert all(path.stat().st_mtime_ns == written for path, written in before.items())
     assert len(fits_in(tmp_path / "studies/TB/fits")) == 9
     assert set(statuses(tmp_path)) == {"FINISHED"}
-    assert len(statuses(tmp_path)) == 1 + 2 * (1 + 6) + (1 + 6)  # study, trials with folds, optimum with folds
+    n_runs = 1 + 2 * (1 + 6) + (1 + 6)  # study, trials with folds, optimum with folds
+    assert len(statuses(tmp_path)) == n_runs + 2, "and what was found of leaks and shortcuts"
 
 
 def test_two_searches_at_once_share_the_trials_and_the_last_fits_the_optimum(tmp_path):
