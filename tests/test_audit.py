@@ -1,12 +1,15 @@
 """The shortcut audit: models that cannot see a crack, beside the network."""
 
+import json
 from itertools import permutations
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from data_makers import SHARED_DATA
 from scipy.ndimage import gaussian_filter
+from tiny_study import make_study
 
 from bonehpo.analysis.shortcuts import (
     GroupState,
@@ -17,6 +20,9 @@ from bonehpo.analysis.shortcuts import (
     too_few,
     verdict_sentence,
 )
+from bonehpo.cli import main
+from bonehpo.cli.audit import audit_objections
+from bonehpo.cli.plan import make_plan
 from bonehpo.data.features import KINDS, LEAST, slice_features
 from bonehpo.data.folds import specimen_sets
 from bonehpo.data.phantom import PhantomSpec, write_phantom
@@ -87,6 +93,13 @@ def test_a_model_sees_nothing_of_the_sets_that_its_fold_holds_out():
     assert not before[before["test"] == "B"].equals(after[after["test"] == "B"])
 
 
+def test_the_units_of_a_number_do_not_matter():
+    features = numbers(lambda state: 0.5 * (state == 3))
+    other = {key: values * [1e-6, 50, 1e3, 1e-3] + [7, -1e5, 0, 3] for key, values in features.items()}
+    first, second = state_accuracies(features, SETS), state_accuracies(other, SETS)
+    assert np.abs(first["accuracy"] - second["accuracy"]).max() < 0.02
+
+
 def test_a_missing_number_counts_as_the_mean_of_the_training_slices():
     features = numbers(lambda state: 20.0 * (state == 3))
     for values in features.values():
@@ -139,6 +152,7 @@ def test_what_a_model_sees_before_damage_is_no_flag_where_the_network_does_not_s
 
 def test_models_beside_a_network_at_chance_are_near_only_above_chance():
     assert not judge("grey levels", curve({1: 0.5, 3: 0.45}), network_of(0.5), None).flagged
+    assert not judge("grey levels", curve({1: 0.5, 3: 0.45}), network_of(0.4), None).flagged
     found = judge("grey levels", curve({1: 0.5, 3: 0.6}), network_of(0.5), None)
     assert found.flagged
     assert np.isnan(found.share)
@@ -230,3 +244,66 @@ def test_flags_are_the_sentences_of_the_table():
                                     columns=["model", "kind", "sentence"])}  # fmt: skip
     assert flags(tables) == ("one", "two")
     assert set(KINDS) >= {"grey levels"}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A project whose failed slices are brighter, and what was said of its search."""
+    root = tmp_path_factory.mktemp("searched")
+    folder = make_study(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        assert "nobody has looked" in audit_objections_before(folder)
+        said = CliRunner().invoke(main, ["search", "--bone", "TB", "--trials", "1", "--workers", "0"])
+        assert said.exit_code == 0, said.output
+    return root, folder, said
+
+
+def audit_objections_before(folder):
+    """What speaks against a study that has begun, but has no optimum."""
+    from bonehpo.search.storage import open_storage, open_study
+
+    plan = make_plan(folder)
+    open_study(open_storage(plan.storage), folder.name, plan.identity)
+    return " ".join(audit_objections(plan))
+
+
+def test_a_search_looks_for_leaks_at_its_start_and_for_shortcuts_at_its_end(searched):
+    _, folder, said = searched
+    assert "Leakage: none (72 slices by hash" in said.stderr
+    assert (folder.results / "leakage" / "twins.csv").exists()
+    assert (folder.results / "audit" / "audit.png").exists()
+
+
+def test_show_says_what_was_found_in_one_line_each(searched, monkeypatch):
+    monkeypatch.chdir(searched[0])
+    lines = CliRunner().invoke(main, ["show", "--bone", "TB"]).output.splitlines()
+    assert sum(line.startswith("Leakage: none") for line in lines) == 1
+    [shortcuts] = [line for line in lines if line.startswith("Shortcuts: ")]
+    assert "Caution: A model of grey levels alone reaches 1.00" in shortcuts
+    shown = json.loads(CliRunner().invoke(main, ["show", "--bone", "TB", "--json"]).output)["audits"]
+    assert set(shown) == {"leakage", "audit"}
+    assert shown["audit"]["metrics"]["accuracy/grey_levels"] == 1
+
+
+def test_the_audit_is_told_as_json_and_is_what_speaks_against_promotion(searched, monkeypatch):
+    monkeypatch.chdir(searched[0])
+    told = json.loads(CliRunner().invoke(main, ["audit", "--bone", "TB", "--json"]).stdout)
+    cautions = [s.removeprefix("Caution: ") for s in told["audit"]["sentences"] if s.startswith("Caution")]
+    assert list(audit_objections(make_plan(searched[1]))) == cautions
+    assert cautions
+    alone = json.loads(CliRunner().invoke(main, ["audit", "--bone", "TB", "--leakage", "--json"]).stdout)
+    assert set(alone) == {"leakage"}
+
+
+def test_an_audit_asks_of_undamaged_states_once_a_person_says_which_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_study(tmp_path, damages=(0, 0, 1))
+    run = CliRunner().invoke
+    assert run(main, ["search", "--bone", "TB", "--trials", "1", "--workers", "0"]).exit_code == 0
+    blind = json.loads(run(main, ["audit", "--bone", "TB", "--json"]).stdout)["audit"]
+    assert any("grey levels alone reaches" in sentence for sentence in blind["sentences"])
+    asked = json.loads(run(main, ["audit", "--bone", "TB", "--visible-from", "3", "--json"]).stdout)["audit"]
+    assert asked["parameters"]["visible_from"] == "3"
+    assert asked["metrics"]["before_damage/grey_levels"] < 0.6
+    assert not any("grey levels alone reaches" in s and s.startswith("Caution") for s in asked["sentences"])

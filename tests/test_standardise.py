@@ -51,7 +51,9 @@ def slice_table(folder):
         for state, gain in ((1, 1.0), (2, 0.5)):
             for position in range(3):
                 file = f"{specimen}-{state}-{position}.tif"
-                tifffile.imwrite(folder / file, (np.roll(section, position) * gain + state).astype(np.uint8))
+                tifffile.imwrite(
+                    folder / file, (np.roll(section, position) * gain * (1 - position / 4) + state).astype(np.uint8)
+                )
                 rows.append({"specimen": specimen, "state": state, "plane": "ML", "position": position, "path": file})
     return write_table(folder, rows)
 
