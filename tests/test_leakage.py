@@ -56,8 +56,14 @@ def failed(report):
     return [check.name for check in report.checks if not check.passed]
 
 
-def test_different_bone_does_not_leak(tmp_path):
-    report = report_of(store_of(tmp_path, volumes()))
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """A store without leaks."""
+    return store_of(tmp_path_factory.mktemp("clean"), volumes())
+
+
+def test_different_bone_does_not_leak(clean):
+    report = report_of(clean)
     assert failed(report) == []
     assert report.twins == ()
     assert report.n_slices == 3 * 2 * 3 * N_SLICES
@@ -128,11 +134,10 @@ def test_the_same_bone_within_one_set_is_no_leak(tmp_path):
     assert failed(report_of(store)) == ["specimens"]
 
 
-def test_a_group_in_two_sets_is_a_leak(tmp_path):
-    store = store_of(tmp_path, volumes())
-    sets = dict(specimen_sets(store.specimens, store.planes))
+def test_a_group_in_two_sets_is_a_leak(clean):
+    sets = dict(specimen_sets(clean.specimens, clean.planes))
     sets["TB6"] = (*sets["TB6"], Group("TB5", "XZ"))
-    assert "names" in failed(find_leaks(store, sets))
+    assert "names" in failed(find_leaks(clean, sets))
 
 
 def test_matching_to_one_reference_is_proven_and_the_reference_is_named(tmp_path):
@@ -155,20 +160,16 @@ def test_failed_scans_that_were_matched_to_another_reference_are_found(tmp_path)
     assert any("state 2" in check.sentence for check in report.checks if not check.passed)
 
 
-def test_slices_that_were_not_standardised_are_found_where_the_manifest_says_they_were(tmp_path):
-    scans = volumes()
-    scans["TB5", 2][...] = np.where(scans["TB5", 2] > 100, 250, 0)
-    store = store_of(tmp_path, scans)
-    claims = replace(store, manifest=replace(store.manifest, recipe=replace(store.recipe, standardise=True)))
+def test_slices_that_were_not_standardised_are_found_where_the_manifest_says_they_were(clean, tmp_path):
+    claims = replace(clean, manifest=replace(clean.manifest, recipe=replace(clean.recipe, standardise=True)))
     assert failed(report_of(claims)) == ["greys"]
-    assert failed(report_of(store_of(tmp_path / "again", scans, standardise=True))) == []
+    assert failed(report_of(store_of(tmp_path, volumes(), standardise=True))) == []
 
 
-def test_standardisation_by_all_slices_instead_of_the_training_slices_is_found(tmp_path, monkeypatch):
-    store = store_of(tmp_path, volumes())
+def test_standardisation_by_all_slices_instead_of_the_training_slices_is_found(clean, monkeypatch):
     honest = leakage.grey_moments
     monkeypatch.setattr(leakage, "grey_moments", lambda pixels, _: honest(pixels, np.arange(len(pixels))))
-    assert failed(report_of(store)) == ["constants"]
+    assert failed(report_of(clean)) == ["constants"]
 
 
 def test_a_network_is_standardised_without_its_held_out_slices():

@@ -75,6 +75,7 @@ def _report(plan: "SearchPlan") -> Path:
     metavar="STEP",
     help=f"Do this step alone; may be given again. Steps: {', '.join(STEPS)}.",
 )
+@click.option("--despite-leaks", is_flag=True, help="Search even if a set holds slices of another.")
 @weights_option("imagenet")
 @visible_option
 @run_options
@@ -85,6 +86,7 @@ def reproduce(
     trials: int,
     scans: Path | None,
     only: Sequence[str],
+    despite_leaks: bool,
     weights: str,
     visible_from: int | None,
     workers: int | None,
@@ -105,7 +107,7 @@ def reproduce(
     if "compare" in steps:
         wishes = _with_weights(wishes, weights)
     if "search" in steps:
-        _search(ctx, folder, trials, workers, scheduler, storage)
+        _search(ctx, folder, trials, workers, scheduler, storage, despite_leaks)
     failed = _make_results(
         plan, [step for step in steps if step not in ("search", "report")], wishes, workers, scheduler
     )
@@ -160,6 +162,7 @@ def _search(
     workers: int | None,
     scheduler: str | None,
     storage: str | None,
+    despite_leaks: bool,
 ) -> None:
     from bonehpo.cli.studies import search
 
@@ -171,6 +174,7 @@ def _search(
         scheduler=scheduler,
         storage=storage,
         timeout_s=None,
+        despite_leaks=despite_leaks,
         dry_run=False,
         as_json=False,
     )

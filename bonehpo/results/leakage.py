@@ -8,7 +8,7 @@ from bonehpo.data.images import open_store
 from bonehpo.data.leakage import LeakReport, find_leaks
 from bonehpo.domain import ProgressCallback, ignore_progress
 from bonehpo.errors import StudyError
-from bonehpo.results.record import Result, content_address, load_result, save_result
+from bonehpo.results.record import Result, content_address, is_made, load_result, save_result
 from bonehpo.search.objective import SearchPlan
 
 NAME = "leakage"
@@ -44,7 +44,7 @@ def prove_no_leak(
     result = load_result(plan.folder, NAME)
     if result is None or result.inputs != leakage_address(plan):
         result = leakage_result(plan, progress)
-        save_result(result, plan.folder)
+        _save(result, plan)
     leaks = leaks_of(result)
     if leaks and not despite_leaks:
         raise StudyError(
@@ -52,6 +52,15 @@ def prove_no_leak(
             f"{plan.folder.results / NAME / 'twins.csv'}: leave one of two such specimens out, or search --despite-leaks"
         )
     return result
+
+
+def _save(result: Result, plan: SearchPlan) -> None:
+    """Write the report, unless another driver of the study just did."""
+    try:
+        save_result(result, plan.folder)
+    except StudyError:
+        if not is_made(plan.folder, NAME, result.inputs):
+            raise
 
 
 def leakage_result(plan: SearchPlan, progress: ProgressCallback = ignore_progress) -> Result:
