@@ -49,7 +49,7 @@ smoke: install ## The whole way, tiny: phantom, prepare, search, show, promote, 
 	$(BONEHPO) inspect --bone smoke
 	$(BONEHPO) search --bone smoke --trials 2 $(SMOKE_STORAGE)
 	$(BONEHPO) show --bone smoke $(SMOKE_STORAGE)
-	$(BONEHPO) promote --bone smoke $(SMOKE_STORAGE)
+	$(BONEHPO) promote --bone smoke $(SMOKE_STORAGE) --force --because "a smoke run on a phantom"
 	$(BONEHPO) predict --bone smoke phantoms/smoke/CB6/state_02.tif --out phantoms/smoke
 
 reproduce-smoke: install ## Everything that the paper reports, tiny, on a phantom with a shortcut for the ablation

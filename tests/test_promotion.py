@@ -43,9 +43,9 @@ def of_baseline_and_best(baseline: float, best: float) -> pd.DataFrame:
 
 
 def test_the_gate_is_open_for_what_beats_chance_and_the_baseline():
-    assert objections(of_baseline_and_best(0.7, 0.9), 0, ()) == ()
-    assert objections(folds_of(np.full((1, 5), 0.9)), 0, ()) == (), "the baseline itself may be the optimum"
-    assert objections(folds_of(np.full((1, 5), 0.9)), None, ()) == ()
+    assert objections(of_baseline_and_best(0.7, 0.9), 1, 0, ()) == ()
+    assert objections(folds_of(np.full((1, 5), 0.9)), 0, 0, ()) == (), "the baseline itself may be the optimum"
+    assert objections(folds_of(np.full((1, 5), 0.9)), 0, None, ()) == ()
 
 
 @pytest.mark.parametrize(
@@ -56,18 +56,19 @@ def test_the_gate_is_open_for_what_beats_chance_and_the_baseline():
     ],
 )
 def test_what_does_not_beat_chance_is_objected_to(folds, reason):
-    assert reason in objections(folds, None, ())[0]
+    assert reason in objections(folds, 0, None, ())[0]
 
 
 def test_a_search_that_does_worse_than_the_baseline_is_objected_to():
     # Each specimen alone has another favourite, which fails on the others: the choice by validation never pays.
     folds = folds_of(np.array([[0.8] * 5, *(np.where(np.eye(5)[i], 0.6, 0.9) for i in range(5))]))
-    found = objections(folds, 0, ())
+    found = objections(folds, 1, 0, ())
+    assert objections(folds, 0, 0, ()) == (), "the baseline is the optimum: nothing was searched in vain"
     assert re.match(r"the search has not paid: nested accuracy 0\.750.*trial 0.*0\.800", found[0])
 
 
 def test_what_the_audit_warns_of_is_objected_to():
-    assert objections(of_baseline_and_best(0.7, 0.9), 0, ("a shortcut",)) == ("a shortcut",)
+    assert objections(of_baseline_and_best(0.7, 0.9), 1, 0, ("A shortcut.",)) == ("A shortcut",)
 
 
 def test_a_calibrated_network_divides_its_logits(tmp_path):

@@ -52,7 +52,7 @@ def promote_optimum(
         )
     folds = folds_of_optimum(study, optimum)
     check_folds(folds, optimum.trial, 2 * len(plan.pairs))
-    against = objections(folds, _baseline(plan, summary), shortcuts)
+    against = objections(folds, optimum.trial, _baseline(plan, summary), shortcuts)
     if against and because is None:
         raise PromotionRefused(
             f"trial {optimum.trial} of study {plan.folder.name} is not promoted: {'; '.join(against)}. More specimens or a "
