@@ -229,7 +229,7 @@ def test_the_audit_repeats_every_warning_and_names_what_was_not_looked_at(drawin
     assert audit(page.text).count("not made") == 2
     assert "Leaks between sets: not made" in audit(page.text)
     alone = audit(Page(render_page(replace(phantom_report(drawings), results=[], drawn={}))).text)
-    assert alone.count("not made, so that it is not known") == 5
+    assert alone.count("not made, so that it is not known") == 6
 
 
 def test_a_result_from_another_slice_store_is_called_stale(drawings, page):

@@ -66,7 +66,10 @@ KINDS = {
     "null": Kind(
         "The same on labels that mean nothing",
         "audit --null",
-        {"trials": "Candidates on permuted labels", "sets": "For each test set the candidate that is chosen without it"},
+        {
+            "trials": "Candidates on permuted labels",
+            "sets": "For each test set the candidate that is chosen without it",
+        },
     ),
     "race": Kind("What the race has lost", "audit --race", {"trials": "Stopped trials, finished"}),
     "calibration": Kind("Whether p(failed) is a probability", "explain", {"folds": "Brier score of each fold"}),
