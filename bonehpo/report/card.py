@@ -85,7 +85,8 @@ Tells failed from pristine slices of {study.bone}. It was made from {source}
 | trained on | {", ".join(facts.train)} |
 | held out | {", ".join(facts.pair)} |
 | slices | {", ".join(recipe.planes)}, {recipe.side} × {recipe.side}, uint8 |
-| preparation | crop {recipe.crop or "none"}, matched to {matched}, median {"3×3×3" if recipe.median else "none"} |
+| preparation | crop {recipe.crop or "none"}, matched to {matched}, median {"3×3×3" if recipe.median else "none"}, \
+slices {"standardised" if recipe.standardise else "as they are"} |
 
 ## Accuracy
 
