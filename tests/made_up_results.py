@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from bonehpo.analysis.calibration import calibrated_folds, fold_scores, reliability, with_temperature
+from bonehpo.analysis.calibration import Answers, brier_scores, calibrated_folds, reliability, with_temperature
 from bonehpo.analysis.detection import detection_limits, mean_by_state
 from bonehpo.analysis.shortcuts import Verdict, flags, judge, network_verdict
 from bonehpo.data.features import KINDS as FEATURE_KINDS
@@ -345,15 +345,13 @@ def audit(world: World = PHANTOM) -> Result:
 
 def calibration(world: World = PHANTOM) -> Result:
     rng = np.random.default_rng(10)
-    tables = []
+    answers = []
     for k, (test, validation) in enumerate(world.folds()):
-        for role in ("test", "validation"):
-            p = rng.uniform(0.01, 0.99, 72)
-            truth = (rng.random(72) < p).astype(float)
-            columns = {"test": test, "validation": validation, "role": role, "truth": truth}
-            tables.append(pd.DataFrame(columns | {"p_failed": with_temperature(p, 0.3 + 0.1 * (k % 3))}))
-    calibrated = calibrated_folds(pd.concat(tables))
-    return world.result("calibration", {"folds": fold_scores(calibrated), "bins": reliability(calibrated)})
+        p = rng.uniform(0.01, 0.99, 72)
+        truth = (rng.random(72) < p).astype(float)
+        answers.append(Answers(test, validation, truth, with_temperature(p, 0.3 + 0.1 * (k % 3))))
+    calibrated = calibrated_folds(answers)
+    return world.result("calibration", {"folds": brier_scores(calibrated), "bins": reliability(calibrated)})
 
 
 def fold_rows(world: World, mean: float, seed: int, **more: str) -> list[dict[str, Any]]:

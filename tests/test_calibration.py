@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from bonehpo.analysis.calibration import (
     COOLEST,
     HOTTEST,
+    Answers,
     brier_score,
+    brier_scores,
+    calibrate,
     calibrated_folds,
     fit_temperature,
-    fold_scores,
     reliability,
     with_temperature,
 )
@@ -52,43 +54,44 @@ def test_brier_scores_of_a_perfect_a_doubting_and_an_inverted_network():
     assert brier_score(truth, 1 - truth) == 1
 
 
-def folds_of(temperatures: dict[str, float], n: int = 2000) -> pd.DataFrame:
-    """Predictions of the two folds of a pair of sets whose networks are too sure by known temperatures."""
-    names, tables = list(temperatures), []
-    for test, validation in (names, names[::-1]):
-        for role, name in (("test", test), ("validation", validation)):
-            truth, p = drawn(temperatures[name], n, seed=names.index(name) + 1)
-            columns = {"test": test, "validation": validation, "role": role, "truth": truth, "p_failed": p}
-            tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
+def folds_of(temperatures: dict[str, float], n: int = 2000) -> list[Answers]:
+    """Answers of the two folds of a pair of sets whose networks are too sure by known temperatures."""
+    names = list(temperatures)
+    drawn_of = {name: drawn(temperatures[name], n, seed=i) for i, name in enumerate(names, start=1)}
+    return [Answers(test, validation, *drawn_of[test]) for test, validation in (names, names[::-1])]
 
 
 def test_the_temperature_comes_from_the_validation_set_alone():
-    predictions = folds_of({"A": 4.0, "B": 1.0})
-    found = fold_scores(calibrated_folds(predictions)).set_index("test")["temperature"]
+    answers = folds_of({"A": 4.0, "B": 1.0})
+    found = brier_scores(calibrated_folds(answers)).set_index("test")["temperature"]
     assert found["A"] == pytest.approx(1, rel=0.15), "tested on A, fitted on B"
     assert found["B"] == pytest.approx(4, rel=0.15)
-    other = predictions.assign(truth=np.where(predictions["role"] == "test", 0, predictions["truth"]))
-    assert fold_scores(calibrated_folds(other)).set_index("test")["temperature"]["A"] == found["A"]
+    other = [answers[0]._replace(truth=1 - answers[0].truth), answers[1]]
+    assert brier_scores(calibrated_folds(other)).set_index("test")["temperature"]["A"] == found["A"]
 
 
 def test_calibration_brings_the_reliability_curve_to_the_diagonal_and_the_brier_score_down():
-    calibrated = calibrated_folds(folds_of({"A": 4.0, "B": 4.0}, n=4000))
-    folds, bins = fold_scores(calibrated), reliability(calibrated)
+    answers = folds_of({"A": 4.0, "B": 4.0}, n=4000)
+    calibrated = calibrated_folds(answers)
+    folds, bins = brier_scores(calibrated), reliability(calibrated)
     assert (folds["brier_calibrated"] < folds["brier"] - 0.01).all()
     off = (bins["failed"] - bins["mean_p"]).abs()
     assert off[bins["p"] == "calibrated"].max() < 0.07
     assert off[bins["p"] == "as trained"].max() > 0.2
     assert bins.groupby("p")["n_slices"].sum().tolist() == [8000, 8000]
+    assert calibrate(answers).brier == pytest.approx(folds["brier"].mean())
+
+
+def test_a_fold_without_its_mirror_image_has_no_temperature():
+    assert calibrate(folds_of({"A": 1.0, "B": 1.0}, n=10)[:1]) is None
 
 
 @given(st.randoms(use_true_random=False))
-def test_the_order_of_rows_changes_nothing(random):
-    predictions = folds_of({"A": 2.0, "B": 1.0}, n=60)
-    order = list(range(len(predictions)))
+def test_the_order_of_slices_and_folds_changes_nothing(random):
+    answers = folds_of({"A": 2.0, "B": 1.0}, n=60)
+    order = list(range(60))
     random.shuffle(order)
-    shuffled = predictions.iloc[order]
-    columns = ["test", "validation"]
-    expected = fold_scores(calibrated_folds(predictions)).sort_values(columns, ignore_index=True)
-    found = fold_scores(calibrated_folds(shuffled)).sort_values(columns, ignore_index=True)
+    shuffled = [fold._replace(truth=fold.truth[order], p_failed=fold.p_failed[order]) for fold in answers[::-1]]
+    expected = brier_scores(calibrated_folds(answers)).sort_values("test", ignore_index=True)
+    found = brier_scores(calibrated_folds(shuffled)).sort_values("test", ignore_index=True)
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6)

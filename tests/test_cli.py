@@ -74,12 +74,21 @@ def test_show_prints_trials_and_both_accuracies(promoted, monkeypatch):
     root, _ = promoted
     monkeypatch.chdir(root)
     text = call("show", "--bone", "TB").output
-    for part in ("Paper accuracy", "Nested accuracy", "Optimism", "n = 3 sets", "without TB5", "on scans"):
+    for part in (
+        "Paper accuracy",
+        "Nested accuracy",
+        "Optimism",
+        "n = 3 sets",
+        "without TB5",
+        "on scans",
+        "Brier score",
+    ):
         assert part in text
     data = json.loads(call("show", "--study", root / "studies" / "TB", "--json").output)
     assert data["estimates"]["paper_accuracy"] > 0.8
     assert len(data["trials"]) == 2
     assert len(data["optimum"]["folds"]) == 6
+    assert 0 <= data["optimum"]["calibration"]["brier_calibrated"] < 0.25
 
 
 @pytest.mark.parametrize(("state", "verdict"), [(1, "pristine"), (2, "failed")])

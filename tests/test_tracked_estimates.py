@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tracked import STUDY, new_project, optimum, record_study, refit, trial
 
+from bonehpo.analysis.calibration import Calibration
 from bonehpo.analysis.variance import Components, Variance
 from bonehpo.tracking.database import Tracking, open_tracking
 from bonehpo.tracking.runs import MlflowRecorder
@@ -45,7 +46,8 @@ def test_further_seeds_of_the_optimum_are_runs_of_their_own_and_its_variance_is_
         last_doubling=None,
         detectable=0.2,
     )
-    facts = dataclasses.replace(optimum(1), repeats=(refit(1), refit(1)), variance=variance)
+    calibration = Calibration(brier=0.12, brier_calibrated=0.11, temperature=1.6)
+    facts = dataclasses.replace(optimum(1), repeats=(refit(1), refit(1)), variance=variance, calibration=calibration)
     for _ in range(2):
         recorder.optimum(facts, refit(1))
     by_key = runs(tracking)
@@ -54,6 +56,7 @@ def test_further_seeds_of_the_optimum_are_runs_of_their_own_and_its_variance_is_
     assert sorted(fold.data.tags["bonehpo.repeat"] for fold in folds) == ["1"] * 6 + ["2"] * 6 + ["3"] * 6
     assert run.data.metrics["variance/specimen_sd"] == 0.05
     assert run.data.metrics["variance/detectable"] == 0.2
+    assert (run.data.metrics["brier"], run.data.metrics["temperature"]) == (0.12, 1.6)
     assert "variance/seed_sd" not in run.data.metrics
     assert run.data.metrics["bootstrap_accuracy"] == 0.86
     assert run.data.metrics["nested_accuracy_worse_end"] == 0.65

@@ -9,6 +9,10 @@ References:
     Brier, Monthly Weather Review 78 (1950) 1.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -27,6 +31,37 @@ _EPSILON = 1e-7
 
 CHANCE_BRIER = 0.25
 """Of always saying 1/2."""
+
+
+class Answers(NamedTuple):
+    """What the network of one fold said of its test set.
+
+    Attributes:
+        test: Name of the test set.
+        validation: Name of the validation set.
+        truth: 0 pristine, 1 failed, (slice,).
+        p_failed: Softmax output for *failed*, (slice,).
+    """
+
+    test: str
+    validation: str
+    truth: Values
+    p_failed: Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What temperatures are worth on the folds of one configuration.
+
+    Attributes:
+        brier: Mean Brier score over folds, as trained.
+        brier_calibrated: The same with the temperature of each fold's validation set.
+        temperature: Median of these.
+    """
+
+    brier: float
+    brier_calibrated: float
+    temperature: float
 
 
 def brier_score(truth: Values, p_failed: Values) -> float:
@@ -63,26 +98,36 @@ def fit_temperature(truth: Values, p_failed: Values) -> float:
     return float(np.exp(found.x))
 
 
-def calibrated_folds(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Temperature of each fold, from its validation set, and what that makes of its test set.
+def calibrated_folds(answers: Sequence[Answers]) -> pd.DataFrame:
+    """Fit the temperature of each fold on its validation set, and apply it to its test set.
 
     Args:
-        predictions: A row for each slice that a fold model has not trained on: `test`, `validation`, `role` ("test" or
-            "validation"), `truth` (0 or 1), `p_failed`.
+        answers: Of folds. What the network of a fold said of its validation set is what it said as the mirror image of the
+            fold, (test j, validation i); folds without theirs are left out.
 
     Returns:
-        The test rows with `p_calibrated` and the fold's `temperature`.
+        A row for each slice of each test set: `test`, `validation`, `truth`, `p_failed`, `temperature`, `p_calibrated`.
     """
+    known = {(fold.test, fold.validation): fold for fold in answers}
     found = []
-    for _, rows in predictions.groupby(["test", "validation"], sort=False):
-        seen, unseen = rows[rows["role"] == "validation"], rows[rows["role"] == "test"]
-        temperature = fit_temperature(seen["truth"].to_numpy(), seen["p_failed"].to_numpy())
-        p = with_temperature(unseen["p_failed"].to_numpy(), temperature)
-        found.append(unseen.assign(temperature=temperature, p_calibrated=p))
+    for fold in answers:
+        mirror = known.get((fold.validation, fold.test))
+        if mirror is None:
+            continue
+        temperature = fit_temperature(mirror.truth, mirror.p_failed)
+        columns = {
+            "test": fold.test,
+            "validation": fold.validation,
+            "truth": np.asarray(fold.truth, float),
+            "p_failed": np.asarray(fold.p_failed, float),
+            "temperature": temperature,
+            "p_calibrated": with_temperature(fold.p_failed, temperature),
+        }
+        found.append(pd.DataFrame(columns))
     return pd.concat(found, ignore_index=True)
 
 
-def fold_scores(calibrated: pd.DataFrame) -> pd.DataFrame:
+def brier_scores(calibrated: pd.DataFrame) -> pd.DataFrame:
     """Brier scores of each fold.
 
     Args:
@@ -91,19 +136,37 @@ def fold_scores(calibrated: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns `test`, `validation`, `temperature`, `brier`, `brier_calibrated`.
     """
-    rows = []
-    for (test, validation), part in calibrated.groupby(["test", "validation"], sort=False):
-        truth = part["truth"].to_numpy()
-        rows.append(
-            {
-                "test": test,
-                "validation": validation,
-                "temperature": float(part["temperature"].iloc[0]),
-                "brier": brier_score(truth, part["p_failed"].to_numpy()),
-                "brier_calibrated": brier_score(truth, part["p_calibrated"].to_numpy()),
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            "test": test,
+            "validation": validation,
+            "temperature": float(rows["temperature"].iloc[0]),
+            "brier": brier_score(rows["truth"].to_numpy(), rows["p_failed"].to_numpy()),
+            "brier_calibrated": brier_score(rows["truth"].to_numpy(), rows["p_calibrated"].to_numpy()),
+        }
+        for (test, validation), rows in calibrated.groupby(["test", "validation"], sort=False)
+    )
+
+
+def calibrate(answers: Sequence[Answers]) -> Calibration | None:
+    """What temperatures are worth over folds; None where there is no fold with its mirror image."""
+    mirrored = {(fold.test, fold.validation) for fold in answers} & {(fold.validation, fold.test) for fold in answers}
+    if not mirrored:
+        return None
+    folds = brier_scores(calibrated_folds(answers))
+    return Calibration(
+        brier=float(folds["brier"].mean()),
+        brier_calibrated=float(folds["brier_calibrated"].mean()),
+        temperature=float(folds["temperature"].median()),
+    )
+
+
+def calibration_in_words(found: Calibration) -> str:
+    """One sentence."""
+    return (
+        f"Brier score {found.brier:.3f} as trained and {found.brier_calibrated:.3f} with the temperature of the validation "
+        f"set (median {found.temperature:.2f}); 0 is perfect, {CHANCE_BRIER} is what always saying 1/2 gets."
+    )
 
 
 def reliability(calibrated: pd.DataFrame) -> pd.DataFrame:

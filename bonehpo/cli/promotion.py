@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bonehpo.analysis.calibration import calibrated_folds, fit_temperature, fold_scores
+from bonehpo.analysis.calibration import fit_temperature
 from bonehpo.analysis.estimates import estimate
 from bonehpo.analysis.promotion import check_folds, objections
 from bonehpo.data.store import SliceStore
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import PromotionRefused
 from bonehpo.learning.fits import FitResult, load_fit
-from bonehpo.report.card import Calibrated, CardFacts, model_card
-from bonehpo.results.calibration import predictions_table
+from bonehpo.report.card import CardFacts, model_card
 from bonehpo.search.facts import folds_of_optimum, git_commit
 from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import Optimum, read_optimum
@@ -64,7 +63,7 @@ def promote_optimum(
         raise PromotionRefused(f"{network} is missing: run the same `bonehpo search` again, which fits it anew")
     store = SliceStore.open(plan.folder.store)
     estimates = estimate(folds, optimum.trial)
-    calibrated = _calibrated(fits, next(fit for fit in fits if fit.pair == pair))
+    temperature = _temperature(next(fit for fit in fits if fit.pair == pair))
     card = model_card(
         summary,
         estimates,
@@ -73,14 +72,15 @@ def promote_optimum(
             pair=pair,
             train=tuple(name for name in plan.sets if name not in pair),
             commit=git_commit(),
-            calibrated=calibrated,
+            temperature=temperature,
+            calibration=summary.optimum.calibration,
             against=against,
             because=because,
         ),
     )
     with tempfile.TemporaryDirectory() as folder:
         mended = Path(folder) / network.name
-        _write_calibrated(network, calibrated.temperature, mended)
+        _write_calibrated(network, temperature, mended)
         model = NewModel(
             name=f"bonehpo-{plan.config.bone}",
             study=plan.folder.name,
@@ -93,7 +93,7 @@ def promote_optimum(
                 "bonehpo.ran_on": plan.ran_on,
                 "bonehpo.paper_accuracy": f"{estimates.paper_score:.4f}",
                 "bonehpo.nested_accuracy": f"{estimates.nested_score:.4f}",
-                "bonehpo.temperature": f"{calibrated.temperature:.4f}",
+                "bonehpo.temperature": f"{temperature:.4f}",
                 **({"bonehpo.forced": because} if because is not None and against else {}),
             },
             input_example=_examples(store),
@@ -121,17 +121,12 @@ def _baseline(plan: SearchPlan, summary: StudySummary) -> int | None:
     return next(found, None)
 
 
-def _calibrated(fits: Sequence[FitResult], chosen: FitResult) -> Calibrated:
-    """Temperature of the chosen network, from both sets that it was not trained on; and what temperatures are worth."""
-    folds = fold_scores(calibrated_folds(predictions_table(fits)))
+def _temperature(chosen: FitResult) -> float:
+    """Temperature of a network, from both sets that it was not trained on."""
     truth, p_failed = (
         np.concatenate([getattr(told, name) for told in chosen.predictions]) for name in ("truth", "output")
     )
-    return Calibrated(
-        temperature=fit_temperature(truth, p_failed),
-        brier=float(folds["brier"].mean()),
-        brier_calibrated=float(folds["brier_calibrated"].mean()),
-    )
+    return fit_temperature(truth, p_failed)
 
 
 def _write_calibrated(network: Path, temperature: float, path: Path) -> None:

@@ -29,6 +29,7 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
     Raises:
         StudyError: The study has not begun.
     """
+    from bonehpo.analysis.calibration import calibration_in_words
     from bonehpo.analysis.variance import components_in_words, sentences
     from bonehpo.search.summary import summarise
 
@@ -59,6 +60,8 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
             f"Optimum          trial {study.optimum.trial}, fitted again with fresh seeds: "
             f"{abs(study.optimum.refit_score):.3f} ± {study.optimum.refit_sd:.3f}{_further(study.optimum)}"
         )
+        if study.optimum.calibration is not None:
+            click.echo(f"Calibration      {calibration_in_words(study.optimum.calibration)}")
         promote = f"bonehpo promote {name}, or " if study.task == "damage" else ""
         click.echo(f"Next: bonehpo explain {name}, {promote}bonehpo ui to compare runs")
 

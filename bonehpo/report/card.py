@@ -1,27 +1,12 @@
 """The model card: what a promoted network is, what it was made from, and what its accuracy means."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from bonehpo.analysis.calibration import CHANCE_BRIER
+from bonehpo.analysis.calibration import Calibration, calibration_in_words
 from bonehpo.analysis.estimates import Estimates
 from bonehpo.data.recipe import Recipe
 from bonehpo.domain import HoldoutPair
 from bonehpo.search.summary import StudySummary
-
-
-class Calibrated(NamedTuple):
-    """What was done to make the answers probabilities.
-
-    Attributes:
-        temperature: By which the network's logits are divided.
-        brier: Mean Brier score of the folds as trained.
-        brier_calibrated: The same, each fold with the temperature of its validation set.
-    """
-
-    temperature: float
-    brier: float
-    brier_calibrated: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +17,8 @@ class CardFacts:
         pair: Sets that it did not train on.
         train: Sets that it trained on.
         commit: Of the code.
-        calibrated: How its answers were calibrated.
+        temperature: By which its logits are divided.
+        calibration: What temperatures are worth over the folds of the optimum; None where that is not known.
         against: What speaks against its promotion; empty where the gate was open.
         because: Why it was promoted nevertheless.
     """
@@ -40,7 +26,8 @@ class CardFacts:
     pair: HoldoutPair
     train: tuple[str, ...]
     commit: str
-    calibrated: Calibrated
+    temperature: float
+    calibration: Calibration | None
     against: tuple[str, ...] = ()
     because: str | None = None
 
@@ -102,16 +89,20 @@ Its accuracy on other bones, scanners, voxel sizes or preparations is not known.
 
 ## Probabilities
 
-Its logits are divided by {facts.calibrated.temperature:.2f}, the temperature that makes its softmax outputs probabilities on
-its two held-out sets. Over the folds of the optimum such temperatures, fitted on one specimen and judged on another, change
-the Brier score from {facts.calibrated.brier:.3f} to {facts.calibrated.brier_calibrated:.3f}; 0 is perfect, always saying 1/2
-has {CHANCE_BRIER}. They hold for slices of bone that is pristine or failed, as many of each; for states between there is no
-such truth.
+Its logits are divided by {facts.temperature:.2f}, the temperature that makes its softmax outputs probabilities on its two
+held-out sets. They hold for slices of bone that is pristine or failed, as many of each; for states between there is no such
+truth.{_calibration(facts)}
 
 ## What the audit found
 
 {_audit(facts)}
 """
+
+
+def _calibration(facts: CardFacts) -> str:
+    if facts.calibration is None:
+        return ""
+    return f" Over the folds of the optimum:\n{calibration_in_words(facts.calibration)}"
 
 
 def _by_set(estimates: Estimates) -> str:

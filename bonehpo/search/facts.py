@@ -18,6 +18,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from bonehpo.analysis.calibration import Answers, calibrate
 from bonehpo.analysis.estimates import estimate
 from bonehpo.analysis.variance import Variance, variance_of
 from bonehpo.config import StudyFolder, config_to_toml
@@ -139,8 +140,18 @@ def optimum_facts(
         refit_sd=sd,
         chosen=datetime.fromisoformat(optimum.chosen),
         repeats=repeats,
+        calibration=calibrate(answers_of(refit)),
         variance=study_variance(folds, optimum.trial, [[f.scores for f in facts] for facts in (refit, *repeats)]),
     )
+
+
+def answers_of(folds: Sequence[FoldFacts]) -> list[Answers]:
+    """What the networks of folds said of their test sets; none of folds that predict strain."""
+    return [
+        Answers(fold.scores.test, fold.scores.validation, fold.predictions.truth, fold.predictions.output)
+        for fold in folds
+        if fold.task == "damage"
+    ]
 
 
 def study_variance(folds: pd.DataFrame, trial: int, refits: Sequence[Sequence[FoldScores]]) -> Variance | None:

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bonehpo.analysis.calibration import Calibration
 from bonehpo.analysis.estimates import Estimates
 from bonehpo.analysis.variance import Variance
 from bonehpo.domain import FoldScores, Hyperparameters, Task
@@ -148,6 +149,7 @@ class OptimumFacts:
         refit_sd: Standard deviation of the same.
         chosen: When it was chosen.
         repeats: Folds of each further set of fresh seeds.
+        calibration: Whether the softmax outputs of its fresh networks are probabilities; None for strain.
         variance: Where the variance of all those scores comes from; None where there is too little to say it.
     """
 
@@ -159,6 +161,7 @@ class OptimumFacts:
     refit_sd: float
     chosen: datetime
     repeats: Sequence[Sequence[FoldFacts]] = ()
+    calibration: Calibration | None = None
     variance: Variance | None = None
 
 

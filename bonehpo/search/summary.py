@@ -8,11 +8,12 @@ import optuna
 import pandas as pd
 from optuna.trial import TrialState
 
+from bonehpo.analysis.calibration import Calibration, calibrate
 from bonehpo.analysis.estimates import Estimates, choose_optimum, estimate, trial_estimates
 from bonehpo.analysis.variance import Variance
 from bonehpo.domain import FoldScores, Hyperparameters, Task
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.search.facts import mean_and_sd, read_refits, study_variance
+from bonehpo.search.facts import answers_of, mean_and_sd, read_refits, study_variance
 from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import folds_table, hyperparameters, read_optimum
 from bonehpo.search.protocol import read_fixed_list
@@ -46,6 +47,7 @@ class RefitOptimum:
         folds: Of the new networks.
         refit_score_by_repeat: Mean test score with each set of fresh seeds, by number; of the first it is `refit_score`.
         repeated_folds: Of each further set of fresh seeds.
+        calibration: Whether the softmax outputs of the new networks are probabilities; None for strain.
     """
 
     trial: int
@@ -54,6 +56,7 @@ class RefitOptimum:
     folds: tuple[FoldScores, ...]
     refit_score_by_repeat: Mapping[str, float] = field(default_factory=dict)
     repeated_folds: tuple[tuple[FoldScores, ...], ...] = ()
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +172,10 @@ def _variance(folds: pd.DataFrame, trial: int, optimum: RefitOptimum | None) -> 
 
 def _refit(plan: SearchPlan, study: optuna.Study) -> RefitOptimum | None:
     optimum = read_optimum(study)
-    refits = [] if optimum is None else [[f.scores for f in facts] for facts in read_refits(plan.folder, optimum)]
-    if optimum is None or not refits[0]:
+    told = [] if optimum is None else read_refits(plan.folder, optimum)
+    if optimum is None or not told[0]:
         return None
+    refits = [[fold.scores for fold in folds] for folds in told]
     spreads = [mean_and_sd([fold.test_score for fold in folds]) for folds in refits]
     return RefitOptimum(
         trial=optimum.trial,
@@ -180,4 +184,5 @@ def _refit(plan: SearchPlan, study: optuna.Study) -> RefitOptimum | None:
         folds=tuple(refits[0]),
         refit_score_by_repeat={str(i): spread.mean for i, spread in enumerate(spreads, start=1) if refits[i - 1]},
         repeated_folds=tuple(tuple(folds) for folds in refits[1:]),
+        calibration=calibrate(answers_of(told[0])),
     )

@@ -89,7 +89,8 @@ def optimum_metrics(facts: OptimumFacts, task: Task) -> list[Metric]:
     """Every estimate of the optimum's score, and where the variance of the scores comes from."""
     values = {name: getattr(facts.estimates, name) for name in _ESTIMATES}
     refit = {"refit_score": facts.refit_score, "refit_sd": facts.refit_sd}
-    return metrics({**shown(values | refit, task), **_variance_metrics(facts.variance)}, facts.chosen)
+    calibration = asdict(facts.calibration) if facts.calibration else {}
+    return metrics({**shown(values | refit, task), **calibration, **_variance_metrics(facts.variance)}, facts.chosen)
 
 
 def _variance_metrics(found: Variance | None) -> dict[str, float]:
