@@ -1,6 +1,5 @@
 """What `bonehpo report` does: everything recorded of a study on one page."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from bonehpo.report.sections import KINDS
 from bonehpo.report.specimens import NAME as SPECIMENS
 from bonehpo.report.specimens import make_specimens, specimen_figures
 from bonehpo.results.facts import result_facts
-from bonehpo.results.finished import OPTIMUM_ADDRESS, optimum_address
-from bonehpo.results.record import Result, content_address, load_result, result_folder
+from bonehpo.results.finished import current_result
+from bonehpo.results.record import Result, content_address, result_folder
 from bonehpo.search.facts import read_folds, read_study
 from bonehpo.search.importance import importances
 from bonehpo.search.objective import SearchPlan
@@ -34,7 +33,8 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
     found, summary, store = read_study(plan), summarise(plan), SliceStore.open(plan.folder.store)
     recorder.study(found.facts)
     specimens = make_specimens(store, plan.folder)
-    results = current_results(plan, found.optimum)
+    found_results = (current_result(plan, found.optimum, name) for name in KINDS)
+    results = [result for result in found_results if result is not None]
     drawn = {result.name: draw_result(result, plan.folder, store) for result in results}
     recorder.result(result_facts(specimens, plan.folder))
     drawn[STUDY_FIGURES] = _own_figures(plan, summary, found.optimum)
@@ -58,19 +58,6 @@ def draw_result(result: Result, folder: StudyFolder, store: SliceStore) -> tuple
     """Draw the figures of a saved result beside it."""
     place = result_folder(folder, result.name)
     return specimen_figures(store, place) if result.name == SPECIMENS else draw(result, place)
-
-
-def current_results(plan: SearchPlan, optimum: Optimum | None) -> Sequence[Result]:
-    """Saved results, in the order of the page, that were made from the store and the optimum as they are now."""
-    address = optimum_address(plan, optimum) if optimum else ""
-    found = [load_result(plan.folder, name) for name in KINDS]
-    return [
-        result
-        for result in found
-        if result is not None
-        and result.store_id == plan.store_id
-        and result.parameters.get(OPTIMUM_ADDRESS, address) == address
-    ]
 
 
 def _own_figures(plan: SearchPlan, summary: StudySummary, optimum: Optimum | None) -> tuple[Drawn, ...]:

@@ -29,11 +29,9 @@ from bonehpo.domain import Group, Progress, ProgressCallback, ignore_progress
 from bonehpo.errors import StudyError
 from bonehpo.results.detection import NAME as DETECTION
 from bonehpo.results.detection import first_damaged
-from bonehpo.results.finished import OPTIMUM_ADDRESS, FinishedStudy, optimum_address
-from bonehpo.results.record import Result, load_result
+from bonehpo.results.finished import FinishedStudy, current_result
+from bonehpo.results.record import Result
 from bonehpo.search.facts import read_folds
-from bonehpo.search.objective import SearchPlan
-from bonehpo.search.optimum import Optimum
 
 NAME = "audit"
 
@@ -46,14 +44,14 @@ MEGAPIXELS_PER_S = 15
 
 def audit_address(finished: FinishedStudy, visible_from: int | None) -> str:
     """What the audit is made from: the study, what is known of damage, and the detection limits, where there are any."""
-    detection = current_detection(finished.plan, finished.optimum)
+    detection = current_result(finished.plan, finished.optimum, DETECTION)
     return finished.address(NAME, VERSION, visible_state(finished, visible_from), detection and detection.inputs)
 
 
 def visible_state(finished: FinishedStudy, asked: int | None) -> int | None:
     """First state with damage: as asked, else the truth of a phantom, else as the detection limits were asked for."""
     known = asked or first_damaged(finished.store)
-    detection = current_detection(finished.plan, finished.optimum)
+    detection = current_result(finished.plan, finished.optimum, DETECTION)
     said = detection.parameters.get("visible_from", "") if detection else ""
     return known or (int(said) if said.isdigit() else None)
 
@@ -79,7 +77,7 @@ def run_audit(finished: FinishedStudy, progress: ProgressCallback, visible_from:
         StudyError: Fits of the optimum are gone.
     """
     visible = visible_state(finished, visible_from)
-    network, detection = network_folds(finished), current_detection(finished.plan, finished.optimum)
+    network, detection = network_folds(finished), current_result(finished.plan, finished.optimum, DETECTION)
     seen = detection.tables["states"] if detection else None
     scored = score_models(finished.store, finished.plan.sets, network, visible, seen, progress)
     tables = audit_tables(scored, network, visible, seen)
@@ -148,20 +146,6 @@ def network_folds(finished: FinishedStudy) -> pd.DataFrame:
         {"test": [s.test for s in scores], "validation": [s.validation for s in scores]}
         | {"accuracy": [s.test_score for s in scores]}
     )
-
-
-def current_detection(plan: SearchPlan, optimum: Optimum) -> Result | None:
-    """The detection limits of this optimum, if they have been made."""
-    found = load_result(plan.folder, DETECTION)
-    current = found is not None and found.parameters.get(OPTIMUM_ADDRESS) == optimum_address(plan, optimum)
-    return found if current else None
-
-
-def current_audit(plan: SearchPlan, optimum: Optimum) -> Result | None:
-    """The audit of this optimum, if it has been made."""
-    found = load_result(plan.folder, NAME)
-    current = found is not None and found.parameters.get(OPTIMUM_ADDRESS) == optimum_address(plan, optimum)
-    return found if current else None
 
 
 def _measure(

@@ -14,7 +14,7 @@ from bonehpo.domain import HoldoutPair, Hyperparameters
 from bonehpo.errors import StudyError
 from bonehpo.learning.specs import FitTask
 from bonehpo.results.fitting import Arm, FittedArm
-from bonehpo.results.record import Result, content_address
+from bonehpo.results.record import Result, content_address, load_result
 from bonehpo.search.facts import read_study
 from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import Optimum
@@ -115,6 +115,22 @@ def finished_study(plan: SearchPlan) -> FinishedStudy:
 def optimum_address(plan: SearchPlan, optimum: Optimum) -> str:
     """Content address of an optimum: what its study is, and its fresh fits."""
     return content_address(plan.identity, optimum.keys)
+
+
+def current_result(plan: SearchPlan, optimum: Optimum | None, name: str) -> Result | None:
+    """A saved result, if it was made from the store and the optimum of the study as they are now.
+
+    Args:
+        plan: Of the study.
+        optimum: Of the study as it is now; None while it has none, when only results that need none are current.
+        name: Of the result.
+    """
+    found = load_result(plan.folder, name)
+    if found is None or found.store_id != plan.store_id:
+        return None
+    made_of = found.parameters.get(OPTIMUM_ADDRESS)
+    current = made_of is None or (optimum is not None and made_of == optimum_address(plan, optimum))
+    return found if current else None
 
 
 def parameters_of(choice: Hyperparameters) -> dict[str, str]:
