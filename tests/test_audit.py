@@ -21,7 +21,7 @@ from bonehpo.analysis.shortcuts import (
     verdict_sentence,
 )
 from bonehpo.cli import main
-from bonehpo.cli.audit import audit_objections
+from bonehpo.cli.audit import audited
 from bonehpo.cli.plan import make_plan
 from bonehpo.data.features import KINDS, LEAST, slice_features
 from bonehpo.data.folds import specimen_sets
@@ -253,19 +253,19 @@ def searched(tmp_path_factory):
     folder = make_study(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        assert "nobody has looked" in audit_objections_before(folder)
+        assert "nobody has looked" in warned_before(folder)
         said = CliRunner().invoke(main, ["search", "--bone", "TB", "--trials", "1", "--workers", "0"])
         assert said.exit_code == 0, said.output
     return root, folder, said
 
 
-def audit_objections_before(folder):
+def warned_before(folder):
     """What speaks against a study that has begun, but has no optimum."""
     from bonehpo.search.storage import open_storage, open_study
 
     plan = make_plan(folder)
     open_study(open_storage(plan.storage), folder.name, plan.identity)
-    return " ".join(audit_objections(plan))
+    return " ".join(audited(plan).warnings)
 
 
 def test_a_search_looks_for_leaks_at_its_start_and_for_shortcuts_at_its_end(searched):
@@ -290,7 +290,7 @@ def test_the_audit_is_told_as_json_and_is_what_speaks_against_promotion(searched
     monkeypatch.chdir(searched[0])
     told = json.loads(CliRunner().invoke(main, ["audit", "--bone", "TB", "--json"]).stdout)
     cautions = [s.removeprefix("Caution: ") for s in told["audit"]["sentences"] if s.startswith("Caution")]
-    assert list(audit_objections(make_plan(searched[1]))) == cautions
+    assert list(audited(make_plan(searched[1])).warnings) == cautions
     assert cautions
     alone = json.loads(CliRunner().invoke(main, ["audit", "--bone", "TB", "--leakage", "--json"]).stdout)
     assert set(alone) == {"leakage"}

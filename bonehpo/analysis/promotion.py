@@ -1,12 +1,25 @@
 """The gate of promotion: what a trial must show before a network of it is handed to others."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bonehpo.analysis.estimates import CHANCE, nested_accuracy
 from bonehpo.errors import PromotionRefused
+
+
+class Audited(NamedTuple):
+    """What the audits of a study say.
+
+    Attributes:
+        warnings: Against its accuracy, one sentence each.
+        sentences: What else the shortcut audit found.
+    """
+
+    warnings: tuple[str, ...]
+    sentences: tuple[str, ...] = ()
 
 
 def check_folds(folds: pd.DataFrame, trial: int, n_folds: int) -> None:

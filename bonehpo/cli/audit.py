@@ -12,6 +12,7 @@ from bonehpo.config import StudyFolder
 from bonehpo.errors import BonehpoError
 
 if TYPE_CHECKING:
+    from bonehpo.analysis.promotion import Audited
     from bonehpo.results.record import Result
     from bonehpo.search.objective import SearchPlan
     from bonehpo.search.recorder import Recorder
@@ -115,20 +116,22 @@ def audit_after_search(plan: "SearchPlan", recorder: "Recorder") -> None:
 
 def standing_audits(plan: "SearchPlan") -> "dict[str, Result]":
     """The reports on leaks and shortcuts that are on disk and of this store and optimum, by name."""
-    from bonehpo.results.audit import NAME, current_audit
+    from bonehpo.results.audit import NAME
+    from bonehpo.results.finished import current_result
     from bonehpo.results.leakage import NAME as LEAKAGE
     from bonehpo.results.leakage import leakage_address
     from bonehpo.results.record import load_result
     from bonehpo.search.facts import read_study
 
     leakage, optimum = load_result(plan.folder, LEAKAGE), read_study(plan).optimum
-    shortcuts = current_audit(plan, optimum) if optimum else None
+    shortcuts = current_result(plan, optimum, NAME)
     found = {LEAKAGE: leakage if leakage and leakage.inputs == leakage_address(plan) else None, NAME: shortcuts}
     return {name: result for name, result in found.items() if result is not None}
 
 
-def audit_objections(plan: "SearchPlan") -> tuple[str, ...]:
-    """What leaks and shortcuts say against the accuracy of a study, one sentence each, for the gate of promotion."""
+def audited(plan: "SearchPlan") -> "Audited":
+    """What leaks and shortcuts say of the accuracy of a study, for the gate of promotion and the model card."""
+    from bonehpo.analysis.promotion import Audited
     from bonehpo.analysis.shortcuts import flags
     from bonehpo.results.audit import NAME
     from bonehpo.results.leakage import NAME as LEAKAGE
@@ -137,8 +140,9 @@ def audit_objections(plan: "SearchPlan") -> tuple[str, ...]:
     found = standing_audits(plan)
     leaks = leaks_of(found[LEAKAGE]) if LEAKAGE in found else ()
     if NAME not in found:
-        return (*leaks, f"nobody has looked for shortcuts: run `bonehpo audit {flag(plan.folder)}` first")
-    return (*leaks, *flags(found[NAME].tables))
+        return Audited((*leaks, f"nobody has looked for shortcuts: run `bonehpo audit {flag(plan.folder)}` first"))
+    told = [sentence for sentence in found[NAME].sentences if not sentence.startswith("Caution")]
+    return Audited((*leaks, *flags(found[NAME].tables)), tuple(told))
 
 
 def audits_as_shown(plan: "SearchPlan") -> dict[str, object]:

@@ -24,12 +24,12 @@ def promote(folder: StudyFolder, storage: str | None, force: bool, because: str 
     """
     if force != bool(because and because.strip()):
         raise click.UsageError("--force and --because REASON belong together: give both or neither")
-    from bonehpo.cli.audit import audit_objections
+    from bonehpo.cli.audit import audited
     from bonehpo.cli.promotion import promote_optimum
     from bonehpo.tracking.database import open_tracking
 
     plan, tracking = make_plan(folder, storage), open_tracking(TRACKING.absolute().parent)
-    version = promote_optimum(plan, tracking, audit_objections(plan), because)
+    version = promote_optimum(plan, tracking, audited(plan), because)
     if as_json:
         print_json(version)
         return

@@ -1,14 +1,15 @@
 """What `bonehpo promote` does: gate, calibration, card, registry."""
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from bonehpo.analysis.calibration import fit_temperature
-from bonehpo.analysis.estimates import estimate
-from bonehpo.analysis.promotion import check_folds, objections
+from bonehpo.analysis.estimates import Estimates, estimate
+from bonehpo.analysis.promotion import Audited, check_folds, objections
 from bonehpo.data.store import SliceStore
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import PromotionRefused
@@ -24,20 +25,65 @@ from bonehpo.tracking.registry import NewModel, RegisteredVersion, register_cham
 
 
 def promote_optimum(
-    plan: SearchPlan, tracking: Tracking, shortcuts: Sequence[str], because: str | None = None
+    plan: SearchPlan, tracking: Tracking, audited: Audited, because: str | None = None
 ) -> RegisteredVersion:
     """Register the best network of a study's optimum, calibrated.
 
     Args:
         plan: Of the study.
         tracking: Where to register it.
-        shortcuts: What the shortcut audit warns of.
+        audited: What the audits say.
         because: Why it is promoted although something speaks against it; None where nothing may.
 
     Raises:
         PromotionRefused: There is no whole optimum, or something speaks against it.
         TrackingError: MLflow cannot be written.
     """
+    whole = _whole_optimum(plan)
+    against = _pass_gate(plan, whole, audited, because)
+    pair = best_pair(whole.refit)
+    network = plan.network(whole.optimum.keys[pair.label])
+    if not network.exists():
+        raise PromotionRefused(f"{network} is missing: run the same `bonehpo search` again, which fits it anew")
+    store = SliceStore.open(plan.folder.store)
+    estimates = estimate(whole.folds, whole.optimum.trial)
+    temperature = _temperature(next(fit for fit in whole.fits if fit.pair == pair))
+    facts = CardFacts(
+        pair=pair,
+        train=tuple(name for name in plan.sets if name not in pair),
+        commit=git_commit(),
+        temperature=temperature,
+        calibration=whole.refit.calibration,
+        audit=audited.sentences,
+        against=against,
+        because=because,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        calibrated = Path(folder) / network.name
+        _write_calibrated(network, temperature, calibrated)
+        model = NewModel(
+            name=f"bonehpo-{plan.config.bone}",
+            study=plan.folder.name,
+            network=calibrated,
+            recipe_json=store.recipe.to_json(),
+            card=model_card(whole.summary, estimates, store.recipe, facts),
+            tags=_tags(plan, estimates, facts),
+            input_example=_examples(store),
+        )
+        return register_champion(tracking, model)
+
+
+class _Whole(NamedTuple):
+    """A study whose optimum has all its fits; `folds` are the recorded ones of its complete trials."""
+
+    summary: StudySummary
+    optimum: Optimum
+    refit: RefitOptimum
+    fits: list[FitResult]
+    folds: pd.DataFrame
+
+
+def _whole_optimum(plan: SearchPlan) -> _Whole:
     if plan.config.task != "damage":
         raise PromotionRefused(
             f"study {plan.folder.name} predicts {plan.config.task}: only networks that see damage are promoted"
@@ -51,54 +97,31 @@ def promote_optimum(
         )
     folds = folds_of_optimum(study, optimum)
     check_folds(folds, optimum.trial, 2 * len(plan.pairs))
-    against = objections(folds, optimum.trial, _baseline(plan, summary), shortcuts)
+    return _Whole(summary, optimum, summary.optimum, fits, folds)
+
+
+def _pass_gate(plan: SearchPlan, whole: _Whole, audited: Audited, because: str | None) -> tuple[str, ...]:
+    """What speaks against promotion, where a reason is given to promote nevertheless; nothing where the gate is open."""
+    trial = whole.optimum.trial
+    against = objections(whole.folds, trial, _baseline(plan, whole.summary), audited.warnings)
     if against and because is None:
         raise PromotionRefused(
-            f"trial {optimum.trial} of study {plan.folder.name} is not promoted: {'; '.join(against)}. More specimens or a "
+            f"trial {trial} of study {plan.folder.name} is not promoted: {'; '.join(against)}. More specimens or a "
             'better search are needed; or say why it shall be promoted nevertheless: --force --because "…"'
         )
-    pair = best_pair(summary.optimum)
-    network = plan.network(optimum.keys[pair.label])
-    if not network.exists():
-        raise PromotionRefused(f"{network} is missing: run the same `bonehpo search` again, which fits it anew")
-    store = SliceStore.open(plan.folder.store)
-    estimates = estimate(folds, optimum.trial)
-    temperature = _temperature(next(fit for fit in fits if fit.pair == pair))
-    card = model_card(
-        summary,
-        estimates,
-        store.recipe,
-        CardFacts(
-            pair=pair,
-            train=tuple(name for name in plan.sets if name not in pair),
-            commit=git_commit(),
-            temperature=temperature,
-            calibration=summary.optimum.calibration,
-            against=against,
-            because=because,
-        ),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        mended = Path(folder) / network.name
-        _write_calibrated(network, temperature, mended)
-        model = NewModel(
-            name=f"bonehpo-{plan.config.bone}",
-            study=plan.folder.name,
-            network=mended,
-            recipe_json=store.recipe.to_json(),
-            card=card,
-            tags={
-                "bonehpo.store_id": plan.store_id,
-                "bonehpo.trial": str(optimum.trial),
-                "bonehpo.ran_on": plan.ran_on,
-                "bonehpo.paper_accuracy": f"{estimates.paper_score:.4f}",
-                "bonehpo.nested_accuracy": f"{estimates.nested_score:.4f}",
-                "bonehpo.temperature": f"{temperature:.4f}",
-                **({"bonehpo.forced": because} if because is not None and against else {}),
-            },
-            input_example=_examples(store),
-        )
-        return register_champion(tracking, model)
+    return against
+
+
+def _tags(plan: SearchPlan, estimates: Estimates, facts: CardFacts) -> dict[str, str]:
+    tags = {
+        "bonehpo.store_id": plan.store_id,
+        "bonehpo.trial": str(estimates.trial),
+        "bonehpo.ran_on": plan.ran_on,
+        "bonehpo.paper_accuracy": f"{estimates.paper_score:.4f}",
+        "bonehpo.nested_accuracy": f"{estimates.nested_score:.4f}",
+        "bonehpo.temperature": f"{facts.temperature:.4f}",
+    }
+    return {**tags, "bonehpo.forced": facts.because} if facts.because is not None and facts.against else tags
 
 
 def best_pair(optimum: RefitOptimum) -> HoldoutPair:

@@ -19,6 +19,7 @@ class CardFacts:
         commit: Of the code.
         temperature: By which its logits are divided.
         calibration: What temperatures are worth over the folds of the optimum; None where that is not known.
+        audit: What the shortcut audit found, beside its warnings.
         against: What speaks against its promotion; empty where the gate was open.
         because: Why it was promoted nevertheless.
     """
@@ -28,6 +29,7 @@ class CardFacts:
     commit: str
     temperature: float
     calibration: Calibration | None
+    audit: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     because: str | None = None
 
@@ -41,48 +43,20 @@ def model_card(study: StudySummary, estimates: Estimates, recipe: Recipe, facts:
         recipe: How a scan is prepared for it.
         facts: Of the network itself.
     """
-    choice = study.row(estimates.trial).hyperparameters
-    phantom = study.ran_on == "phantom"
     source = (
         "**phantoms: synthetic specimens whose damage is simulated. It says nothing about real bone.**"
-        if phantom
+        if study.ran_on == "phantom"
         else "scans of real specimens."
     )
-    unseen = (
-        "a specimen that neither training nor the choice of\n  the hyperparameters has seen"
-        if study.split == "specimen"
-        else "other planes of the same specimens:\n  in the mixed split a specimen under test was trained on"
-    )
-    matched = recipe.reference if recipe.match else "none"
     return f"""# bonehpo-{study.bone}
 
 Tells failed from pristine slices of {study.bone}. It was made from {source}
 
-| | |
-|---|---|
-| layers | {choice.layers} |
-| learning rate | {choice.learning_rate:g} |
-| kernel | {choice.kernel} |
-| batch | {choice.batch} |
-| parameters | {study.row(estimates.trial).n_parameters:,} |
-| study | {study.name}, trial {estimates.trial} of {len(study.trials)}, {study.split} split |
-| protocol | {study.protocol_in_words} |
-| store | {study.store_id} |
-| code | {facts.commit} |
-| trained on | {", ".join(facts.train)} |
-| held out | {", ".join(facts.pair)} |
-| slices | {", ".join(recipe.planes)}, {recipe.side} × {recipe.side}, uint8 |
-| preparation | crop {recipe.crop or "none"}, matched to {matched}, median {"3×3×3" if recipe.median else "none"}, \
-slices {"standardised" if recipe.standardise else "as they are"} |
+{_table(study, estimates.trial, recipe, facts)}
 
 ## Accuracy
 
-- **Nested accuracy {estimates.nested_score:.3f}**: what to expect on {unseen}; at least {estimates.nested_score_bound:.3f}
-  (one-sided 95 %, approximate, {len(estimates.nested_score_by_set)} sets).
-- Paper accuracy {estimates.paper_score:.3f} ± {estimates.sd:.3f}: mean ± sd over the {estimates.n_folds} folds of the
-  chosen trial. The search maximised it, so it flatters: it is {estimates.gap:+.3f} from the nested accuracy.
-
-By specimen: {_by_set(estimates)}.
+{_accuracy(study, estimates)}
 
 The network is one of the fits of the optimum with fresh seeds: the one that was right most often on its two held-out sets.
 Its accuracy on other bones, scanners, voxel sizes or preparations is not known.
@@ -99,18 +73,58 @@ truth.{_calibration(facts)}
 """
 
 
+def _table(study: StudySummary, trial: int, recipe: Recipe, facts: CardFacts) -> str:
+    row = study.row(trial)
+    choice = row.hyperparameters
+    steps = [
+        f"crop {recipe.crop or 'none'}",
+        f"matched to {recipe.reference if recipe.match else 'none'}",
+        f"median {'3×3×3' if recipe.median else 'none'}",
+        f"slices {'standardised' if recipe.standardise else 'as they are'}",
+    ]
+    rows = {
+        "layers": choice.layers,
+        "learning rate": f"{choice.learning_rate:g}",
+        "kernel": choice.kernel,
+        "batch": choice.batch,
+        "parameters": f"{row.n_parameters:,}",
+        "study": f"{study.name}, trial {trial} of {len(study.trials)}, {study.split} split",
+        "protocol": study.protocol_in_words,
+        "store": study.store_id,
+        "code": facts.commit,
+        "trained on": ", ".join(facts.train),
+        "held out": ", ".join(facts.pair),
+        "slices": f"{', '.join(recipe.planes)}, {recipe.side} × {recipe.side}, uint8",
+        "preparation": ", ".join(steps),
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def _accuracy(study: StudySummary, estimates: Estimates) -> str:
+    unseen = (
+        "a specimen that neither training nor the choice of\n  the hyperparameters has seen"
+        if study.split == "specimen"
+        else "other planes of the same specimens:\n  in the mixed split a specimen under test was trained on"
+    )
+    by_set = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in estimates.nested_score_by_set.items())
+    return f"""\
+- **Nested accuracy {estimates.nested_score:.3f}**: what to expect on {unseen}; at least {estimates.nested_score_bound:.3f}
+  (one-sided 95 %, approximate, {len(estimates.nested_score_by_set)} sets).
+- Paper accuracy {estimates.paper_score:.3f} ± {estimates.sd:.3f}: mean ± sd over the {estimates.n_folds} folds of the
+  chosen trial. The search maximised it, so it flatters: it is {estimates.gap:+.3f} from the nested accuracy.
+
+By specimen: {by_set}."""
+
+
 def _calibration(facts: CardFacts) -> str:
     if facts.calibration is None:
         return ""
     return f" Over the folds of the optimum:\n{calibration_in_words(facts.calibration)}"
 
 
-def _by_set(estimates: Estimates) -> str:
-    return ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in estimates.nested_score_by_set.items())
-
-
 def _audit(facts: CardFacts) -> str:
+    told = "\n".join(f"- {sentence}" for sentence in facts.audit)
     if not facts.against:
-        return "Nothing speaks against it: it beats chance and the baseline, and no simple model comes near it."
-    found = "\n".join(f"- {text}" for text in facts.against)
-    return f"{found}\n\n**Promoted nevertheless, because:** {facts.because}"
+        return f"It raised no flag, and the network beats chance and the baseline.\n\n{told}"
+    against = "\n".join(f"- {text}" for text in facts.against)
+    return f"{against}\n\n**Promoted nevertheless, because:** {facts.because}\n\n{told}".rstrip()
