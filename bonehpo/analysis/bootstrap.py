@@ -37,8 +37,8 @@ def bootstrap_corrected(by_set: Values) -> BootstrapEstimate:
     the earlier of equals [1]_.
 
     Its own bias, measured in docs/estimates.md with five specimens and 50 configurations, in standard deviations of the
-    luck of a fold: −0.01 ± 0.01 where configurations are equal and luck is of single folds; +0.21 where half of it is shared
-    by the two folds of a fit, as a drawn and an undrawn set may share a fit; −0.10 to +0.03 where configurations differ, as
+    luck of a fold: −0.00 ± 0.00 where configurations are equal and luck is of single folds; +0.22 where half of it is shared
+    by the two folds of a fit, as a drawn and an undrawn set may share a fit; −0.10 to +0.02 where configurations differ, as
     3.4 different sets of five choose worse than five. Its interval, about from the worst specimen to the best, covered the
     truth in 95 to 97 of 100 of those studies.
 

@@ -103,7 +103,9 @@ def calibrated_folds(answers: Sequence[Answers]) -> pd.DataFrame:
 
     Args:
         answers: Of folds. What the network of a fold said of its validation set is what it said as the mirror image of the
-            fold, (test j, validation i); folds without theirs are left out.
+            fold, (test j, validation i); folds without theirs are left out. With `checkpoint = "best"` the mirror image
+            is of the epoch that was best on the other set: another state of the same network, so take such temperatures
+            as approximate.
 
     Returns:
         A row for each slice of each test set: `test`, `validation`, `truth`, `p_failed`, `temperature`, `p_calibrated`.

@@ -156,9 +156,9 @@ def nested_accuracy(folds: pd.DataFrame) -> NestedEstimate:
     Why not choose by all of validation(i, ·) and average test(i, ·)? Both folds of a fit are scored by one network, and a
     network that came out well is better on both its sets: on the trabecular phantom they share 0.6 of the variance of
     their luck. Choosing by validation(i, j) then picks lucky *networks*, and their test(i, j) flatters a trial that will be
-    fitted again with fresh seeds. In 1,000 simulated studies of 50 equal configurations with such luck that was too high
-    by 0.57 ± 0.01 standard deviations of the luck, hardly less than the best trial's own accuracy (0.62); this estimate by
-    0.00 ± 0.01. Its price: where configurations differ, three folds choose worse than twenty, and it is too low by about
+    fitted again with fresh seeds. In 2,000 simulated studies of 50 equal configurations with such luck that was too high
+    by 0.57 standard deviations of the luck, hardly less than the best trial's own accuracy (0.62); this estimate by
+    0.01 ± 0.01. Its price: where configurations differ, three folds choose worse than twenty, and it is too low by about
     0.25 of them (docs/estimates.md).
 
     Args:
