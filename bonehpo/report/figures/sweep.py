@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,54 +78,24 @@ def _panel(axes: Axes, points: pd.DataFrame, parameter: str, chosen: float | Non
     series = points[points["parameter"] == parameter].sort_values("value")
     good, bad = series[series["mean"].notna()], series[series["mean"].isna()]
     axes.axhline(CHANCE, color=PALE, linestyle=":", linewidth=1)
+    sd = good["sd"].fillna(0)
     axes.errorbar(
-        good["value"],
-        good["mean"],
-        yerr=good["sd"].fillna(0),
-        color=BLUE,
-        marker="o",
-        capsize=2,
-        elinewidth=0.7,
-        label=LABELS[0],
+        good["value"], good["mean"], yerr=sd, color=BLUE, marker="o", capsize=2, elinewidth=0.7, label=LABELS[0]
     )
     baseline = good[_is_baseline(points, good)]
-    axes.plot(
-        baseline["value"],
-        baseline["mean"],
-        "o",
-        mfc="white",
-        mec=BLUE,
-        mew=1.2,
-        markersize=6,
-        linestyle="",
-        label=LABELS[1],
-        zorder=5,
-    )
     star = good[np.isclose(good["value"], chosen)] if chosen is not None else good.iloc[:0]
-    axes.plot(
-        star["value"],
-        star["mean"],
-        "*",
-        color=VERMILLION,
-        mec=BLACK,
-        mew=0.5,
-        markersize=10,
-        linestyle="",
-        label=LABELS[2],
-        zorder=6,
-    )
+    circle: dict[str, Any] = {"marker": "o", "mfc": "white", "mec": BLUE, "mew": 1.2, "markersize": 6}
+    axes.plot(baseline["value"], baseline["mean"], linestyle="", label=LABELS[1], zorder=5, **circle)
+    pentagram: dict[str, Any] = {"marker": "*", "color": VERMILLION, "mec": BLACK, "mew": 0.5, "markersize": 10}
+    axes.plot(star["value"], star["mean"], linestyle="", label=LABELS[2], zorder=6, **pentagram)
     if not bad.empty:
-        axes.plot(
-            bad["value"],
-            [0.04] * len(bad),
-            "x",
-            color=GREY,
-            mew=1.5,
-            markersize=6,
-            linestyle="",
-            label=LABELS[3],
-            transform=axes.get_xaxis_transform(),
-        )
+        cross: dict[str, Any] = {"marker": "x", "color": GREY, "mew": 1.5, "markersize": 6}
+        foot = axes.get_xaxis_transform()
+        axes.plot(bad["value"], [0.04] * len(bad), linestyle="", label=LABELS[3], transform=foot, **cross)
+    _scale(axes, parameter, series)
+
+
+def _scale(axes: Axes, parameter: str, series: pd.DataFrame) -> None:
     if parameter == "learning_rate":
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: decade_text(value)))
