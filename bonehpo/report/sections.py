@@ -19,6 +19,7 @@ from bonehpo.report.views import (
     spread_text,
     table_view,
 )
+from bonehpo.results.finished import OPTIMUM_ADDRESS
 from bonehpo.results.record import Result
 from bonehpo.search.summary import StudySummary
 
@@ -152,7 +153,7 @@ def _section(
         sentences=sentences([text for text in (stale, *result.sentences) if text]),
         figures=figures,
         tables=tuple(view for view in tables if view.rows),
-        parameters=result.parameters,
+        parameters={key: value for key, value in result.parameters.items() if key != OPTIMUM_ADDRESS},
         finished=result.finished.strftime("%Y-%m-%d %H:%M %Z").strip(),
     )
 
