@@ -66,6 +66,37 @@ class World:
         )
 
 
+def made(**changes) -> Result:
+    """The smallest result that has something of everything."""
+    table = pd.DataFrame(
+        {
+            "specimen": ["007", "NA"],
+            "reason": ["", "diverged"],
+            "mean": [0.5, math.nan],
+            "n": [3, 4],
+            "best": [True, False],
+        }
+    )
+    return replace(
+        Result(
+            name="sweep",
+            level="comparison",
+            inputs="ab",
+            study="TB",
+            bone="TB",
+            store_id="cd",
+            ran_on="phantom",
+            parameters={"rule": "best"},
+            metrics={"accuracy": 0.75, "missing": math.nan},
+            sentences=("Caution: it is small.",),
+            tables={"points": table},
+            arrays={"slices": np.arange(8, dtype=np.uint8).reshape(2, 2, 2)},
+            finished=datetime(2026, 11, 20, 12, 0, tzinfo=UTC),
+        ),
+        **changes,
+    )
+
+
 PHANTOM = World()
 SCANS = World(
     bone="CB",

@@ -6,16 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from commands import call, refusal
 from data_makers import write_table
-from tiny_study import SPECIMENS, TOML, make_study, write_striped
+from tiny_study import LONG_ENOUGH, SPECIMENS, TOML, make_study, write_striped
 
 from bonehpo.cli import main
 from bonehpo.errors import PhantomError
 from bonehpo.report.phantom_plate import phantom_plate
 
 PROJECT = Path(__file__).parents[1]
-LONG_ENOUGH = TOML.replace("epochs = 3", "epochs = 12")
 
 
 @pytest.fixture
@@ -23,23 +22,6 @@ def here(tmp_path, monkeypatch):
     """An empty project folder, as the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def call(*words, code=0):
-    answer = CliRunner().invoke(main, [str(word) for word in words])
-    if answer.exception is not None and not isinstance(answer.exception, SystemExit):
-        raise answer.exception
-    assert answer.exit_code == code, answer.output
-    return answer
-
-
-def refusal(*words):
-    """The one line by which a call is refused."""
-    answer = call(*words, code=1)
-    lines = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(lines) == 1, answer.output
-    assert "Traceback" not in answer.output
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """Estimates are right where the truth is known."""
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_folds import SETS, folds_of, scored_folds
 from scipy import stats
 
 from bonehpo.analysis.bootstrap import N_EXACT, bootstrap_corrected
@@ -20,45 +19,8 @@ from bonehpo.analysis.estimates import (
 )
 from bonehpo.analysis.prediction import summarise_scan
 from bonehpo.analysis.scores import fold_arrays
-from bonehpo.data.folds import nested_folds
-
-SETS = ("TB5", "TB6", "TB9", "TB11", "TB12")
-
-
-def folds_of(accuracy: np.ndarray) -> pd.DataFrame:
-    """Folds of trials whose accuracy (trial, set) does not depend on the other held-out set."""
-    index = {name: i for i, name in enumerate(SETS)}
-    return pd.DataFrame(
-        [
-            {
-                "trial": trial,
-                "test": fold.test,
-                "validation": fold.validation,
-                "test_score": accuracy[trial, index[fold.test]],
-                "validation_score": accuracy[trial, index[fold.validation]],
-            }
-            for trial in range(len(accuracy))
-            for fold in nested_folds(SETS)
-        ]
-    )
-
 
 tables = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).uniform(0.4, 1, (6, 5)))
-
-
-def scored_folds(test: np.ndarray) -> pd.DataFrame:
-    """Folds of scores (trial, test, validation); fold (i, j) validates as (j, i) tests."""
-    return pd.DataFrame(
-        {
-            "trial": trial,
-            "test": SETS[i],
-            "validation": SETS[j],
-            "test_score": test[trial, i, j],
-            "validation_score": test[trial, j, i],
-        }
-        for trial, i, j in product(range(len(test)), range(len(SETS)), range(len(SETS)))
-        if i != j
-    )
 
 
 any_scores = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).integers(0, 12, (6, 5, 5)) / 12)

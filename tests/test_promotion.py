@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import call, refusal
+from made_up_folds import folds_of
 from scipy.special import expit, logit
-from test_cli import LONG_ENOUGH, call, refusal
-from test_estimates import folds_of
-from tiny_study import make_study
+from tiny_study import LONG_ENOUGH, make_study
 
-from bonehpo.analysis.promotion import check_folds, objections
+from bonehpo.analysis.promotion import Audited, check_folds, objections
 from bonehpo.cli.plan import make_plan
 from bonehpo.cli.promotion import promote_optimum
 from bonehpo.config import StudyFolder
@@ -106,16 +106,29 @@ def test_promotion_against_an_objection_needs_a_reason_that_the_card_keeps(searc
     monkeypatch.chdir(root)
     plan, tracking = make_plan(StudyFolder(root / "studies" / "TB")), open_tracking(root)
     with pytest.raises(PromotionRefused, match=r"is not promoted: grey levels do as well.*--force --because"):
-        promote_optimum(plan, tracking, ("grey levels do as well",))
-    promote_optimum(plan, tracking, ("grey levels do as well",), because="stripes are what we want to find")
+        promote_optimum(plan, tracking, Audited(("grey levels do as well",)))
+    audited = Audited(("grey levels do as well",), ("Noise reaches 0.60.",))
+    promote_optimum(plan, tracking, audited, because="stripes are what we want to find")
     card = load_champion(tracking, "bonehpo-TB").card
     assert "- grey levels do as well\n\n**Promoted nevertheless, because:** stripes are what we want to find" in card
+    assert card.endswith("- Noise reaches 0.60.\n")
     assert "By specimen: TB5 " in card
     temperature = re.search(r"divided by (\d+\.\d+)", card)
     assert temperature is not None
     made = tracking.client.get_model_version_by_alias("bonehpo-TB", "champion")
     assert made.tags["bonehpo.forced"] == "stripes are what we want to find"
     assert float(made.tags["bonehpo.temperature"]) == pytest.approx(float(temperature[1]), abs=0.01)
+
+
+def test_the_card_of_an_open_gate_has_the_words_of_the_audit(searched, monkeypatch, tmp_path):
+    root = copy(searched, tmp_path / "copy")
+    monkeypatch.chdir(root)
+    plan, tracking = make_plan(StudyFolder(root / "studies" / "TB")), open_tracking(root)
+    promote_optimum(plan, tracking, Audited((), ("Grey levels reach 0.60.", "Noise reaches 0.78.")))
+    card = load_champion(tracking, "bonehpo-TB").card
+    assert "It raised no flag, and the network beats chance and the baseline.\n\n" in card
+    assert card.endswith("- Grey levels reach 0.60.\n- Noise reaches 0.78.\n")
+    assert "bonehpo.forced" not in tracking.client.get_model_version_by_alias("bonehpo-TB", "champion").tags
 
 
 def test_force_and_because_belong_together(searched, monkeypatch):

@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from commands import call, refusal
 from mlflow import MlflowClient
 from tiny_study import SIDE, TOML, make_study, write_striped
 from tracked import new_project
 
-from bonehpo.cli import main
 from bonehpo.config import StudyFolder
 from bonehpo.results.record import HEAD, load_result
 
@@ -45,22 +44,6 @@ HERE = ("--workers", 0)
 @pytest.fixture(autouse=True)
 def own_database(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-def call(*words, code=0):
-    answer = CliRunner().invoke(main, [str(word) for word in words])
-    if answer.exception is not None and not isinstance(answer.exception, SystemExit):
-        raise answer.exception
-    assert answer.exit_code == code, answer.output
-    return answer
-
-
-def refusal(*words):
-    """The one line by which a call is refused."""
-    answer = call(*words, code=1)
-    lines = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(lines) == 1, answer.output
-    return lines[0]
 
 
 def runs(root):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from test_results import made
+from made_up_results import made
 from tracked import STUDY, new_project
 
 from bonehpo.config import StudyFolder

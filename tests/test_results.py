@@ -1,44 +1,13 @@
 """Results on disk come back as they were saved, and are never half there."""
 
-import dataclasses
 import math
-from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
+from made_up_results import made
 
 from bonehpo.config import StudyFolder
-from bonehpo.results.record import HEAD, Result, content_address, is_made, load_result, save_result
-
-
-def made(**changes) -> Result:
-    table = pd.DataFrame(
-        {
-            "specimen": ["007", "NA"],
-            "reason": ["", "diverged"],
-            "mean": [0.5, math.nan],
-            "n": [3, 4],
-            "best": [True, False],
-        }
-    )
-    return dataclasses.replace(
-        Result(
-            name="sweep",
-            level="comparison",
-            inputs="ab",
-            study="TB",
-            bone="TB",
-            store_id="cd",
-            ran_on="phantom",
-            parameters={"rule": "best"},
-            metrics={"accuracy": 0.75, "missing": math.nan},
-            sentences=("Caution: it is small.",),
-            tables={"points": table},
-            arrays={"slices": np.arange(8, dtype=np.uint8).reshape(2, 2, 2)},
-            finished=datetime(2026, 11, 20, 12, 0, tzinfo=UTC),
-        ),
-        **changes,
-    )
+from bonehpo.results.record import HEAD, content_address, is_made, load_result, save_result
 
 
 def test_a_result_is_read_as_it_was_saved(tmp_path):
