@@ -64,7 +64,8 @@ def learning_curves_figure(folds: Sequence[FoldFacts], ran_on: str, folder: Path
         name="learning-curves",
         title="Learning curves of the optimum",
         caption=f"After each epoch, mean over n = {len(folds)} folds; bands are one standard deviation over folds. "
-        "Training curves are running means over an epoch's augmented images."
+        "Training curves are running means over an epoch's augmented images. Validation and test coincide: one network "
+        "serves the folds (i, j) and (j, i), and each set is as often the one as the other."
         + (f" {PHANTOM}" if ran_on == "phantom" else ""),
     )
     return draw_figure(paint, caption, folder, height_mm=70)
