@@ -20,6 +20,7 @@ from bonehpo.errors import StudyError
 from bonehpo.report.figures import Drawn, draw
 from bonehpo.report.figures.studies import importance_figure, learning_curves_figure, trials_figure
 from bonehpo.report.page import STUDY_FIGURES, Report, commands, render_page, write_page
+from bonehpo.report.sections import result_sections
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -54,8 +55,8 @@ def drawings(tmp_path_factory) -> dict[str, tuple[Drawn, ...]]:
     folder = tmp_path_factory.mktemp("figures")
     of_study = (
         trials_figure(made_up_study.study(), folder),
-        importance_figure({"layers": 0.6, "batch": 0.4}, 22, "phantom", folder),
         learning_curves_figure(made_up_study.learnt(20), "phantom", folder),
+        importance_figure({"layers": 0.6, "batch": 0.4}, 22, "phantom", folder),
     )
     return {
         STUDY_FIGURES: tuple(drawn for drawn in of_study if drawn),
@@ -104,6 +105,15 @@ def test_the_page_is_one_file_that_asks_for_nothing(html, page):
     assert not re.search(r"url\(|@import|https?://", html.partition("<style>")[2].partition("</style>")[0])
     policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
     assert str(policy).startswith("default-src 'none'")
+
+
+def test_the_table_of_models_has_those_that_were_asked():
+    report = scans_report()
+    sections = {section.name: section for section in result_sections(report.study, report.results, {}, 1)}
+    (models,) = sections["audit"].tables
+    assert [row[0] for row in models.rows] == ["network", "grey levels", "noise outside bone", "background"]
+    assert not {"reason", "near", "seen before"} & set(models.columns)
+    assert "flagged" in models.columns
 
 
 def test_every_drawing_is_there_once_with_words_for_those_who_do_not_see_it(page, drawings):

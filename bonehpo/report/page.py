@@ -79,7 +79,9 @@ def write_page(report: Report, path: Path) -> Path:
 def render_page(report: Report) -> str:
     """The page as text."""
     study = report.study
-    own = figure_views(report.drawn.get(STUDY_FIGURES, ()), 1)
+    own = figure_views(
+        sorted(report.drawn.get(STUDY_FIGURES, ()), key=lambda figure: figure.name == "learning-curves"), 1
+    )
     sections = result_sections(study, report.results, report.drawn, len(own) + 1)
     environment = Environment(
         loader=PackageLoader("bonehpo.report", "."),

@@ -159,8 +159,12 @@ def _section(
 
 
 def _printed(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are printed: of scans those of the first state, of others all."""
-    return table[table["state"] == table["state"].min()] if name == "scans" else table
+    """What of a table is printed: of scans those of the first state, of models those that were asked; of others all."""
+    if name == "scans":
+        return table[table["state"] == table["state"].min()]
+    if name == "models":
+        return table[table["reason"] == ""].drop(columns=["n_folds", "near", "sees_before"])
+    return table
 
 
 def audit_checks(results: Sequence[Result]) -> tuple[Check, ...]:
