@@ -15,7 +15,8 @@ MIN_TRIALS = 4
 def importances(plan: SearchPlan) -> dict[str, float]:
     """Share of the variation of the score between trials that each hyperparameter accounts for, the largest first.
 
-    PED-ANOVA, which needs no other package. With fewer than about 50 trials the shares are rough.
+    PED-ANOVA, which needs no other package. With fewer than about 50 trials the shares are rough. Trials that a race stopped
+    count with the value that the sampler was told.
 
     Returns:
         Shares by name, 0 to 1; empty with fewer than `MIN_TRIALS` complete trials, or where nothing varies.
