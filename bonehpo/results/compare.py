@@ -288,7 +288,7 @@ def _sentences(fitted: Mapping[tuple[str, str], FittedArm], tests: pd.DataFrame,
             f"Compared by test set, the smallest p of {len(tests)} comparisons is {smallest:.4g}; with "
             f"{int(tests['n_sets'].max())} sets none below {least:.4g} is possible, whatever the networks do. Mixed "
             "sets share specimens: their p and intervals are too small. The corrected resampled t over folds is a second "
-            f"opinion; its smallest p is {float(tests['p_corrected_t'].min()):.4g}."
+            f"opinion; its smallest p is {float(tests['p_corrected_t'].min()):.1g}."
         )
     if not weights.file:
         sentences.append("No pretrained weights were given: frozen and fine-tuned networks are left out.")
