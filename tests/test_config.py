@@ -1,5 +1,8 @@
 """study.toml is checked once, and says what is wrong."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from bonehpo.config import Range, StudyConfig, config_to_toml, load_config
@@ -57,3 +60,9 @@ def test_a_wrong_file_is_refused_by_file_key_and_value(tmp_path, text, complaint
     assert complaint in message
     assert "study.toml" in message
     assert "\n" not in message
+
+
+def test_the_documented_file_has_every_key_at_its_default():
+    page = (Path(__file__).parents[1] / "docs" / "study.md").read_text()
+    shown = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
+    assert shown == tomllib.loads(config_to_toml(StudyConfig(bone="TB")))
