@@ -270,6 +270,15 @@ def test_a_single_step_can_be_asked_for(project, monkeypatch, tmp_path):
     assert "Next: bonehpo ui to compare runs, or bonehpo promote --bone TB" in answer.stdout
 
 
+def test_a_step_can_be_left_out(project, monkeypatch, tmp_path):
+    root = copy(project, tmp_path / "copy")
+    monkeypatch.chdir(root)
+    folder = StudyFolder(root / "studies" / "TB")
+    shutil.rmtree(folder.results)
+    call("reproduce", "--bone", "TB", "--only", "report", "--only", "best-fold", "--skip", "report", *HERE)
+    assert [path.name for path in folder.results.iterdir()] == ["best-fold"]
+
+
 def test_weights_that_are_not_there_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = make_study(tmp_path)

@@ -75,6 +75,13 @@ def _report(plan: "SearchPlan") -> Path:
     metavar="STEP",
     help=f"Do this step alone; may be given again. Steps: {', '.join(STEPS)}.",
 )
+@click.option(
+    "--skip",
+    type=click.Choice(STEPS),
+    multiple=True,
+    metavar="STEP",
+    help="Leave this step out; may be given again. ResNet-50 (compare) takes the longest.",
+)
 @click.option("--despite-leaks", is_flag=True, help="Search even if a set holds slices of another.")
 @weights_option("imagenet")
 @visible_option
@@ -86,6 +93,7 @@ def reproduce(
     trials: int,
     scans: Path | None,
     only: Sequence[str],
+    skip: Sequence[str],
     despite_leaks: bool,
     weights: str,
     visible_from: int | None,
@@ -102,7 +110,7 @@ def reproduce(
     from bonehpo.cli.making import Wishes
 
     plan = make_plan(folder, storage)
-    steps = _steps(only, scans, plan)
+    steps = _steps([step for step in STEPS if (not only or step in only) and step not in skip], scans, plan)
     wishes = Wishes(visible_from=visible_from, scans=scans.absolute() if scans else None)
     if "compare" in steps:
         wishes = _with_weights(wishes, weights)
@@ -119,11 +127,11 @@ def reproduce(
     click.echo(f"Next: bonehpo ui to compare runs{promote}")
 
 
-def _steps(only: Sequence[str], scans: Path | None, plan: "SearchPlan") -> list[str]:
-    """What is to be done; of what cannot be done at all, the reason is told."""
+def _steps(steps: Sequence[str], scans: Path | None, plan: "SearchPlan") -> list[str]:
+    """What is to be done of what was asked for; of what cannot be done at all, the reason is told."""
     from bonehpo.cli.making import MAKERS
 
-    steps, task = [step for step in STEPS if not only or step in only], plan.config.task
+    task = plan.config.task
     others = [step for step in steps if step in MAKERS and task not in MAKERS[step].tasks]
     if others:
         click.echo(f"Left out, as study {plan.folder.name} predicts {task}: {', '.join(others)}.", err=True)
