@@ -46,7 +46,7 @@ visible_option = click.option(
     "--visible-from",
     type=click.IntRange(min=2),
     metavar="STATE",
-    help="First load state at which a person sees damage.  [default: the truth of a phantom, else the detection limit]",
+    help="First load state at which a person sees damage.  [default: the truth of a phantom, else unknown]",
 )
 
 
