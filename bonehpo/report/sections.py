@@ -161,9 +161,9 @@ def _section(
 def _printed(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """What of a table is printed: of scans those of the first state, of models those that were asked; of others all."""
     if name == "scans":
-        return table.loc[table["state"] == table["state"].min()]
+        return table[table["state"].eq(table["state"].min())]
     if name == "models":
-        return table.loc[table["reason"] == ""].drop(columns=["n_folds", "near", "sees_before"])
+        return table[table["reason"] == ""].drop(columns=["n_folds", "near", "sees_before"])
     return table
 
 
