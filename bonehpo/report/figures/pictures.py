@@ -77,11 +77,16 @@ def show_outline(axes: Axes, picture: Picture) -> None:
         axes.contour(damage, levels=[SMALLEST_OUTLINE], colors=VERMILLION, linewidths=0.9)
 
 
+LOW_IN = 2.5
+"""Inches below which a figure has no room for the label of the scale in one line."""
+
+
 def heat_scale(figure: Figure, panels: npt.NDArray[np.object_] | list[Axes]) -> None:
     """The colour scale of heat maps, at the right of the panels."""
     scale = ScalarMappable(Normalize(0, 1), cmap=HEAT)
     bar = figure.colorbar(scale, ax=panels, shrink=0.6, aspect=25, pad=0.01)
-    bar.set_label("Grad-CAM, each map scaled to 1")
+    low = figure.get_size_inches()[1] < LOW_IN
+    bar.set_label("Grad-CAM,\neach scaled to 1" if low else "Grad-CAM, each map scaled to 1")
     bar.outline.set_linewidth(0.5)
 
 
