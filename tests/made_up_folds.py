@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from bonehpo.data.folds import nested_folds
+from bonehpo.folds import nested_folds
 
 SETS = ("TB5", "TB6", "TB9", "TB11", "TB12")
 

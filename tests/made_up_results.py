@@ -18,7 +18,7 @@ from scipy import ndimage
 from bonehpo.analysis.calibration import Answers, brier_scores, calibrated_folds, reliability, with_temperature
 from bonehpo.analysis.detection import detection_limits, mean_by_state
 from bonehpo.analysis.shortcuts import Verdict, flags, judge, network_verdict
-from bonehpo.data.features import KINDS as FEATURE_KINDS
+from bonehpo.leakage.features import KINDS as FEATURE_KINDS
 from bonehpo.learning.architecture import filters_of
 from bonehpo.results.audit import Scored, audit_tables
 from bonehpo.results.record import Result

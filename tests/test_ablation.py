@@ -6,19 +6,19 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import tifffile
+from bonehpo.phantom import PhantomSpec, write_phantom
 from data_makers import bone_like, write_table
 from tiny_study import finish
 
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder
-from bonehpo.data.phantom import PhantomSpec, write_phantom
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
-from bonehpo.data.store import SliceStore
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess, open_engine
 from bonehpo.errors import PreparationError, ScanError
+from bonehpo.preparation.prepare import prepare
 from bonehpo.results.ablation import VARIANTS, _sentence, _separation, ablation_address, digest_of_scans, run_ablation
+from bonehpo.store.recipe import Steps
+from bonehpo.store.store import SliceStore
 
 SEES_NOISE = """
 bone = "TB"

@@ -6,6 +6,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
+from bonehpo.phantom import PhantomSpec, write_phantom
 from click.testing import CliRunner
 from data_makers import SHARED_DATA
 from scipy.ndimage import gaussian_filter
@@ -23,16 +24,15 @@ from bonehpo.analysis.shortcuts import (
 from bonehpo.cli import main
 from bonehpo.cli.audit import audited
 from bonehpo.cli.plan import make_plan
-from bonehpo.data.features import KINDS, LEAST, slice_features
-from bonehpo.data.folds import specimen_sets
-from bonehpo.data.phantom import PhantomSpec, write_phantom
-from bonehpo.data.phantom.spec import FACTS
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
 from bonehpo.domain import Group, ignore_progress
 from bonehpo.engine import open_engine
+from bonehpo.folds import specimen_sets
+from bonehpo.leakage.features import KINDS, LEAST, slice_features
+from bonehpo.phantom.spec import FACTS
+from bonehpo.preparation.prepare import prepare
 from bonehpo.results.audit import score_models
 from bonehpo.results.detection import first_damaged
+from bonehpo.store.recipe import Steps
 
 SPECIMENS = ("A", "B", "C", "D", "E")
 SETS = specimen_sets(SPECIMENS, ("XY", "XZ"))

@@ -4,16 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bonehpo.phantom import PhantomSpec, write_phantom
 from tiny_study import SPECIMENS, TOML, finish, plan_of, write_striped
 
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import Strain, StudyFolder
-from bonehpo.data.phantom import PhantomSpec, write_phantom
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import ConfigError
+from bonehpo.preparation.prepare import prepare
 from bonehpo.results.best_fold import run_best_fold
 from bonehpo.results.detection import run_detection
 from bonehpo.results.fitting import Arm, fit_arms
@@ -21,6 +20,7 @@ from bonehpo.results.heat_maps import run_heat_maps
 from bonehpo.results.mixed import run_mixed
 from bonehpo.results.strain import run_strain
 from bonehpo.results.sweep import run_sweep
+from bonehpo.store.recipe import Steps
 
 DAMAGES = (0, 0, 0.6, 1)
 LEARNING = TOML.replace("epochs = 3", "epochs = 8")

@@ -10,7 +10,6 @@ from PIL import Image
 from tiny_study import make_study
 
 from bonehpo.analysis.detection import detection_limits, mean_by_state
-from bonehpo.data.store import SliceStore
 from bonehpo.report.figures import Drawn, draw, middle_slices_figure
 from bonehpo.report.figures.detection import detection_figure
 from bonehpo.report.figures.drawing import FIGURES
@@ -19,6 +18,7 @@ from bonehpo.report.figures.network import network_boxes
 from bonehpo.report.figures.studies import importance_figure, learning_curves_figure
 from bonehpo.report.figures.style import RC, SERIES
 from bonehpo.results.record import Result
+from bonehpo.store.store import SliceStore
 
 WITH_PICTURES = ("grad-cam-classes", "grad-cam-states", "detection-slices", "ablation", "strain-maps")
 WORLDS = {"phantom": made_up.PHANTOM, "scans": made_up.SCANS}

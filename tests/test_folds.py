@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bonehpo.config import Split
-from bonehpo.data.folds import PUBLISHED_DEALINGS, deal, holdout_pairs, nested_folds
 from bonehpo.domain import Group
 from bonehpo.errors import FoldError
+from bonehpo.folds import PUBLISHED_DEALINGS, deal, holdout_pairs, nested_folds
 
 PLANES = ("XY", "XZ", "YZ")
 SPECIMENS = {

@@ -10,28 +10,30 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bonehpo"
 
 FLOORS = (
-    *("errors", "domain", "config", "engine", "data", "learning"),
+    *("errors", "domain", "config", "folds", "engine"),
+    *("scans", "store", "preparation", "leakage", "phantom", "learning"),
     *("analysis", "search", "results", "tracking", "report", "cli"),
 )
 """From the lowest to the highest. A module may import from its own floor and from those below."""
 
 GIANTS = {
-    "dask": "engine",
-    "distributed": "engine",
-    "zarr": "data",
-    "tifffile": "data",
-    "skimage": "data",
-    "sklearn": "analysis",
-    "h5py": "data",
-    "SimpleITK": "data",
-    "edt": "data",
-    "keras": "learning",
-    "tensorflow": "learning",
-    "optuna": "search",
-    "mlflow": "tracking",
-    "matplotlib": "report",
-    "jinja2": "report",
+    "dask": {"engine"},
+    "distributed": {"engine"},
+    "zarr": {"store", "scans"},
+    "tifffile": {"scans", "phantom"},
+    "skimage": {"scans", "preparation", "phantom"},
+    "sklearn": {"analysis"},
+    "h5py": {"scans"},
+    "SimpleITK": {"scans"},
+    "edt": {"preparation"},
+    "keras": {"learning"},
+    "tensorflow": {"learning"},
+    "optuna": {"search"},
+    "mlflow": {"tracking"},
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
 }
+"""The floors that may import each large package."""
 SHIPPED = PACKAGE / "tracking" / "serving.py"
 """Travels with every registered model and runs without bonehpo, so that it imports keras itself."""
 
@@ -58,8 +60,8 @@ def breaches(path: Path) -> list[str]:
         top, *rest = name.split(".")
         if top == "bonehpo" and rest and FLOORS.index(rest[0]) > FLOORS.index(floor):
             found.append(f"{path.name} on floor {floor} imports {name}")
-        if GIANTS.get(top, floor) != floor and path != SHIPPED:
-            found.append(f"{path.name} on floor {floor} imports {name}, which belongs to {GIANTS[top]}")
+        if floor not in GIANTS.get(top, {floor}) and path != SHIPPED:
+            found.append(f"{path.name} on floor {floor} imports {name}, which belongs to {sorted(GIANTS[top])}")
     return found
 
 
@@ -73,7 +75,7 @@ def test_imports_point_down_and_giants_stay_on_their_floor(path):
 
 @pytest.mark.parametrize(
     ("floor", "line"),
-    [("data", "import keras"), ("search", "from mlflow import log"), ("domain", "from bonehpo.config import Space")],
+    [("store", "import keras"), ("search", "from mlflow import log"), ("domain", "from bonehpo.config import Space")],
 )
 def test_a_breach_is_seen(tmp_path, monkeypatch, floor, line):
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
@@ -121,5 +123,5 @@ def test_every_public_name_is_documented():
     assert missing == []
 
 
-def test_no_module_is_longer_than_300_lines():
-    assert [path.name for path in FILES if len(path.read_text("utf-8").splitlines()) > 300] == []
+def test_no_module_is_longer_than_450_lines():
+    assert [path.name for path in FILES if len(path.read_text("utf-8").splitlines()) > 450] == []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bonehpo.leakage import leaks as leakage
 from click.testing import CliRunner
 from data_makers import bone_like, write_table
 from scipy.ndimage import gaussian_filter
@@ -13,18 +14,17 @@ from tiny_study import TOML, plan_of
 from bonehpo.cli import main
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder
-from bonehpo.data import leakage
-from bonehpo.data.fingerprints import NEAR_BITS, ORIENTATIONS, fingerprints, same_bone
-from bonehpo.data.folds import specimen_sets
-from bonehpo.data.leakage import find_leaks
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
-from bonehpo.data.store import SliceStore
 from bonehpo.domain import Group
 from bonehpo.engine import open_engine
 from bonehpo.errors import StudyError
+from bonehpo.folds import specimen_sets
+from bonehpo.leakage.leaks import find_leaks
+from bonehpo.leakage.near_duplicates import NEAR_BITS, ORIENTATIONS, fingerprints, same_bone
+from bonehpo.preparation.prepare import prepare
 from bonehpo.results.leakage import leakage_line, leaks_of, prove_no_leak
 from bonehpo.results.record import load_result
+from bonehpo.store.recipe import Steps
+from bonehpo.store.store import SliceStore
 
 SIDE, N_SLICES = 48, 6
 SPECIMENS = ("TB5", "TB6", "TB9")
@@ -249,7 +249,7 @@ def test_the_bits_of_a_slice_scanned_again_stay_and_those_of_another_do_not():
     again = np.clip(slices * 0.7 + 30 + rng.normal(0, 6, slices.shape), 0, 255).astype(np.uint8)
     other = bone_like(64, 4, "uint8")[::8]
     prints = [fingerprints(stack, [bytes(16)] * len(stack)) for stack in (slices, again, other)]
-    from bonehpo.data.fingerprints import _bits
+    from bonehpo.leakage.near_duplicates import _bits
 
     bits = [_bits(p.spectra) for p in prints]
     assert np.bitwise_count(bits[0] ^ bits[1]).max() <= NEAR_BITS

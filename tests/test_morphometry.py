@@ -7,9 +7,16 @@ import pytest
 from data_makers import bone_like
 from scipy.ndimage import gaussian_filter
 
-from bonehpo.data.histograms import histogram, levels, scan_window
-from bonehpo.data.morphometry import degree_of_anisotropy, hemisphere, mean_thickness, measure
-from bonehpo.data.overview import MEASURED_SIDE, overview, preview
+from bonehpo.preparation.morphometry import (
+    MEASURED_SIDE,
+    degree_of_anisotropy,
+    hemisphere,
+    mean_thickness,
+    measure,
+    overview,
+    preview,
+)
+from bonehpo.scans.intensity import histogram, levels, scan_window
 
 SIDE = 64
 GRID = np.indices((SIDE,) * 3) + 0.5
@@ -70,7 +77,7 @@ def test_a_mixture_measures_the_mean_over_its_voxels():
 def test_large_balls_on_a_coarse_grid_measure_what_they_measure_on_the_fine_one(monkeypatch):
     bone = gaussian_filter(np.random.default_rng(3).standard_normal((64,) * 3), 4) > 0
     coarse = mean_thickness(bone)
-    monkeypatch.setattr("bonehpo.data.morphometry.FINE_RADII", 1000)
+    monkeypatch.setattr("bonehpo.preparation.morphometry.FINE_RADII", 1000)
     assert coarse == pytest.approx(mean_thickness(bone), rel=0.05)
 
 

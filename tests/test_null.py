@@ -11,14 +11,14 @@ from tiny_study import SIDE, SPECIMENS, TOML, finish, plan_of
 
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder, Training
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
 from bonehpo.domain import Group, HoldoutPair, Hyperparameters, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import StudyError
 from bonehpo.learning.fits import run_fit
 from bonehpo.learning.specs import FitSpec
+from bonehpo.preparation.prepare import prepare
 from bonehpo.results.null import run_null, swapped_specimens
+from bonehpo.store.recipe import Steps
 
 N_TRIALS = 3
 

@@ -6,17 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from bonehpo.phantom import SPEC_JSON, PhantomSpec, write_phantom
 from scipy.ndimage import label, median_filter
 
-from bonehpo.data.phantom import SPEC_JSON, PhantomSpec, write_phantom
-from bonehpo.data.phantom.damage import specimen_damage
-from bonehpo.data.phantom.deformation import broken
-from bonehpo.data.phantom.spec import FACTS
-from bonehpo.data.phantom.structure import inner, pristine_structure
-from bonehpo.data.phantom.writing import stream
 from bonehpo.domain import Progress, ignore_progress
 from bonehpo.engine import InProcess, open_engine
 from bonehpo.errors import PhantomError, ScanError
+from bonehpo.phantom.damage import broken, specimen_damage
+from bonehpo.phantom.simulation import stream
+from bonehpo.phantom.spec import FACTS
+from bonehpo.phantom.structure import inner, pristine_structure
 
 
 def write(out: Path, **settings: object) -> Path:

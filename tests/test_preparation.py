@@ -16,13 +16,13 @@ from skimage.exposure import match_histograms
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from bonehpo.data.histograms import MAX_VALUES, grey_window, histogram, levels, matching, scan_window
-from bonehpo.data.median import filter_median
-from bonehpo.data.preparation import prepare, prepare_scan
-from bonehpo.data.recipe import Recipe, Steps
-from bonehpo.data.sections import cut, even_positions
 from bonehpo.engine import open_engine
 from bonehpo.errors import PreparationError, ScanError, StoreError
+from bonehpo.preparation.prepare import prepare, prepare_scan
+from bonehpo.preparation.scan import filter_median
+from bonehpo.scans.intensity import MAX_VALUES, grey_window, histogram, levels, matching, scan_window
+from bonehpo.scans.sections import cut, even_positions
+from bonehpo.store.recipe import Recipe, Steps
 
 
 def prepared(csv, out, progress=lambda _: None, **steps):
@@ -360,8 +360,8 @@ def test_a_real_volume_is_prepared(tmp_path):
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
+from bonehpo.preparation.prepare import prepare
+from bonehpo.store.recipe import Steps
 from bonehpo.engine import open_engine
 with open_engine(0) as engine:
     prepare(Path(sys.argv[1]), Path(sys.argv[2]), Steps(median=False, side=32, n_slices=32), engine)

@@ -20,13 +20,12 @@ from tracked import new_project
 from bonehpo.cli import main
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import Search, Space, StudyConfig, StudyFolder
-from bonehpo.data.folds import specimen_sets
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
 from bonehpo.domain import Hyperparameters
 from bonehpo.engine import open_engine
 from bonehpo.errors import StudyError
+from bonehpo.folds import specimen_sets
 from bonehpo.learning.fits import Curves, FitResult, Predictions, load_fit, save_fit
+from bonehpo.preparation.prepare import prepare
 from bonehpo.results.finished import FinishedStudy
 from bonehpo.results.race import audit_race, race_address
 from bonehpo.search.facts import read_study, replay
@@ -46,6 +45,7 @@ from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.storage import PAIR_PREFIX, finished_pairs, load_study, open_storage, open_study
 from bonehpo.search.study import run_search
 from bonehpo.search.summary import summarise
+from bonehpo.store.recipe import Steps
 from bonehpo.tracking.entries import study_tags
 
 SETS = ("TB5", "TB6", "TB9", "TB11", "TB12")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bonehpo.analysis.racing import FIRST_LOOK, adjusted_score, fit_blocks, judge, level, p_worse
-from bonehpo.data.folds import holdout_pairs
+from bonehpo.folds import holdout_pairs
 
 RNG = np.random.default_rng(0)
 

@@ -11,10 +11,10 @@ import tifffile
 import zarr
 from data_makers import SHARED_DATA, bone_like, write_folder, write_scans, write_table
 
-from bonehpo.data.readers import open_volume, read_image
-from bonehpo.data.scans import read_scans
-from bonehpo.data.sections import centred_box
 from bonehpo.errors import ScanError
+from bonehpo.scans.readers import open_volume, read_image
+from bonehpo.scans.sections import centred_box
+from bonehpo.scans.table import read_scans
 
 BOX = (slice(3, 15), slice(2, 14), slice(5, 11))
 

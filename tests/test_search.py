@@ -23,7 +23,6 @@ from tiny_study import TOML, make_study, plan_of
 
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import Search, StudyFolder
-from bonehpo.data.images import load_images
 from bonehpo.engine import open_engine
 from bonehpo.errors import FoldError, NetworkError, StoreError, StudyError
 from bonehpo.search.facts import replay
@@ -34,6 +33,7 @@ from bonehpo.search.space import make_sampler, suggest
 from bonehpo.search.storage import OPTIMUM, PAIR_PREFIX, REASON, Driver, load_study, open_storage
 from bonehpo.search.study import run_search
 from bonehpo.search.summary import summarise
+from bonehpo.store.images import load_images
 
 
 class Tape(NullRecorder):

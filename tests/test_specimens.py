@@ -8,20 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from bonehpo.phantom import PhantomSpec, write_phantom
 from click.testing import CliRunner
 from data_makers import bone_like, write_scans, write_table
 from PIL import Image
 
 from bonehpo.cli import main
 from bonehpo.config import StudyFolder
-from bonehpo.data.phantom import PhantomSpec, write_phantom
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess
+from bonehpo.preparation.prepare import prepare
 from bonehpo.report.rendering import BACKGROUND, render
 from bonehpo.report.specimens import COLUMNS, specimen_figures, specimens_figure, specimens_result, stress_strain_figure
 from bonehpo.results.record import load_result
+from bonehpo.store.recipe import Steps
 
 SIDE_PX = 120
 

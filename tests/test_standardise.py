@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from data_makers import bone_like, write_scans, write_table
 
 from bonehpo.cli import main
-from bonehpo.data.greys import STANDARD_MEAN, STANDARD_SD, grey_moments, standardised
-from bonehpo.data.manifest import MANIFEST
-from bonehpo.data.preparation import prepare, prepare_scan
-from bonehpo.data.recipe import Recipe, Steps
-from bonehpo.data.store import SliceStore
 from bonehpo.engine import open_engine
+from bonehpo.preparation.prepare import prepare, prepare_scan
+from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, grey_moments, standardised
+from bonehpo.store.manifest import MANIFEST
+from bonehpo.store.recipe import Recipe, Steps
+from bonehpo.store.store import SliceStore
 
 
 def prepared(csv, out, **steps) -> SliceStore:

@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
+from bonehpo.phantom import PhantomSpec, write_phantom
 from data_makers import SHARED_DATA, bone_like, write_scans
 from filelock import FileLock
 from PIL import Image
 
-from bonehpo.data.building import chunk_slices
-from bonehpo.data.phantom import PhantomSpec, write_phantom
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
-from bonehpo.data.store import SliceStore
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess, open_engine
 from bonehpo.errors import ScanError, StoreDamaged, StoreError, StoreMissing
+from bonehpo.preparation.prepare import prepare
 from bonehpo.report.figures import montage
+from bonehpo.store.building import chunk_slices
+from bonehpo.store.recipe import Steps
+from bonehpo.store.store import SliceStore
 
 SHARD = "slices/c/1/2/0/0/0/0"  # TB12, third state, XY
 
@@ -323,8 +323,8 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
+from bonehpo.preparation.prepare import prepare
+from bonehpo.store.recipe import Steps
 from bonehpo.engine import open_engine
 def stop(step):
     os.kill(os.getpid(), 9)
@@ -369,8 +369,8 @@ def test_two_preparations_do_not_build_one_store(tmp_path):
 FULL = """
 import resource, sys
 from pathlib import Path
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
+from bonehpo.preparation.prepare import prepare
+from bonehpo.store.recipe import Steps
 from bonehpo.engine import open_engine
 from bonehpo.errors import StoreError
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))

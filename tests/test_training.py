@@ -8,7 +8,6 @@ import pytest
 from tiny_study import TOML, plan_of
 
 from bonehpo.config import Training
-from bonehpo.data.images import load_images
 from bonehpo.domain import HoldoutPair, Hyperparameters
 from bonehpo.errors import FitError, StoreError, StudyError
 from bonehpo.learning.augmentation import augment
@@ -19,6 +18,7 @@ from bonehpo.learning.metrics import evaluate
 from bonehpo.learning.networks import build_network, load_network, reset_weights, standardise
 from bonehpo.learning.specs import pair_seed
 from bonehpo.learning.states import load_states
+from bonehpo.store.images import load_images
 
 CHOICE = Hyperparameters(layers=1, learning_rate=1e-2, kernel=3, batch=8)
 

@@ -10,7 +10,6 @@ from tiny_study import SPECIMENS, TOML, finish, make_study, plan_of
 
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import Split
-from bonehpo.data.images import load_images
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import FitError, NetworkError, StudyError
@@ -24,6 +23,7 @@ from bonehpo.learning.transfer import compute_features, features_file, make_resn
 from bonehpo.results.compare import N_TRAINABLE, Weights, compare_address, find_weights, run_compare
 from bonehpo.results.mixed import with_split
 from bonehpo.results.record import save_result
+from bonehpo.store.images import load_images
 
 SIDE, N_SLICES = 32, 3
 DAMAGES = (0, 0.5, 1)

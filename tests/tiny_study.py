@@ -11,12 +11,12 @@ from data_makers import write_table
 
 from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
 from bonehpo.engine import open_engine
+from bonehpo.preparation.prepare import prepare
 from bonehpo.results.finished import finished_study
 from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.study import run_search
+from bonehpo.store.recipe import Steps
 
 SPECIMENS = ("TB5", "TB6", "TB9")
 SIDE = 16

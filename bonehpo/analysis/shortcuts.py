@@ -16,8 +16,8 @@ import pandas as pd
 from bonehpo.analysis.comparison import compare_by_set
 from bonehpo.analysis.detection import accuracies_by_state, anomalies, mean_by_state
 from bonehpo.analysis.estimates import CHANCE
-from bonehpo.data.folds import Sets, holdout_pairs
 from bonehpo.domain import Group
+from bonehpo.folds import Sets, holdout_pairs
 
 Values = npt.NDArray[np.float64]
 

@@ -73,7 +73,7 @@ def _tracking(root: Path) -> Finding:
 
 def _studies(root: Path) -> list[Finding]:
     from bonehpo.config import StudyFolder, load_config
-    from bonehpo.data.store import SliceStore
+    from bonehpo.store.store import SliceStore
 
     findings = []
     for path in sorted((root / "studies").glob("*/")):

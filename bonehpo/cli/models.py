@@ -52,9 +52,9 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
     """
     import bonehpo.learning.backend  # noqa: F401  Keras, quietly, before the model's own code imports it
     from bonehpo.analysis.prediction import summarise_scan
-    from bonehpo.data.preparation import prepare_scan
-    from bonehpo.data.recipe import Recipe
+    from bonehpo.preparation.prepare import prepare_scan
     from bonehpo.report.figures import prediction_figure
+    from bonehpo.store.recipe import Recipe
     from bonehpo.tracking.database import open_tracking
     from bonehpo.tracking.registry import load_champion
 

@@ -21,11 +21,11 @@ def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
         ConfigError: study.toml is wrong.
         FoldError: The sets cannot be dealt.
     """
-    from bonehpo.data.folds import deal
-    from bonehpo.data.images import count_images
-    from bonehpo.data.store import SliceStore
+    from bonehpo.folds import deal
     from bonehpo.search.objective import SearchPlan
     from bonehpo.search.storage import default_storage
+    from bonehpo.store.images import count_images
+    from bonehpo.store.store import SliceStore
 
     if folder.path.exists() and not folder.path.is_dir():
         raise ConfigError(f"{folder.path} is a file, not a study folder: give the folder")

@@ -10,7 +10,6 @@ import pandas as pd
 from bonehpo.analysis.calibration import fit_temperature
 from bonehpo.analysis.estimates import Estimates, estimate
 from bonehpo.analysis.promotion import Audited, check_folds, objections
-from bonehpo.data.store import SliceStore
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import PromotionRefused
 from bonehpo.learning.fits import FitResult, load_fit
@@ -20,6 +19,7 @@ from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import Optimum, read_optimum
 from bonehpo.search.storage import load_study
 from bonehpo.search.summary import RefitOptimum, StudySummary, summarise
+from bonehpo.store.store import SliceStore
 from bonehpo.tracking.database import Tracking
 from bonehpo.tracking.registry import NewModel, RegisteredVersion, register_champion
 

@@ -4,7 +4,6 @@ from datetime import datetime
 from pathlib import Path
 
 from bonehpo.config import StudyFolder
-from bonehpo.data.store import SliceStore
 from bonehpo.report.figures import Drawn, draw
 from bonehpo.report.figures.studies import importance_figure, learning_curves_figure, trials_figure
 from bonehpo.report.page import STUDY_FIGURES, Report, write_page
@@ -20,6 +19,7 @@ from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import Optimum
 from bonehpo.search.recorder import Recorder, ResultFacts
 from bonehpo.search.summary import StudySummary, summarise
+from bonehpo.store.store import SliceStore
 
 
 def make_report(plan: SearchPlan, recorder: Recorder) -> Path:

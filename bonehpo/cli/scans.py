@@ -34,7 +34,7 @@ def phantom(
     workers: int | None,
 ) -> None:
     """Make synthetic scans of bone under load whose damage is known voxel by voxel."""
-    from bonehpo.data.phantom import PhantomSpec, write_phantom
+    from bonehpo.phantom import PhantomSpec, write_phantom
     from bonehpo.engine import open_engine
 
     spec = PhantomSpec(
@@ -86,9 +86,9 @@ def prepare(
     SCANS.csv has one row per scan, specimen,state,path[,strain,stress_mpa,voxel_um], or one row per 2-D slice,
     specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
     """
-    from bonehpo.data.preparation import prepare as prepare_store
-    from bonehpo.data.recipe import Steps
     from bonehpo.engine import open_engine
+    from bonehpo.preparation.prepare import prepare as prepare_store
+    from bonehpo.store.recipe import Steps
 
     steps = Steps(
         cropped=not no_crop,
@@ -122,10 +122,10 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
     Writes a montage, specimens × first and last state × planes; in results/specimens of the study a table of all
     measures, renderings of the specimens, and their stress-strain curves.
     """
-    from bonehpo.data.store import SliceStore
     from bonehpo.report.figures import montage as draw_montage
     from bonehpo.report.specimens import make_specimens, specimen_figures
     from bonehpo.results.record import result_folder
+    from bonehpo.store.store import SliceStore
 
     store = SliceStore.open(folder.store)
     picture = montage or folder.path / "montage.png"
@@ -231,7 +231,7 @@ def _contents(store: Any, pictures: list[Path], table: Path) -> dict[str, object
 @click.pass_context
 def verify(ctx: click.Context, folder: StudyFolder, as_json: bool) -> None:
     """Compare every byte of the store with its manifest."""
-    from bonehpo.data.store import SliceStore
+    from bonehpo.store.store import SliceStore
 
     store = SliceStore.open(folder.store)
     with progress_bar("verify") as progress:

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bonehpo.config import Training
-from bonehpo.data.images import LabelledImages
 from bonehpo.domain import Task
 from bonehpo.learning.augmentation import augment
 from bonehpo.learning.backend import compute_capability, keras
 from bonehpo.learning.networks import build_network, reset_weights, save_network, standardise
 from bonehpo.learning.specs import FitSpec, FitTask
+from bonehpo.store.images import LabelledImages
 
 EVALUATION_BATCH = 128
 

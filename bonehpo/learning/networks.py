@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.data.greys import grey_moments
 from bonehpo.domain import Task
 from bonehpo.errors import NetworkError, StudyError
 from bonehpo.learning.architecture import CHANNELS, check_architecture, filters_of
 from bonehpo.learning.backend import keras
+from bonehpo.scans.intensity import grey_moments
 
 STANDARDISE = "standardise"
 

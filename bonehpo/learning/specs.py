@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from bonehpo.config import Training
-from bonehpo.data.folds import Sets
 from bonehpo.domain import HoldoutPair, Hyperparameters, Task
+from bonehpo.folds import Sets
 
 CODE_VERSION = 3
 """Part of every address. Raise it with each change of network or training that changes results."""

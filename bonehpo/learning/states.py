@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.data.images import open_store
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import StudyError
 from bonehpo.learning.fits import write_durably
 from bonehpo.learning.learners import Learner
 from bonehpo.learning.specs import FitTask
+from bonehpo.store.images import open_store
 
 
 class StateAnswers(NamedTuple):

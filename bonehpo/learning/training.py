@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.data.images import LabelledImages, load_images
 from bonehpo.errors import FitError
 from bonehpo.learning.fits import Curves, FitResult, Predictions
 from bonehpo.learning.learners import Learner, choose_precision, make_cnn_learner
@@ -20,6 +19,7 @@ from bonehpo.learning.metrics import loss, score
 from bonehpo.learning.specs import FitSpec, FitTask
 from bonehpo.learning.states import answer_states, join_answers, save_states
 from bonehpo.learning.transfer import make_resnet_learner
+from bonehpo.store.images import LabelledImages, load_images
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.data.images import LabelledImages, load_images
 from bonehpo.errors import FitError, StudyError
 from bonehpo.learning.fits import write_durably
 from bonehpo.learning.learners import Learner, augmented, compile_network, policy_of, start_optimiser
@@ -23,6 +22,7 @@ from bonehpo.learning.networks import save_network
 from bonehpo.learning.resnet import base_features, build_resnet, freeze, put_head, reset_resnet, take_head
 from bonehpo.learning.specs import CODE_VERSION, FitTask
 from bonehpo.learning.weights import load_base_weights, weights_id
+from bonehpo.store.images import LabelledImages, load_images
 
 
 def make_resnet_learner(task: FitTask, images: LabelledImages, precision: str) -> Learner:

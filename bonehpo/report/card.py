@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from bonehpo.analysis.calibration import Calibration, calibration_in_words
 from bonehpo.analysis.estimates import Estimates
-from bonehpo.data.recipe import Recipe
 from bonehpo.domain import HoldoutPair
 from bonehpo.search.summary import StudySummary
+from bonehpo.store.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bonehpo.data.phantom import SPEC_JSON
-from bonehpo.data.readers import open_volume
-from bonehpo.data.sections import NORMALS, cut
+from bonehpo.phantom import SPEC_JSON
 from bonehpo.errors import PhantomError
+from bonehpo.scans.readers import open_volume
+from bonehpo.scans.sections import NORMALS, cut
 
 
 def phantom_plate(phantom: Path, specimen: str, file: Path) -> None:

@@ -15,21 +15,21 @@ import pandas as pd
 
 from bonehpo.analysis.detection import mean_by_state
 from bonehpo.config import StudyFolder
-from bonehpo.data.folds import deal
-from bonehpo.data.preparation import prepare
-from bonehpo.data.recipe import Steps
-from bonehpo.data.scans import read_scans
-from bonehpo.data.store import SliceStore
 from bonehpo.domain import FAILED, PRISTINE, Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import ScanError, StudyError
+from bonehpo.folds import deal
 from bonehpo.learning.specs import FitTask
+from bonehpo.preparation.prepare import prepare
 from bonehpo.results.detection import first_damaged, state_table
 from bonehpo.results.finished import FinishedStudy, parameters_of
 from bonehpo.results.fitting import Arm, fit_arms
 from bonehpo.results.maps import Asked, MapTask, SliceKey, explain_slices, read_slices
 from bonehpo.results.record import Result, content_address
+from bonehpo.scans.table import read_scans
 from bonehpo.search.objective import SearchPlan
+from bonehpo.store.recipe import Steps
+from bonehpo.store.store import SliceStore
 
 NAME = "ablation"
 

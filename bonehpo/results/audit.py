@@ -22,16 +22,16 @@ from bonehpo.analysis.shortcuts import (
     too_few,
     verdict_sentence,
 )
-from bonehpo.data.features import KINDS, MOST, MOST_LOADED, scan_features
-from bonehpo.data.folds import Sets
-from bonehpo.data.store import SliceStore
 from bonehpo.domain import Group, Progress, ProgressCallback, ignore_progress
 from bonehpo.errors import StudyError
+from bonehpo.folds import Sets
+from bonehpo.leakage.features import KINDS, MOST, MOST_LOADED, scan_features
 from bonehpo.results.detection import NAME as DETECTION
 from bonehpo.results.detection import first_damaged
 from bonehpo.results.finished import FinishedStudy, current_result
 from bonehpo.results.record import Result
 from bonehpo.search.facts import read_folds
+from bonehpo.store.store import SliceStore
 
 NAME = "audit"
 

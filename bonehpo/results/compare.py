@@ -11,7 +11,6 @@ import pandas as pd
 
 from bonehpo.analysis.comparison import compare_by_set, compare_folds
 from bonehpo.config import Split, StudyFolder
-from bonehpo.data.store import SliceStore
 from bonehpo.domain import HoldoutPair, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import FoldError, StudyError
@@ -23,6 +22,7 @@ from bonehpo.results.fitting import Arm, FittedArm, fit_arms
 from bonehpo.results.mixed import with_split
 from bonehpo.results.record import Result, load_result
 from bonehpo.search.objective import SearchPlan
+from bonehpo.store.store import SliceStore
 
 NAME = "compare"
 

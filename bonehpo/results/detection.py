@@ -14,15 +14,15 @@ from bonehpo.analysis.detection import (
     detection_limits,
     mean_by_state,
 )
-from bonehpo.data.folds import Sets
-from bonehpo.data.store import SliceStore
 from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import ConfigError
+from bonehpo.folds import Sets
 from bonehpo.results.best_fold import ranked
 from bonehpo.results.finished import FinishedStudy
 from bonehpo.results.fitting import FittedArm, fit_arms
 from bonehpo.results.record import Result
+from bonehpo.store.store import SliceStore
 
 NAME = "detection"
 

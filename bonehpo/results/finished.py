@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bonehpo.data.store import SliceStore
 from bonehpo.domain import HoldoutPair, Hyperparameters
 from bonehpo.errors import StudyError
 from bonehpo.learning.specs import FitTask
@@ -19,6 +18,7 @@ from bonehpo.search.facts import read_study
 from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import Optimum
 from bonehpo.search.recorder import StudyFacts
+from bonehpo.store.store import SliceStore
 
 OPTIMUM_ADDRESS = "optimum_address"
 """The parameter of a result that tells of which optimum it is: trials of two studies may have the same number."""

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from bonehpo.data.images import open_store
-from bonehpo.data.leakage import LeakReport, find_leaks
 from bonehpo.domain import ProgressCallback, ignore_progress
 from bonehpo.errors import StudyError
+from bonehpo.leakage.leaks import LeakReport, find_leaks
 from bonehpo.results.record import Result, content_address, is_made, load_result, save_result
 from bonehpo.search.objective import SearchPlan
+from bonehpo.store.images import open_store
 
 NAME = "leakage"
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.data.images import open_store
-from bonehpo.data.store import SliceStore
+from bonehpo.store.images import open_store
+from bonehpo.store.store import SliceStore
 
 
 class SliceKey(NamedTuple):

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pandas as pd
 
 from bonehpo.config import Split
-from bonehpo.data.folds import Sets, deal
 from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import FoldError
+from bonehpo.folds import Sets, deal
 from bonehpo.results.finished import FinishedStudy, parameters_of
 from bonehpo.results.fitting import Arm, FittedArm, fit_arms
 from bonehpo.results.record import Result

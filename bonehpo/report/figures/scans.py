@@ -8,8 +8,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from bonehpo.analysis.prediction import ScanVerdict
-from bonehpo.data.store import SliceStore
 from bonehpo.report.figures.style import PAGE_MM, PHANTOM, Drawn, Words, bare, draw_figure, short
+from bonehpo.store.store import SliceStore
 
 INCH_PER_SLICE = 1.3
 

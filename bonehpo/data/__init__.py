@@ -1,1 +1,0 @@
-"""Scans to a verified slice store: reading, preparation, folds, and the phantom."""

@@ -1,0 +1,193 @@
+"""Simulated scans: blur, noise, ring artefacts and drifting brightness, and the files of a whole phantom."""
+
+import csv
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from bonehpo.domain import Progress, ProgressCallback
+from bonehpo.engine import Engine
+from bonehpo.errors import PhantomError
+from bonehpo.phantom.damage import load, specimen_damage
+from bonehpo.phantom.spec import Bone, LoadState, PhantomSpec, load_states
+from bonehpo.phantom.structure import Field, centred_axis, pristine_structure
+from bonehpo.preparation.scan import TRUTH_FOLDER, mask_file
+
+BLUR_VOXELS = (0.7, 0.82)
+NOISE, NOISE_OF_SIGNAL = 0.028, 0.032
+NOISE_FACTOR = (0.9, 1.15)
+RING_GREY = (0.004, 0.014)
+SHADING_GAIN: dict[Bone, float] = {"CB": 0.012, "TB": 0.006}
+DRIFT_GAIN, DRIFT_OFFSET = 0.05, 0.02
+ZINGER_FRACTION, ZINGER_GREY = 0.02, 0.80
+
+
+def photograph(grey: Field, bone: Bone, rng: np.random.Generator) -> Field:
+    """Scan a specimen.
+
+    Args:
+        grey: Material, 0 to 1, (side, side, side); is overwritten.
+        bone: Dense bone hardens the beam more.
+        rng: Source of the faults.
+
+    Returns:
+        What the scanner reconstructs, about 0 to 1, of the same shape.
+    """
+    gaussian_filter(grey, rng.uniform(*BLUR_VOXELS), output=grey)
+    deviation = np.sqrt(np.float32(NOISE**2) + np.float32(NOISE_OF_SIGNAL**2) * grey)
+    deviation *= np.float32(rng.uniform(*NOISE_FACTOR))
+    grey += deviation * rng.standard_normal(grey.shape, dtype=np.float32)
+    grey += rings(len(grey), rng)
+    grey *= shading(len(grey), SHADING_GAIN[bone], rng)
+    grey *= np.float32(1 + DRIFT_GAIN * rng.uniform(-1, 1))
+    grey += np.float32(DRIFT_OFFSET * rng.uniform(-1, 1))
+    return grey
+
+
+def rings(side: int, rng: np.random.Generator) -> Field:
+    """Draw rings about the axis of rotation: each detector pixel that is off leaves one.
+
+    Returns:
+        (1, side, side) grey, the same at every level.
+    """
+    axis = centred_axis(side)
+    radius = np.hypot(axis[:, None], axis)
+    faults = rng.standard_normal(side) * (1 + 3 * (rng.random(side) < 0.04))
+    return np.asarray(rng.uniform(*RING_GREY) * np.interp(radius, np.arange(side), faults)[None], dtype=np.float32)
+
+
+def shading(side: int, strength: float, rng: np.random.Generator) -> Field:
+    """Draw a slow change of gain over the volume: a beam that drifts during the scan, and its hardening in the specimen.
+
+    Returns:
+        (side, side, side), about 1.
+    """
+    axis = centred_axis(side) / np.float32(side / 2)
+    z, y, x, cup = (strength * rng.uniform(-1, 1, 4)).astype(np.float32)
+    plane = (y * axis)[:, None] + x * axis + cup * (axis[:, None] ** 2 + axis**2)
+    gain: Field = 1 + (z * axis)[:, None, None] + plane
+    return gain
+
+
+def add_zingers(grey: Field, rng: np.random.Generator) -> None:
+    """Scatter bright and dark single voxels, in place, as direct hits of the detector leave them.
+
+    A network tells them at once; a 3 × 3 × 3 median filter takes them away: the trap of the paper's Appendix A, where
+    scan noise gave the pristine scans away.
+    """
+    hit = rng.random(grey.shape, dtype=np.float32) < ZINGER_FRACTION
+    grey[hit] += np.where(rng.random(int(hit.sum())) < 0.5, ZINGER_GREY, -ZINGER_GREY)
+
+
+def quantise(grey: Field) -> NDArray[np.uint8]:
+    """Round grey 0 to 1 to 8 bit."""
+    return np.clip(grey * 235 + 10, 0, 255).round().astype(np.uint8)
+
+
+SCANS_CSV = "scans.csv"
+SPEC_JSON = "phantom.json"
+COLUMNS = ("specimen", "state", "path", "strain", "stress_mpa", "voxel_um")
+
+
+class SpecimenTask(NamedTuple):
+    """One specimen to write."""
+
+    spec: PhantomSpec
+    position: int
+    folder: Path
+
+
+class WrittenSpecimen(NamedTuple):
+    """A specimen that has been written, with its load states."""
+
+    position: int
+    states: tuple[LoadState, ...]
+
+
+def write_phantom(spec: PhantomSpec, out: Path, engine: Engine, progress: ProgressCallback) -> Path:
+    """Write a phantom into a new folder; the folder appears when it is complete, or not at all.
+
+    Args:
+        spec: What to make.
+        out: Folder to make: `scans.csv`, `<specimen>/state_NN.tif` (uint8, one page a level of z),
+            `truth/<specimen>/state_NN.tif` (255 in open cracks and crushed bone) and `phantom.json`.
+        engine: Runs one task for each specimen.
+        progress: Told after each specimen.
+
+    Returns:
+        The path of `scans.csv`.
+
+    Raises:
+        PhantomError: The folder exists, or the structure cannot be used.
+    """
+    if out.exists():
+        raise PhantomError(f"{out} exists already: remove it, or choose another folder for the phantom")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+    try:
+        tasks = [SpecimenTask(spec, index, partial) for index in range(len(spec.specimens))]
+        written = []
+        for outcome in engine.run(write_specimen, tasks):
+            written.append(outcome.result())
+            progress(Progress(len(written), len(tasks), f"specimen {spec.specimens[outcome.task.position]}"))
+        write_tables(spec, sorted(written), partial)
+        partial.chmod(0o755)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out / SCANS_CSV
+
+
+def write_specimen(task: SpecimenTask) -> WrittenSpecimen:
+    """Draw one specimen and write its scans and truth masks; each draw depends on the seed and the specimen alone."""
+    spec, index = task.spec, task.position
+    name = spec.specimens[index]
+    scans = task.folder / name
+    for folder in (scans, task.folder / TRUTH_FOLDER / name):
+        folder.mkdir(parents=True, exist_ok=True)
+    draw = stream(spec, index, 0)
+    states = load_states(spec, index, draw)
+    structure = pristine_structure(spec, index, draw)
+    damage = specimen_damage(spec, states[-1].strain, draw)
+    for state in states:
+        faults = stream(spec, index, state.number)
+        loaded = load(spec, structure, damage, state, faults)
+        scan = photograph(loaded.grey, spec.bone, faults)
+        if spec.shortcut and state.number == 1:
+            add_zingers(scan, faults)
+        mask = mask_file(task.folder, name, state.number)
+        tifffile.imwrite(scans / mask.name, quantise(scan), photometric="minisblack")
+        truth = loaded.truth * np.uint8(255)
+        tifffile.imwrite(mask, truth, photometric="minisblack", compression="zlib")
+    return WrittenSpecimen(index, states)
+
+
+def stream(spec: PhantomSpec, index: int, stage: int) -> np.random.Generator:
+    """Random numbers for one stage of one specimen: 0 draws the specimen, n the scan of state n."""
+    return np.random.default_rng([spec.seed, ord(spec.bone[0]), index, stage])
+
+
+def write_tables(spec: PhantomSpec, written: list[WrittenSpecimen], folder: Path) -> None:
+    """Write scans.csv, and phantom.json with the spec and the state of the first damage of each specimen."""
+    with (folder / SCANS_CSV).open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for index, states in written:
+            name = spec.specimens[index]
+            voxel_um = "" if spec.structure else f"{spec.voxel_um:.4g}"
+            for state in states:
+                path = f"{name}/state_{state.number:02d}.tif"
+                table.writerow([name, state.number, path, state.strain, state.stress_mpa, voxel_um])
+    onsets = {
+        spec.specimens[index]: next(state.number for state in states if state.damage > 0) for index, states in written
+    }
+    document = {"phantom": asdict(spec), "first_damaged_state": onsets}
+    (folder / SPEC_JSON).write_text(json.dumps(document, indent=2, default=str) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Preparation: from scans to slices, by one recipe for all."""

@@ -1,0 +1,165 @@
+"""From what the user asks and the headers of the scans to a recipe, before any scan is prepared."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from bonehpo.errors import PreparationError, ScanError
+from bonehpo.preparation.scan import check_size, check_type, read_centre
+from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, grey_window, histogram
+from bonehpo.scans.readers import Volume, open_volume, read_image
+from bonehpo.scans.sections import NORMALS, Shape
+from bonehpo.scans.table import Scan, ScanTable
+from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Recipe, Steps
+
+PREVIEW_SIDE = 64
+"""Voxels along each edge of a preview, or fewer where the scans have no more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How the scans of a table will be prepared, and what the user should know of it.
+
+    Attributes:
+        recipe: How each scan will be prepared.
+        preview_side: Voxels along each edge of the small volumes that are kept; None for 2-D slices.
+        notes: One sentence each.
+    """
+
+    recipe: Recipe
+    preview_side: int | None
+    notes: tuple[str, ...]
+
+
+def make_plan(table: ScanTable, steps: Steps) -> Plan:
+    """Settle every step against the scans.
+
+    Headers of all scans are read, and the voxels of the reference scan alone.
+
+    Raises:
+        ScanError: A scan cannot be read, or does not go with the others.
+        PreparationError: A step asks for more than the scans hold.
+    """
+    reference = _reference(table, steps.reference)
+    if table.kind == "slices":
+        return _plan_slices(table, steps, reference)
+    return _plan_volumes(table, steps, reference)
+
+
+def _reference(table: ScanTable, asked: str | None) -> Scan:
+    if asked is None:
+        return next(scan for scan in table.scans if scan.state == table.states[0])
+    for scan in table.scans:
+        if f"{scan.specimen}:{scan.state}" == asked:
+            return scan
+    raise PreparationError(f"reference {asked!r} is not in {table.csv}; give SPECIMEN:STATE, as {table.specimens[0]}:1")
+
+
+def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
+    volumes = {scan: open_volume(scan.source) for scan in table.scans}
+    _check_shapes(volumes)
+    shapes = [volume.shape for volume in volumes.values()]
+    smallest = min(min(shape) for shape in shapes)
+    crop = (steps.crop or smallest) if steps.cropped else None
+    for volume in sorted(volumes.values(), key=lambda volume: min(volume.shape)):
+        check_size(volume, crop)
+    extent = crop or smallest
+    block = read_centre(volumes[reference], crop)
+    counted = histogram(block)
+    recipe = Recipe(
+        kind="volumes",
+        crop=crop,
+        match=steps.match,
+        median=steps.median,
+        n_slices=_n_slices(steps.n_slices, extent, "sections in the smallest volume"),
+        side=steps.side or min(DEFAULT_SIDE, extent),
+        planes=tuple(NORMALS),
+        reference=f"{reference.specimen}:{reference.state}",
+        dtype=str(block.dtype),
+        histogram=counted if steps.match else None,
+        window=grey_window(counted, block.dtype),
+        voxel_um=table.voxel_um,
+        standardise=steps.standardise,
+    )
+    for volume in volumes.values():
+        check_type(volume.source, volume.dtype, recipe)
+    notes = _volume_notes(steps, shapes)
+    if recipe.voxel_um is None:
+        notes.append("The table gives no voxel_um: trabecular thickness and spacing are not measured.")
+    return Plan(recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=(*notes, *_standard_notes(recipe)))
+
+
+def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
+    planes = tuple(dict.fromkeys(image.plane for scan in table.scans for image in scan.images))
+    counts = {(scan.name, plane): 0 for scan in table.scans for plane in planes}
+    counts.update(Counter((scan.name, image.plane) for scan in table.scans for image in scan.images))
+    (name, plane), fewest = min(counts.items(), key=lambda item: item[1])
+    if fewest == 0:
+        raise ScanError(f"{table.csv}: {name} has no slice in plane {plane}; add some, or remove the plane everywhere")
+    greys = [read_image(image.path).ravel() for image in reference.images]
+    recipe = Recipe(
+        kind="slices",
+        crop=None,
+        match=False,
+        median=False,
+        n_slices=min(steps.n_slices or fewest, fewest),
+        side=steps.side or min(DEFAULT_SIDE, *(min(read_image(scan.images[0].path).shape) for scan in table.scans)),
+        planes=planes,
+        reference=f"{reference.specimen}:{reference.state}",
+        dtype=str(greys[0].dtype),
+        histogram=None,
+        window=grey_window(histogram(np.concatenate(greys)[None]), greys[0].dtype),
+        voxel_um=table.voxel_um,
+        standardise=steps.standardise,
+    )
+    notes = [
+        "2-D slices: crop to a cube, histogram matching and the 3×3×3 median need volumes and were skipped; "
+        "bone_volume_fraction is the area fraction of the slices, and thickness, spacing and anisotropy are not measured.",
+        f"Each scan gives {recipe.n_slices} slices in each plane, as many as {name} has in plane {plane}.",
+    ]
+    kept = notes if recipe.n_slices == fewest else notes[:1]
+    return Plan(recipe=recipe, preview_side=None, notes=(*kept, *_standard_notes(recipe)))
+
+
+def _check_shapes(volumes: dict[Scan, Volume]) -> None:
+    first: dict[str, tuple[Scan, Shape]] = {}
+    for scan, volume in volumes.items():
+        other, shape = first.setdefault(scan.specimen, (scan, volume.shape))
+        if volume.shape != shape:
+            raise ScanError(
+                f"{volume.source}: {scan.name} has shape {volume.shape}, state {other.state} has {shape}; "
+                "register all states of a specimen to one grid"
+            )
+
+
+def _n_slices(asked: int | None, extent: int, what: str) -> int:
+    if asked is not None and asked > extent:
+        raise PreparationError(f"--slices {asked} is more than the {extent} {what}; give --slices {extent} or less")
+    return asked or min(DEFAULT_SLICES, extent)
+
+
+def _standard_notes(recipe: Recipe) -> list[str]:
+    return [_STANDARDISED] if recipe.standardise else []
+
+
+_STANDARDISED = (
+    f"Each slice was given mean {STANDARD_MEAN:g} and standard deviation {STANDARD_SD:g} grey levels: level and contrast "
+    "tell nothing any more, neither of the scanner nor of the bone."
+)
+
+
+def _volume_notes(steps: Steps, shapes: list[Shape]) -> list[str]:
+    skipped = [
+        name
+        for name, taken in (
+            ("crop", steps.cropped),
+            ("histogram matching", steps.match),
+            ("median filter", steps.median),
+        )
+        if not taken
+    ]
+    notes = [f"Skipped as asked: {', '.join(skipped)}."] if skipped else []
+    if not steps.cropped and any(len(set(shape)) > 1 for shape in shapes):
+        notes.append("Volumes are not cubes and were not cropped: slices are stretched to squares.")
+    return notes

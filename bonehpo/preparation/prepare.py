@@ -1,0 +1,225 @@
+"""Preparation: centre crop, histogram matching, 3×3×3 median, cut into slices, resize, measure; scan by scan.
+
+Each scan is prepared by one task, which holds one cropped volume in the type of its file and writes its slices itself,
+so that memory does not grow with the number of scans. When the volume is let go, measuring takes up to 90 MB.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from natsort import natsorted
+
+from bonehpo.domain import Progress, ProgressCallback, ignore_progress
+from bonehpo.engine import Engine
+from bonehpo.errors import PreparationError, ScanError
+from bonehpo.preparation.morphometry import Morphometry, measure, preview
+from bonehpo.preparation.planning import make_plan
+from bonehpo.preparation.scan import PreparedScan, cut_damage, find_masks, prepare_images, prepare_volume
+from bonehpo.scans.table import Scan, ScanTable, SliceImage, read_scans
+from bonehpo.store.building import (
+    StoredScan,
+    check_free,
+    create_arrays,
+    new_store,
+    seal,
+    write_preview,
+    write_slices,
+)
+from bonehpo.store.manifest import FORMAT, PHANTOM_MARK, Manifest, ScanRecord
+from bonehpo.store.recipe import Recipe, Steps
+from bonehpo.store.store import SliceStore
+
+
+def prepare(
+    csv: Path,
+    out: Path,
+    steps: Steps,
+    engine: Engine,
+    progress: ProgressCallback = ignore_progress,
+    *,
+    overwrite: bool = False,
+) -> SliceStore:
+    """Prepare all scans of a table into a slice store.
+
+    Args:
+        csv: The table; see `scans.read_scans`.
+        out: Where the store shall be, `studies/X/slices.zarr`; the name of its folder becomes the bone's.
+        steps: What to do to each scan.
+        engine: Runs one task for each scan.
+        progress: Told of each scan that is done.
+        overwrite: Replace a store that is there already, once the new one is whole.
+
+    Returns:
+        The store, opened. Its `notes` are for the user to read.
+
+    Raises:
+        ScanError: The table or a scan cannot be used.
+        PreparationError: A step asks for more than the scans hold.
+        StoreError: There is a store already, or the disk refuses. Whatever was there before is still there.
+    """
+    check_free(out, overwrite=overwrite)
+    table = read_scans(csv)
+    plan = make_plan(table, steps)
+    is_phantom = (csv.resolve().parent / PHANTOM_MARK).exists()
+    masks = find_masks(table) if is_phantom else {}
+    damage = len(masks) == len(table.scans)
+    manifest = Manifest(
+        format=FORMAT,
+        bone=out.resolve().parent.name,
+        phantom=is_phantom,
+        specimens=table.specimens,
+        states=table.states,
+        recipe=plan.recipe,
+        damage=damage,
+        preview_side=plan.preview_side,
+        notes=(*plan.notes, *([] if damage or not masks else [_SOME_MASKS.format(len(masks), len(table.scans))])),
+        scans=(),
+        files=(),
+    )
+    with new_store(out, overwrite=overwrite) as folder:
+        create_arrays(folder, manifest)
+        seal(folder, manifest, _run(table, _tasks(table, manifest, masks, folder), engine, progress))
+    return SliceStore.open(out)
+
+
+_SOME_MASKS = "Only {} of {} scans have a mask in the folder truth: the store does not know where they are damaged."
+
+
+def prepare_scan(source: str, recipe: Recipe) -> PreparedScan:
+    """Prepare one further scan as those of a store were.
+
+    Args:
+        source: A volume as `readers.open_volume` takes it; for a recipe of 2-D slices an image, a folder of images, or
+            (where there are several planes) a folder with one subfolder of images named after each plane.
+        recipe: Of the store, or of the model, that the scan is for.
+
+    Returns:
+        The slices. Of 2-D images all are taken.
+
+    Raises:
+        ScanError: The scan cannot be read, or its grey values cannot be used.
+        PreparationError: The volume is smaller than the crop, or the images are not laid out by planes.
+    """
+    if recipe.kind == "volumes":
+        return prepare_volume(source, recipe)
+    return prepare_images(_images_of(Path(source), recipe.planes), recipe, all_images=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    scan: Scan
+    manifest: Manifest
+    mask: Path | None
+    folder: Path
+    csv_folder: Path
+
+    @property
+    def specimen(self) -> int:
+        return self.manifest.specimens.index(self.scan.specimen)
+
+    @property
+    def state(self) -> int:
+        return self.manifest.states.index(self.scan.state)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Done:
+    stored: StoredScan
+    contents: tuple[str, ...]
+
+
+def _tasks(table: ScanTable, manifest: Manifest, masks: Mapping[Scan, Path], folder: Path) -> list[_Task]:
+    return [
+        _Task(
+            scan=scan,
+            manifest=manifest,
+            mask=masks[scan] if manifest.damage else None,
+            folder=folder.resolve(),
+            csv_folder=table.csv.resolve().parent,
+        )
+        for scan in table.scans
+    ]
+
+
+def _run(table: ScanTable, tasks: list[_Task], engine: Engine, progress: ProgressCallback) -> Sequence[StoredScan]:
+    stored: list[StoredScan] = []
+    owners: dict[str, str] = {}
+    for outcome in engine.run(_prepare_one, tasks):
+        done, scan = outcome.result(), outcome.task.scan
+        for content in done.contents:
+            if content in owners:
+                raise ScanError(f"{table.csv}: {scan.name} and {owners[content]} hold the same voxels; correct a path")
+            owners[content] = scan.name
+        stored.append(done.stored)
+        progress(Progress(len(stored), len(tasks), scan.name))
+    return stored
+
+
+def _prepare_one(task: _Task) -> _Done:
+    scan, recipe = task.scan, task.manifest.recipe
+    prepared = prepare_images(scan.images, recipe) if scan.images else prepare_volume(scan.source, recipe)
+    groups = [prepared.slices[plane] for plane in recipe.planes]
+    write_slices(task.folder, "slices", task.specimen, task.state, groups)
+    _write_preview(task, prepared)
+    measured = _measure(prepared, recipe)
+    record = ScanRecord(
+        specimen=scan.specimen,
+        state=scan.state,
+        source=os.path.relpath(scan.source, task.csv_folder),
+        sha256=prepared.source_sha256,
+        shape=prepared.shape,
+        dtype=prepared.dtype,
+        threshold=prepared.overview.threshold if prepared.overview else None,
+        bone_volume_fraction=prepared.bone_volume_fraction,
+        trabecular_thickness_um=measured.trabecular_thickness_um,
+        trabecular_spacing_um=measured.trabecular_spacing_um,
+        degree_of_anisotropy=measured.degree_of_anisotropy,
+        damage_fraction=_write_damage(task, prepared.shape),
+        strain=scan.strain,
+        stress_mpa=scan.stress_mpa,
+    )
+    return _Done(stored=StoredScan(record=record, positions=prepared.positions), contents=prepared.contents)
+
+
+def _measure(prepared: PreparedScan, recipe: Recipe) -> Morphometry:
+    seen = prepared.overview
+    if seen is None or seen.threshold is None:
+        return Morphometry()
+    return measure(seen.levels, seen.threshold, recipe.voxel_um and recipe.voxel_um * seen.factor)
+
+
+def _write_preview(task: _Task, prepared: PreparedScan) -> None:
+    manifest, seen = task.manifest, prepared.overview
+    if seen is not None and manifest.preview_side is not None and task.scan.state in manifest.preview_states:
+        place = manifest.preview_states.index(task.scan.state)
+        write_preview(task.folder, task.specimen, place, preview(seen.levels, manifest.preview_side))
+
+
+def _write_damage(task: _Task, shape: tuple[int, ...]) -> float | None:
+    """Write the truth of one scan, if it has one; the share of its slices that is damaged."""
+    if task.mask is None:
+        return None
+    slices = cut_damage(task.mask, shape, task.manifest.recipe)
+    groups = [slices[plane] for plane in task.manifest.recipe.planes]
+    write_slices(task.folder, "damage", task.specimen, task.state, groups)
+    return float(np.mean(groups) / np.iinfo(np.uint8).max)
+
+
+def _images_of(source: Path, planes: Sequence[str]) -> list[SliceImage]:
+    if source.is_file() and len(planes) == 1:
+        return [SliceImage(plane=planes[0], position=0, path=str(source))]
+    folders = {planes[0]: source} if len(planes) == 1 else {plane: source / plane for plane in planes}
+    images = [
+        SliceImage(plane=plane, position=position, path=str(file))
+        for plane, folder in folders.items()
+        if folder.is_dir()
+        for position, file in enumerate(natsorted(folder.iterdir(), key=lambda file: file.name))
+        if file.suffix.lower() in (".tif", ".tiff", ".npy")
+    ]
+    if not images:
+        layout = "" if len(planes) == 1 else f" in subfolders named {', '.join(planes)}"
+        raise PreparationError(f"{source}: no .tif or .npy images{layout}; give 2-D slices, as the store was made from")
+    return images

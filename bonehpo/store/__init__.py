@@ -1,0 +1,1 @@
+"""The slice store: a zarr group that is complete and verified, or absent."""

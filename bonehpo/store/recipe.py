@@ -1,0 +1,100 @@
+"""What a user asks of the preparation, and the recipe that follows from it."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from bonehpo.errors import PreparationError
+from bonehpo.scans.intensity import Histogram, Window
+from bonehpo.scans.table import Kind
+
+DEFAULT_SLICES = 300
+DEFAULT_SIDE = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Steps:
+    """What the user asks for.
+
+    Attributes:
+        cropped: Whether to cut the centre out of each volume.
+        crop: Side of the centre cube in voxels; None takes the largest that every scan holds.
+        match: Whether to match each histogram to that of the reference scan.
+        median: Whether to filter with the 3×3×3 median.
+        n_slices: Slices in each plane; None takes `DEFAULT_SLICES`, or as many as there are.
+        side: Side of a slice in pixels; None takes `DEFAULT_SIDE`, or the side of the smallest section.
+        reference: "SPECIMEN:STATE"; None takes the first specimen's pristine scan.
+        standardise: Whether each slice gets the same mean and spread of grey levels at the end.
+    """
+
+    cropped: bool = True
+    crop: int | None = None
+    match: bool = True
+    median: bool = True
+    n_slices: int | None = None
+    side: int | None = None
+    reference: str | None = None
+    standardise: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("crop", self.crop), ("slices", self.n_slices), ("size", self.side)):
+            if value is not None and value < 1:
+                raise PreparationError(f"--{name} is {value}; give a number of at least 1")
+        if self.crop is not None and not self.cropped:
+            raise PreparationError(f"--crop {self.crop} and --no-crop exclude each other; remove one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that is needed to prepare a further scan exactly as those of a store were, without the store.
+
+    It is in the manifest of the store, and travels with a promoted model.
+
+    Attributes:
+        kind: Whether scans are volumes or 2-D slices.
+        crop: Side of the centre cube in voxels; None where nothing is cropped.
+        match: Whether histograms are matched to `histogram`.
+        median: Whether the 3×3×3 median filter runs.
+        n_slices: Slices in each plane.
+        side: Side of a slice in pixels.
+        planes: Names of the planes.
+        reference: "SPECIMEN:STATE" of the reference scan.
+        dtype: Its grey-value type.
+        histogram: Its histogram after the crop; None where it is not matched to.
+        window: Grey values that become levels 0 and 255.
+        voxel_um: Side of a voxel of the scans in µm, if known.
+        standardise: Whether each slice has mean 128 and standard deviation 40 grey levels, see `greys.standardised`. Older
+            recipes do not say, and did not.
+    """
+
+    kind: Kind
+    crop: int | None
+    match: bool
+    median: bool
+    n_slices: int
+    side: int
+    planes: tuple[str, ...]
+    reference: str
+    dtype: str
+    histogram: Histogram | None
+    window: Window
+    voxel_um: float | None
+    standardise: bool = False
+
+    def to_json(self) -> str:
+        """One line of JSON that `from_json` reads."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        """Read what `to_json` wrote.
+
+        Raises:
+            PreparationError: The text is not a recipe.
+        """
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.DecodeError as error:
+            raise PreparationError(
+                f"not a recipe ({error}); take it from the manifest of a store or from a model"
+            ) from error
