@@ -13,8 +13,7 @@ import time
 import numpy as np
 
 from bonehpo.config import Training
-from bonehpo.learning.augmentation import augment
-from bonehpo.learning.learners import choose_precision, compiled_network
+from bonehpo.learning.learners import augment, choose_precision, compiled_network
 
 N_IMAGES, BATCH, ROUNDS = 240, 20, 4
 CASES = ((3, 5, 64), (4, 5, 64), (5, 3, 64), (4, 5, 200))

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import tifffile
-from bonehpo.phantom import PhantomSpec, write_phantom
 from data_makers import bone_like, write_table
 from tiny_study import finish
 
@@ -15,6 +14,7 @@ from bonehpo.config import StudyFolder
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess, open_engine
 from bonehpo.errors import PreparationError, ScanError
+from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.ablation import VARIANTS, _sentence, _separation, ablation_address, digest_of_scans, run_ablation
 from bonehpo.store.recipe import Steps

@@ -6,7 +6,6 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
-from bonehpo.phantom import PhantomSpec, write_phantom
 from click.testing import CliRunner
 from data_makers import SHARED_DATA
 from scipy.ndimage import gaussian_filter
@@ -28,6 +27,7 @@ from bonehpo.domain import Group, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.folds import specimen_sets
 from bonehpo.leakage.features import KINDS, LEAST, slice_features
+from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.phantom.spec import FACTS
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.audit import score_models

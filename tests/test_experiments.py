@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bonehpo.phantom import PhantomSpec, write_phantom
 from tiny_study import SPECIMENS, TOML, finish, plan_of, write_striped
 
 from bonehpo.cli.plan import make_plan
@@ -12,6 +11,7 @@ from bonehpo.config import Strain, StudyFolder
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import ConfigError
+from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.best_fold import run_best_fold
 from bonehpo.results.detection import run_detection

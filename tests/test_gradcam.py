@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bonehpo.errors import NetworkError
+from bonehpo.learning.backbones import build_resnet
 from bonehpo.learning.gradcam import (
     as_float32,
     default_layer,
@@ -14,7 +15,6 @@ from bonehpo.learning.gradcam import (
     weighted_layers,
 )
 from bonehpo.learning.networks import build_network, save_network
-from bonehpo.learning.resnet import build_resnet
 
 SIDE = 16
 

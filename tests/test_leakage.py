@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bonehpo.leakage import leaks as leakage
 from click.testing import CliRunner
 from data_makers import bone_like, write_table
 from scipy.ndimage import gaussian_filter
@@ -18,6 +17,7 @@ from bonehpo.domain import Group
 from bonehpo.engine import open_engine
 from bonehpo.errors import StudyError
 from bonehpo.folds import specimen_sets
+from bonehpo.leakage import leaks as leakage
 from bonehpo.leakage.leaks import find_leaks
 from bonehpo.leakage.near_duplicates import NEAR_BITS, ORIENTATIONS, fingerprints, same_bone
 from bonehpo.preparation.prepare import prepare

@@ -14,8 +14,8 @@ from bonehpo.config import StudyFolder, Training
 from bonehpo.domain import Group, HoldoutPair, Hyperparameters, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import StudyError
-from bonehpo.learning.fits import run_fit
-from bonehpo.learning.specs import FitSpec
+from bonehpo.learning.fits import FitSpec
+from bonehpo.learning.fitting import run_fit
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.null import run_null, swapped_specimens
 from bonehpo.store.recipe import Steps

@@ -301,7 +301,7 @@ def test_the_page_is_written_whole_or_refused_in_one_line(drawings, tmp_path):
     assert path.read_text("utf-8") == render_page(report)
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
     (tmp_path / "file").touch()
-    with pytest.raises(StudyError, match=r"report\.html could not be written: .*: make room there") as refusal:
+    with pytest.raises(StudyError, match=r"report\.html cannot be written: .*: make room there") as refusal:
         write_page(report, tmp_path / "file" / "report.html")
     assert len(str(refusal.value).splitlines()) == 1
 

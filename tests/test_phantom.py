@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from bonehpo.phantom import SPEC_JSON, PhantomSpec, write_phantom
 from scipy.ndimage import label, median_filter
 
 from bonehpo.domain import Progress, ignore_progress
 from bonehpo.engine import InProcess, open_engine
 from bonehpo.errors import PhantomError, ScanError
+from bonehpo.phantom import SPEC_JSON, PhantomSpec, write_phantom
 from bonehpo.phantom.damage import broken, specimen_damage
 from bonehpo.phantom.simulation import stream
 from bonehpo.phantom.spec import FACTS

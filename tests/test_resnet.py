@@ -8,10 +8,21 @@ import numpy as np
 import pytest
 
 from bonehpo.errors import NetworkError
+from bonehpo.files import file_sha256
 from bonehpo.learning import weights
+from bonehpo.learning.backbones import (
+    IMAGENET_FILE,
+    IMAGENET_URL,
+    base_features,
+    build_resnet,
+    freeze,
+    load_base_weights,
+    put_head,
+    reset_resnet,
+    resolve_weights,
+    take_head,
+)
 from bonehpo.learning.networks import build_network, load_network, save_network
-from bonehpo.learning.resnet import base_features, build_resnet, freeze, put_head, reset_resnet, take_head
-from bonehpo.learning.weights import IMAGENET_FILE, IMAGENET_URL, load_base_weights, resolve_weights, weights_id
 
 SIDE = 32
 N_BASE = 23_587_712
@@ -174,7 +185,7 @@ def test_a_head_trained_on_features_is_the_head_of_frozen_training(fresh):
 
 
 def test_features_of_many_batches_are_those_of_each_slice(fresh, monkeypatch):
-    monkeypatch.setattr("bonehpo.learning.resnet.FEATURE_BATCH", 2)
+    monkeypatch.setattr("bonehpo.learning.backbones.FEATURE_BATCH", 2)
     pixels = slices(5)
     one_by_one = [base_features(fresh, pixels[i : i + 1])[0] for i in range(5)]
     features = base_features(fresh, pixels)
@@ -343,7 +354,7 @@ def test_imagenet_weights_that_lie_where_keras_keeps_them_need_no_network(tmp_pa
     (tmp_path / "models" / IMAGENET_FILE).write_bytes(content)
     found = resolve_weights("imagenet")
     assert found == tmp_path / "models" / IMAGENET_FILE
-    assert weights_id(found) == hashlib.sha256(content).hexdigest()
+    assert file_sha256(found) == hashlib.sha256(content).hexdigest()
 
 
 def test_the_address_of_imagenet_weights_is_that_of_the_installed_keras():

@@ -7,7 +7,7 @@ import pandas as pd
 from made_up_results import made
 
 from bonehpo.config import StudyFolder
-from bonehpo.results.record import HEAD, content_address, is_made, load_result, save_result
+from bonehpo.results.record import HEAD, address_of, is_made, load_result, save_result
 
 
 def test_a_result_is_read_as_it_was_saved(tmp_path):
@@ -41,5 +41,5 @@ def test_a_damaged_result_is_no_result(tmp_path, caplog):
 
 
 def test_equal_inputs_have_equal_addresses_and_others_another():
-    assert content_address("a", {"x": 1, "y": 2}) == content_address("a", {"y": 2, "x": 1})
-    assert content_address("a") != content_address("b")
+    assert address_of("a", {"x": 1, "y": 2}) == address_of("a", {"y": 2, "x": 1})
+    assert address_of("a") != address_of("b")

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from bonehpo.phantom import PhantomSpec, write_phantom
 from click.testing import CliRunner
 from data_makers import bone_like, write_scans, write_table
 from PIL import Image
@@ -17,6 +16,7 @@ from bonehpo.cli import main
 from bonehpo.config import StudyFolder
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess
+from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
 from bonehpo.report.rendering import BACKGROUND, render
 from bonehpo.report.specimens import COLUMNS, specimen_figures, specimens_figure, specimens_result, stress_strain_figure

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
-from bonehpo.phantom import PhantomSpec, write_phantom
 from data_makers import SHARED_DATA, bone_like, write_scans
 from filelock import FileLock
 from PIL import Image
@@ -21,6 +20,7 @@ from PIL import Image
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess, open_engine
 from bonehpo.errors import ScanError, StoreDamaged, StoreError, StoreMissing
+from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
 from bonehpo.report.figures import montage
 from bonehpo.store.building import chunk_slices
@@ -387,7 +387,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path, limit):
     place = tmp_path / "TB" / "slices.zarr"
     command = [sys.executable, "-c", FULL, write_scans(tmp_path), place, str(limit)]
     said = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "cannot be written (File too large); free space, or choose another disk" in said.stdout
+    assert "cannot be written: File too large: free space, or choose another disk" in said.stdout
     assert said.stdout.count("\n") == 1
     assert leftovers(place) == []
     assert not place.exists()

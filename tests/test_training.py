@@ -10,14 +10,12 @@ from tiny_study import TOML, plan_of
 from bonehpo.config import Training
 from bonehpo.domain import HoldoutPair, Hyperparameters
 from bonehpo.errors import FitError, StoreError, StudyError
-from bonehpo.learning.augmentation import augment
 from bonehpo.learning.backend import keras
-from bonehpo.learning.fits import fit_path, load_fit, run_fit
-from bonehpo.learning.learners import predict
+from bonehpo.learning.fits import fit_path, load_answers, load_fit, pair_seed
+from bonehpo.learning.fitting import run_fit
+from bonehpo.learning.learners import augment, predict
 from bonehpo.learning.metrics import evaluate
 from bonehpo.learning.networks import build_network, load_network, reset_weights, standardise
-from bonehpo.learning.specs import pair_seed
-from bonehpo.learning.states import load_states
 from bonehpo.store.images import load_images
 
 CHOICE = Hyperparameters(layers=1, learning_rate=1e-2, kernel=3, batch=8)
@@ -225,7 +223,7 @@ def test_each_set_is_asked_at_every_state_of_the_network_by_which_it_is_tested(t
     plan = plan_of(tmp_path, TOML.replace("epochs = 3", "epochs = 6") + f'checkpoint = "{checkpoint}"\n', (0, 0.5, 1))
     for pair in plan.pairs:
         task = plan.task(CHOICE, pair, keep=True)
-        result, answers = run_fit(task), load_states(task.states)
+        result, answers = run_fit(task), load_answers(task.states)
         for tested, name in zip(result.predictions, pair, strict=True):
             found = answers.p_failed(pair, name)
             assert sorted(found) == [1, 2, 3]

@@ -13,13 +13,11 @@ from bonehpo.config import Split
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import FitError, NetworkError, StudyError
-from bonehpo.learning.fits import find_fit, fit_path, load_fit, run_fit
-from bonehpo.learning.learners import predict
+from bonehpo.learning.backbones import base_features
+from bonehpo.learning.fits import RESNET, ResNet, ResNetMode, fit_path, load_answers, load_fit
+from bonehpo.learning.fitting import find_fit, run_fit
+from bonehpo.learning.learners import compute_features, features_file, make_resnet_learner, predict
 from bonehpo.learning.networks import load_network
-from bonehpo.learning.resnet import base_features
-from bonehpo.learning.specs import RESNET, ResNet, ResNetMode
-from bonehpo.learning.states import load_states
-from bonehpo.learning.transfer import compute_features, features_file, make_resnet_learner
 from bonehpo.results.compare import N_TRAINABLE, Weights, compare_address, find_weights, run_compare
 from bonehpo.results.mixed import with_split
 from bonehpo.results.record import save_result
@@ -86,7 +84,7 @@ def test_a_resnet_is_a_fit_whose_network_answers_every_load_state(compared, plan
     if mode == "frozen":
         assert found.precision == "float32", "whatever the hardware likes: features and head are float32"
 
-    answers = load_states(task.states)
+    answers = load_answers(task.states)
     for i, name in enumerate(task.spec.pair):
         p_failed = answers.p_failed(task.spec.pair, name)
         assert list(p_failed) == [1, 2, 3]

@@ -12,7 +12,7 @@ from bonehpo.report.specimens import NAME as SPECIMENS
 from bonehpo.report.specimens import make_specimens, specimen_figures
 from bonehpo.results.facts import result_facts
 from bonehpo.results.finished import current_result
-from bonehpo.results.record import Result, content_address, result_folder
+from bonehpo.results.record import Result, address_of, result_folder
 from bonehpo.search.facts import read_folds, read_study
 from bonehpo.search.importance import importances
 from bonehpo.search.objective import SearchPlan
@@ -44,7 +44,7 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
         ResultFacts(
             level="explanation",
             name="report",
-            inputs=content_address([result.inputs for result in results], len(summary.trials)),
+            inputs=address_of([result.inputs for result in results], len(summary.trials)),
             parameters={"results": ", ".join(result.name for result in results)},
             metrics={},
             files=[page],

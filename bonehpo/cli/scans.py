@@ -34,8 +34,8 @@ def phantom(
     workers: int | None,
 ) -> None:
     """Make synthetic scans of bone under load whose damage is known voxel by voxel."""
-    from bonehpo.phantom import PhantomSpec, write_phantom
     from bonehpo.engine import open_engine
+    from bonehpo.phantom import PhantomSpec, write_phantom
 
     spec = PhantomSpec(
         bone="CB" if bone == "CB" else "TB",

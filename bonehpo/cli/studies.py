@@ -160,7 +160,7 @@ def _why_no_optimum(outcome: "SearchOutcome", study: str) -> str:
 def _print_forecast(plan: "SearchPlan", trials: int, n_seeds: int, workers: int | None, as_json: bool) -> None:
     import os
 
-    from bonehpo.learning.speed import OVERHEAD, measure_speed
+    from bonehpo.learning.training import OVERHEAD, measure_speed
     from bonehpo.search.forecast import forecast
     from bonehpo.search.space import n_possible, space_in_words
 

@@ -1,28 +1,123 @@
-"""Results of fits, addressed by their content: one small file for each training ever finished.
+"""Fits: everything that determines one, the content address made of that, and its result as one small file.
 
 The address is a hash of everything that determines the result: store, sets, holdout pair, hyperparameters, training settings
 and seed. A repeated configuration, a resumed trial and a comparison find what is there; nothing is trained twice. A file
 holds scores, curves and predictions, so that the MLflow view can be rebuilt whole from Optuna's storage and these files.
 """
 
+import dataclasses
+import hashlib
 import io
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.domain import FoldScores, HoldoutPair, Task
-from bonehpo.errors import FitError, StudyError
+from bonehpo.config import Training
+from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters, Task
+from bonehpo.errors import StudyError
+from bonehpo.files import MAKE_ROOM, content_address, write_durably
+from bonehpo.folds import Sets
 from bonehpo.learning.metrics import evaluate
-from bonehpo.learning.specs import FitTask
 
 logger = logging.getLogger(__name__)
+
+CODE_VERSION = 3
+"""Part of every address. Raise it with each change of network or training that changes results."""
+
+
+ResNetMode = Literal["frozen", "fine-tuned", "scratch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet:
+    """That a fit trains a ResNet-50 in place of a network of the paper's family, and from where on.
+
+    Attributes:
+        mode: "frozen" trains the head alone, "fine-tuned" everything from given weights, "scratch" everything from none.
+        weights: Hash of the file of the given weights; empty for "scratch".
+    """
+
+    mode: ResNetMode
+    weights: str = ""
+
+
+RESNET = Hyperparameters(layers=50, learning_rate=1e-4, kernel=7, batch=20)
+"""Of every ResNet-50: its depth and first kernel, and the learning rate and batch of the paper (§3.5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSpec:
+    """All that determines the outcome of one fit, but for rounding: with precision "auto" the hardware chooses that.
+
+    Attributes:
+        store_id: Of the slice store.
+        sets: Set name to groups; what is in neither set of `pair` is trained on.
+        pair: The two sets held out.
+        hyperparameters: Of the network and its optimiser.
+        training: Epochs, augmentation, checkpoint rule, precision asked for.
+        seed: Of weights, order and augmentation.
+        task: What the network shall answer.
+        resnet: For a ResNet-50; None for the paper's family.
+        swapped: Specimens whose pristine slices are called failed and the other way round, for the null check; part of the
+            address only where there are any.
+    """
+
+    store_id: str
+    sets: Sets
+    pair: HoldoutPair
+    hyperparameters: Hyperparameters
+    training: Training
+    seed: int
+    task: Task = "damage"
+    resnet: ResNet | None = None
+    swapped: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The content address, 32 hexadecimal digits."""
+        parts = {"code": CODE_VERSION, **dataclasses.asdict(self)}
+        if not self.swapped:
+            del parts["swapped"]
+        return content_address(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitTask:
+    """One fit, and where its images come from and its results go.
+
+    Attributes:
+        spec: What is to be fitted.
+        store: Folder of the slice store.
+        fits: Folder of the results.
+        network: File for the trained network; None to keep none.
+        states: File for what it says of its held-out sets at every load state; None for none.
+        weights: File of the weights that a ResNet-50 starts from; None for none.
+    """
+
+    spec: FitSpec
+    store: Path
+    fits: Path
+    network: Path | None = None
+    states: Path | None = None
+    weights: Path | None = None
+
+
+def pair_seed(study_seed: int, pair: HoldoutPair, repeat: int = 0) -> int:
+    """The seed of a fit: from the *unordered* pair, so that both of its folds come from the same network.
+
+    Args:
+        study_seed: `search.seed` of study.toml.
+        pair: The sets held out.
+        repeat: 0 in the search; 1 and up for fresh seeds.
+    """
+    text = f"{study_seed}/{pair.label}/{repeat}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 class Curves(NamedTuple):
@@ -123,14 +218,7 @@ def save_fit(result: FitResult, folder: Path) -> None:
     columns = {f"{name}_{i}": c for i, p in enumerate(result.predictions) for name, c in p._asdict().items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, head=np.array(json.dumps(head)), **result.curves._asdict(), **columns)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_durably(fit_path(folder, result.key), buffer.getvalue())
-    except OSError as error:
-        raise StudyError(
-            f"a result could not be written to {folder}: {error.strerror}: make room there and run the same command again; "
-            "nothing finished is lost"
-        ) from error
+    write_durably(fit_path(folder, result.key), buffer.getvalue(), f"{MAKE_ROOM}; nothing finished is lost")
 
 
 def load_fit(folder: Path, key: str) -> FitResult | None:
@@ -170,51 +258,44 @@ def _predictions(arrays: Mapping[str, npt.NDArray[np.generic]], i: int) -> Predi
     return Predictions(**{name: arrays[f"{name}_{i}"] for name in Predictions._fields})  # type: ignore[arg-type]
 
 
-def run_fit(task: FitTask) -> FitResult:
-    """Do one fit, or find that it was done before. TensorFlow is imported only for the former.
+class StateAnswers(NamedTuple):
+    """Columns of equal length (slice,): the slices of both held-out sets at all load states, and what was said of them.
+
+    `held_out` is 0 for the first set of the pair and 1 for the second; `output` as in `Predictions`.
+    """
+
+    held_out: npt.NDArray[np.int64]
+    specimen: npt.NDArray[np.str_]
+    state: npt.NDArray[np.int64]
+    plane: npt.NDArray[np.str_]
+    position: npt.NDArray[np.int64]
+    output: npt.NDArray[np.float32]
+
+    def p_failed(self, pair: HoldoutPair, name: str) -> dict[int, npt.NDArray[np.float32]]:
+        """For each load state the outputs (slice,) on one set of the pair."""
+        mine = self.held_out == pair.index(name)
+        return {int(state): self.output[mine & (self.state == state)] for state in np.unique(self.state[mine])}
+
+
+def save_answers(answers: StateAnswers, path: Path) -> None:
+    """Write answers durably.
 
     Raises:
-        FitError: The loss became NaN or infinite, or memory ran out.
-        StoreError: The store is not the one that is meant, or is damaged.
-        StudyError: The result cannot be written.
+        StudyError: The file cannot be written.
     """
-    done = find_fit(task)
-    if done is not None:
-        return done
-    from bonehpo.learning.training import train
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **answers._asdict())
+    write_durably(path, buffer.getvalue())
 
+
+def load_answers(path: Path) -> StateAnswers:
+    """Read what `save_answers` wrote.
+
+    Raises:
+        StudyError: It is missing or damaged.
+    """
     try:
-        result = train(task)
-    except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError"):
-            raise FitError(
-                f"out of memory at {task.spec.hyperparameters}: use smaller batches or layers, or fewer --workers"
-            ) from error
-        raise
-    save_fit(result, task.fits)
-    return result
-
-
-def find_fit(task: FitTask) -> FitResult | None:
-    """The result of a task that was done before, with all files that the task asks for."""
-    if any(file is not None and not file.exists() for file in (task.network, task.states)):
-        return None
-    return load_fit(task.fits, task.spec.key)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash or power cut it is there whole, or not there."""
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with np.load(path, allow_pickle=False) as file:
+            return StateAnswers(**{name: file[name] for name in StateAnswers._fields})
+    except (OSError, ValueError, KeyError) as error:
+        raise StudyError(f"{path} cannot be read ({error}): remove it, and run the same command again") from error

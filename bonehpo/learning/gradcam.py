@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bonehpo.errors import NetworkError
+from bonehpo.learning.backbones import draw_layer
 from bonehpo.learning.backend import keras
 from bonehpo.learning.networks import STANDARDISE
-from bonehpo.learning.weights import draw_layer
 
 SMALLEST_MAP = 7
 """Pixels a side of the coarsest map worth a look: what the last convolution of a ResNet-50 has at 224 pixels."""

@@ -9,7 +9,6 @@ References:
 """
 
 import math
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bonehpo.domain import Task
-from bonehpo.errors import NetworkError, StudyError
+from bonehpo.errors import NetworkError
+from bonehpo.files import write_whole
 from bonehpo.learning.architecture import CHANNELS, check_architecture, filters_of
 from bonehpo.learning.backend import keras
 from bonehpo.scans.intensity import grey_moments
@@ -130,15 +130,7 @@ def save_network(network: keras.Model, path: Path) -> None:
     """
     bare = keras.Model.from_config(network.get_config())
     bare.set_weights(network.get_weights())
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
-            bare.save(Path(folder) / path.name)
-            (Path(folder) / path.name).replace(path)
-    except OSError as error:
-        raise StudyError(
-            f"{path} could not be written: {error.strerror or error}: make room there and run the same command again"
-        ) from error
+    write_whole(path, bare.save)
 
 
 def save_calibrated(network: keras.Model, temperature: float, path: Path) -> None:

@@ -7,19 +7,27 @@ rate is constant, and with `checkpoint = "best"` the epoch that tests set i is t
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from bonehpo.config import Training
+from bonehpo.domain import Hyperparameters
 from bonehpo.errors import FitError
-from bonehpo.learning.fits import Curves, FitResult, Predictions
-from bonehpo.learning.learners import Learner, choose_precision, make_cnn_learner
+from bonehpo.learning.architecture import count_operations
+from bonehpo.learning.fits import Curves, FitResult, FitSpec, FitTask, Predictions, StateAnswers, save_answers
+from bonehpo.learning.learners import (
+    Learner,
+    augment,
+    choose_precision,
+    compiled_network,
+    make_cnn_learner,
+    make_resnet_learner,
+)
 from bonehpo.learning.metrics import loss, score
-from bonehpo.learning.specs import FitSpec, FitTask
-from bonehpo.learning.states import answer_states, join_answers, save_states
-from bonehpo.learning.transfer import make_resnet_learner
-from bonehpo.store.images import LabelledImages, load_images
+from bonehpo.store.images import LabelledImages, load_images, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +59,7 @@ def train(task: FitTask) -> FitResult:
         for i in (0, 1):  # each set is asked of the network by which it is tested
             learner.network.set_weights(trained.weights[i])
             answers.append(answer_states(learner, task, i))
-        save_states(join_answers(answers), task.states)
+        save_answers(join_answers(answers), task.states)
     if task.network is not None:
         learner.network.set_weights(trained.weights[BOTH])
         learner.keep(task.network)
@@ -167,3 +175,62 @@ def _columns(images: LabelledImages, indices: npt.NDArray[np.int64], outputs: np
         truth=images.truth[indices],
         output=outputs,
     )
+
+
+N_STEPS = 12
+OVERHEAD = 1.3
+"""Time of a fit over that of its training steps alone: both held-out sets are evaluated after every epoch."""
+
+
+class Speed(NamedTuple):
+    """Training images a second of one process, and multiply-accumulate operations a second of their forward passes."""
+
+    images_per_s: float
+    operations_per_s: float
+    precision: str
+
+
+def measure_speed(choice: Hyperparameters, side: int, training: Training) -> Speed:
+    """Train a network for a few steps on random images. Takes a few seconds.
+
+    Args:
+        choice: The network, and its batch.
+        side: Side of the slices in pixels.
+        training: Augmentation and precision.
+    """
+    precision = choose_precision(training.precision)
+    network = compiled_network(choice.layers, choice.kernel, side, precision)
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (choice.batch, side, side), dtype=np.uint8)
+    labels = generator.integers(0, 2, choice.batch)
+    network.train_on_batch(pixels[..., None], labels)  # traces
+    started = time.perf_counter()
+    for _ in range(N_STEPS):
+        network.train_on_batch(augment(pixels, training, generator)[..., None], labels)
+    images_per_s = N_STEPS * choice.batch / (time.perf_counter() - started)
+    return Speed(images_per_s, images_per_s * count_operations(choice.layers, choice.kernel, side), precision)
+
+
+def answer_states(learner: Learner, task: FitTask, held_out: int) -> StateAnswers:
+    """Ask a trained network about every load state of one of its held-out sets, a group of slices in memory at a time."""
+    store = open_store(task.store, task.spec.store_id)
+    n = store.n_slices
+    keys = [
+        (held_out, group.specimen, state, group.plane)
+        for group in task.spec.sets[task.spec.pair[held_out]]
+        for state in store.states
+        if store.has(group.specimen, state)
+    ]
+    return StateAnswers(
+        held_out=np.repeat([key[0] for key in keys], n),
+        specimen=np.repeat([key[1] for key in keys], n),
+        state=np.repeat([key[2] for key in keys], n),
+        plane=np.repeat([key[3] for key in keys], n),
+        position=np.tile(np.arange(n), len(keys)),
+        output=np.concatenate([learner.answers(store.group(*key[1:])) for key in keys]),
+    )
+
+
+def join_answers(answers: Sequence[StateAnswers]) -> StateAnswers:
+    """Answers on several sets, one after the other."""
+    return StateAnswers(*(np.concatenate(columns) for columns in zip(*answers, strict=True)))

@@ -1,7 +1,6 @@
 """One HTML page that holds a whole study: no script, nothing loaded from elsewhere, printable."""
 
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bonehpo.errors import StudyError
+from bonehpo.files import write_whole
 from bonehpo.report.figures.style import Drawn, count_text
 from bonehpo.report.headline import headline_numbers, nested_view, variance_sentences, variance_view
 from bonehpo.report.sections import (
@@ -63,16 +62,7 @@ def write_page(report: Report, path: Path) -> Path:
         StudyError: It cannot be written.
     """
     html = render_page(report)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-            partial = Path(folder) / path.name
-            partial.write_text(html, encoding="utf-8")
-            partial.replace(path)
-    except OSError as error:
-        raise StudyError(
-            f"{path} could not be written: {error.strerror}: make room there, or choose another"
-        ) from error
+    write_whole(path, lambda partial: partial.write_text(html, encoding="utf-8"))
     return path
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bonehpo.phantom import SPEC_JSON
 from bonehpo.errors import PhantomError
+from bonehpo.phantom import SPEC_JSON
 from bonehpo.scans.readers import open_volume
 from bonehpo.scans.sections import NORMALS, cut
 

@@ -16,7 +16,7 @@ from bonehpo.config import StudyFolder
 from bonehpo.report.figures.scans import middle_slices_figure
 from bonehpo.report.figures.style import BLACK, PHANTOM, SERIES, Drawn, Words, bare, draw_figure, pale
 from bonehpo.report.rendering import render
-from bonehpo.results.record import Result, content_address, is_made, save_result
+from bonehpo.results.record import Result, address_of, is_made, save_result
 from bonehpo.store.manifest import ScanRecord
 from bonehpo.store.store import SliceStore
 
@@ -57,7 +57,7 @@ def specimens_result(store: SliceStore, study: str) -> Result:
     return Result(
         name=NAME,
         level="explanation",
-        inputs=content_address(NAME, store.id),
+        inputs=address_of(NAME, store.id),
         study=study,
         bone=store.bone,
         store_id=store.id,

@@ -19,13 +19,13 @@ from bonehpo.domain import FAILED, PRISTINE, Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import ScanError, StudyError
 from bonehpo.folds import deal
-from bonehpo.learning.specs import FitTask
+from bonehpo.learning.fits import FitTask
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.detection import first_damaged, state_table
 from bonehpo.results.finished import FinishedStudy, parameters_of
 from bonehpo.results.fitting import Arm, fit_arms
 from bonehpo.results.maps import Asked, MapTask, SliceKey, explain_slices, read_slices
-from bonehpo.results.record import Result, content_address
+from bonehpo.results.record import Result, address_of
 from bonehpo.scans.table import read_scans
 from bonehpo.search.objective import SearchPlan
 from bonehpo.store.recipe import Steps
@@ -149,7 +149,7 @@ def _plan(
         reference=recipe.reference,
         standardise=recipe.standardise,
     )
-    mark, digest = folder.path / _PREPARED_FROM, content_address(steps, digest_of_scans(scans))
+    mark, digest = folder.path / _PREPARED_FROM, address_of(steps, digest_of_scans(scans))
     if not (folder.store.exists() and mark.exists() and mark.read_text(encoding="utf-8") == digest):
 
         def told(at: Progress) -> None:

@@ -14,8 +14,9 @@ from bonehpo.config import Split, StudyFolder
 from bonehpo.domain import HoldoutPair, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import FoldError, StudyError
+from bonehpo.files import file_sha256
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.learning.specs import RESNET, FitTask, ResNet, ResNetMode
+from bonehpo.learning.fits import RESNET, FitTask, ResNet, ResNetMode
 from bonehpo.results.detection import state_table
 from bonehpo.results.finished import FinishedStudy, parameters_of
 from bonehpo.results.fitting import Arm, FittedArm, fit_arms
@@ -69,14 +70,14 @@ def find_weights(text: str, studies: Path) -> Weights:
         NetworkError: There are none, or the download failed.
         StudyError: That study has compared no ResNet-50.
     """
-    from bonehpo.learning.weights import resolve_weights, weights_id  # imports TensorFlow, which takes seconds
+    from bonehpo.learning.backbones import resolve_weights  # imports TensorFlow, which takes seconds
 
     if not text.startswith("study:"):
         file = resolve_weights(text)
-        return Weights(name=text) if file is None else Weights(name=text, file=file.absolute(), hash=weights_id(file))
+        return Weights(name=text) if file is None else Weights(name=text, file=file.absolute(), hash=file_sha256(file))
     study = StudyFolder(studies / text.removeprefix("study:"))
     file, scans = _of_study(study), _scans(SliceStore.open(study.store))
-    return Weights(name=text, file=file.absolute(), hash=weights_id(file), scans=scans)
+    return Weights(name=text, file=file.absolute(), hash=file_sha256(file), scans=scans)
 
 
 def _scans(store: SliceStore) -> frozenset[str]:
@@ -198,7 +199,7 @@ def _task(
 def _prepare_features(arms: Sequence[Arm], engine: Engine) -> None:
     """Compute what a frozen base makes of each image, once for all fits."""
     if arms:
-        from bonehpo.learning.transfer import compute_features
+        from bonehpo.learning.learners import compute_features
 
         for outcome in engine.run(compute_features, [arms[0].tasks[0]]):
             outcome.result()

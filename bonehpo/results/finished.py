@@ -11,9 +11,9 @@ import pandas as pd
 
 from bonehpo.domain import HoldoutPair, Hyperparameters
 from bonehpo.errors import StudyError
-from bonehpo.learning.specs import FitTask
+from bonehpo.learning.fits import FitTask
 from bonehpo.results.fitting import Arm, FittedArm
-from bonehpo.results.record import Result, content_address, load_result
+from bonehpo.results.record import Result, address_of, load_result
 from bonehpo.search.facts import read_study
 from bonehpo.search.objective import SearchPlan
 from bonehpo.search.optimum import Optimum
@@ -94,7 +94,7 @@ class FinishedStudy:
 
     def address(self, *parts: object) -> str:
         """Content address of a result: what it is made from beside the study and its optimum."""
-        return content_address(self.plan.identity, asdict(self.optimum)["keys"], *parts)
+        return address_of(self.plan.identity, asdict(self.optimum)["keys"], *parts)
 
 
 def finished_study(plan: SearchPlan) -> FinishedStudy:
@@ -114,7 +114,7 @@ def finished_study(plan: SearchPlan) -> FinishedStudy:
 
 def optimum_address(plan: SearchPlan, optimum: Optimum) -> str:
     """Content address of an optimum: what its study is, and its fresh fits."""
-    return content_address(plan.identity, optimum.keys)
+    return address_of(plan.identity, optimum.keys)
 
 
 def current_result(plan: SearchPlan, optimum: Optimum | None, name: str) -> Result | None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from bonehpo.domain import FoldScores, HoldoutPair, Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import EngineError, FitError, StudyError
-from bonehpo.learning.fits import FitResult, find_fit, run_fit
-from bonehpo.learning.specs import FitTask
-from bonehpo.learning.states import StateAnswers, load_states
+from bonehpo.learning.fits import FitResult, FitTask, StateAnswers, load_answers
+from bonehpo.learning.fitting import find_fit, run_fit
 from bonehpo.results.record import ArmRecord
 from bonehpo.search.facts import Spread, mean_and_sd
 
@@ -67,7 +66,7 @@ class FittedArm:
 
     def states(self) -> dict[HoldoutPair, StateAnswers]:
         """For each pair, what its network said of every load state; for arms whose tasks ask for it."""
-        return {task.spec.pair: load_states(task.states) for task in self.arm.tasks if task.states and self.fits}
+        return {task.spec.pair: load_answers(task.states) for task in self.arm.tasks if task.states and self.fits}
 
 
 def fit_arms(arms: Sequence[Arm], engine: Engine, progress: ProgressCallback) -> dict[str, FittedArm]:

@@ -16,7 +16,7 @@ import pandas as pd
 from bonehpo.analysis.maps import agreement, damage_energy, rank_correlation
 from bonehpo.domain import FAILED, PRISTINE, FoldScores, Group, HoldoutPair, Progress, ProgressCallback
 from bonehpo.engine import Engine
-from bonehpo.learning.states import StateAnswers
+from bonehpo.learning.fits import StateAnswers
 from bonehpo.results.best_fold import ranked
 from bonehpo.results.finished import FinishedStudy
 from bonehpo.results.fitting import FittedArm, fit_arms

@@ -7,7 +7,7 @@ import pandas as pd
 from bonehpo.domain import ProgressCallback, ignore_progress
 from bonehpo.errors import StudyError
 from bonehpo.leakage.leaks import LeakReport, find_leaks
-from bonehpo.results.record import Result, content_address, is_made, load_result, save_result
+from bonehpo.results.record import Result, address_of, is_made, load_result, save_result
 from bonehpo.search.objective import SearchPlan
 from bonehpo.store.images import open_store
 
@@ -22,7 +22,7 @@ LEAKS = ("names", "content", "specimens", "constants")
 
 def leakage_address(plan: SearchPlan) -> str:
     """What the report is made from: the store, and how it is dealt."""
-    return content_address(NAME, VERSION, plan.store_id, {name: list(groups) for name, groups in plan.sets.items()})
+    return address_of(NAME, VERSION, plan.store_id, {name: list(groups) for name, groups in plan.sets.items()})
 
 
 def prove_no_leak(

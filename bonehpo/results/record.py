@@ -3,7 +3,6 @@
 `docs/results.md` lists results, tables and columns. Figures are drawn from these files alone, and lie beside them.
 """
 
-import hashlib
 import json
 import logging
 import math
@@ -19,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bonehpo.config import StudyFolder
-from bonehpo.errors import StudyError
+from bonehpo.files import content_address, writing
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ def save_result(result: Result, folder: StudyFolder) -> Path:
         StudyError: The folder cannot be written.
     """
     place = result_folder(folder, result.name)
-    try:
+    with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{result.name}-") as made:
             new = Path(made) / "new"
@@ -107,8 +106,6 @@ def save_result(result: Result, folder: StudyFolder) -> Path:
             if place.exists():
                 place.rename(Path(made) / "old")
             new.rename(place)
-    except OSError as error:
-        raise StudyError(f"{place} could not be written: {error.strerror}: make room there and run it again") from error
     return place
 
 
@@ -130,10 +127,9 @@ def is_made(folder: StudyFolder, name: str, inputs: str) -> bool:
     return found is not None and found.inputs == inputs
 
 
-def content_address(*parts: object) -> str:
-    """A hash of plain values, dataclasses among them; for `Result.inputs`."""
-    text = json.dumps(parts, sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def address_of(*parts: object) -> str:
+    """Content address of plain values, dataclasses among them; for `Result.inputs`."""
+    return content_address(parts, default=_plain)
 
 
 def _plain(value: object) -> object:

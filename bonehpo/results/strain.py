@@ -17,7 +17,7 @@ from bonehpo.analysis.strain import (
 from bonehpo.config import Split, StudyConfig
 from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
-from bonehpo.learning.specs import FitTask
+from bonehpo.learning.fits import FitTask
 from bonehpo.results.finished import FinishedStudy, parameters_of
 from bonehpo.results.fitting import Arm, FittedArm, fit_arms
 from bonehpo.results.maps import Asked, MapTask, SliceKey, explain_slices, read_slices

@@ -14,8 +14,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from bonehpo.scans import tiffs
 from bonehpo.errors import ScanError
+from bonehpo.scans import tiffs
 from bonehpo.scans.sections import Box, Shape
 
 RAW_MARKERS = frozenset({"image_key", "rotation_angle", "theta", "data_white", "data_dark"})

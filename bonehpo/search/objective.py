@@ -13,8 +13,7 @@ import numpy as np
 from bonehpo.config import StudyConfig, StudyFolder, plain
 from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
 from bonehpo.folds import Sets, holdout_pairs
-from bonehpo.learning.fits import FitResult
-from bonehpo.learning.specs import CODE_VERSION, FitSpec, FitTask, pair_seed
+from bonehpo.learning.fits import CODE_VERSION, FitResult, FitSpec, FitTask, pair_seed
 from bonehpo.search.recorder import FoldFacts
 
 

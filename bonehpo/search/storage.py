@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from bonehpo.config import StudyFolder
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import StudyError
+from bonehpo.files import writing
 from bonehpo.search.objective import FinishedPair
 
 logger = logging.getLogger(__name__)
@@ -171,11 +172,9 @@ class Driver:
         self._lock = FileLock(self._folder / f"{self.id}.lock")
 
     def __enter__(self) -> "Driver":
-        try:
+        with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-        except OSError as error:
-            raise StudyError(f"{self._folder} cannot be written: {error.strerror}") from error
         return self
 
     def __exit__(

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from bonehpo.domain import Hyperparameters
 from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
-from bonehpo.learning.fits import FitResult, find_fit, run_fit
-from bonehpo.learning.specs import FitTask
+from bonehpo.learning.fits import FitResult, FitTask
+from bonehpo.learning.fitting import find_fit, run_fit
 from bonehpo.search.ending import choose_trial, n_seeds_known, write_optimum
 from bonehpo.search.facts import replay_trial, study_facts, trial_summary
 from bonehpo.search.interrupts import HeldInterrupts

@@ -4,8 +4,8 @@ A store that was not finished is never at its place. What a killed run left is r
 """
 
 import contextlib
+import functools
 import hashlib
-import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.errors import ZarrUserWarning
 
 from bonehpo.errors import StoreError
+from bonehpo.files import file_sha256, flush, writing
 from bonehpo.store.manifest import (
     AXES,
     MANIFEST,
@@ -30,10 +31,12 @@ from bonehpo.store.manifest import (
     GroupArray,
     Manifest,
     ScanRecord,
-    file_sha256,
     list_files,
     places,
 )
+
+_writing = functools.partial(writing, error=StoreError, remedy="free space, or choose another disk")
+
 
 CHUNK_SLICES = 10
 """About how many slices one chunk holds: one random slice is then read at the cost of ten, a whole group at full
@@ -77,10 +80,10 @@ def new_store(place: Path, *, overwrite: bool) -> Iterator[Path]:
         StoreError: The place is taken, another process builds there, or the disk refuses.
     """
     making, replaced = (place.with_name(f".{place.name}.{what}") for what in ("making", "replaced"))
-    with _disk_errors(place):
+    with _writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
     with _sole_builder(place):
-        with _disk_errors(place):
+        with _writing(place):
             if replaced.exists() and not place.exists():
                 replaced.rename(place)  # a run was killed between the two renames below
             check_free(place, overwrite=overwrite)
@@ -88,11 +91,11 @@ def new_store(place: Path, *, overwrite: bool) -> Iterator[Path]:
             making.mkdir()
         try:
             yield making
-            with _disk_errors(place):
+            with _writing(place):
                 if place.exists():
                     place.rename(replaced)
                 making.rename(place)
-                _sync(place.parent)
+                flush(place.parent)
         finally:
             _remove(making, *([replaced] if place.exists() else []))
 
@@ -167,7 +170,7 @@ def write_slices(
     Raises:
         StoreError: The disk refuses.
     """
-    with _disk_errors(folder):
+    with _writing(folder):
         stored = _writable(folder, array)
         for plane, slices in enumerate(groups):
             stored[specimen, state, plane] = slices
@@ -179,7 +182,7 @@ def write_preview(folder: Path, specimen: int, preview_state: int, volume: NDArr
     Raises:
         StoreError: The disk refuses.
     """
-    with _disk_errors(folder):
+    with _writing(folder):
         _writable(folder, "preview")[specimen, preview_state] = volume
 
 
@@ -202,7 +205,7 @@ def seal(folder: Path, manifest: Manifest, scans: Sequence[StoredScan]) -> Manif
     Raises:
         StoreError: A group of slices is missing, or the disk refuses.
     """
-    with _disk_errors(folder):
+    with _writing(folder):
         _write_coordinates(folder, manifest, scans)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Consolidated metadata", category=ZarrUserWarning)
@@ -218,9 +221,9 @@ def seal(folder: Path, manifest: Manifest, scans: Sequence[StoredScan]) -> Manif
         (folder / MANIFEST).write_bytes(content)
         (folder / SEAL).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n", "ascii")
         for name in (MANIFEST, SEAL):
-            _sync(folder / name)
+            flush(folder / name)
         for subfolder in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-            _sync(subfolder)
+            flush(subfolder)
     return whole
 
 
@@ -262,16 +265,8 @@ def _check_complete(manifest: Manifest, files: set[str]) -> None:
 
 
 def _flushed(folder: Path, path: str) -> FileRecord:
-    _sync(folder / path)
+    flush(folder / path)
     return FileRecord(path=path, size=(folder / path).stat().st_size, sha256=file_sha256(folder / path))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -286,12 +281,3 @@ def _sole_builder(place: Path) -> Iterator[None]:
 def _remove(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _disk_errors(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreError(f"{place}: cannot be written ({reason}); free space, or choose another disk") from error

@@ -227,9 +227,3 @@ class Fault:
 def list_files(folder: Path) -> Iterator[str]:
     """All files under a folder, as paths relative to it, in a fixed order."""
     return (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

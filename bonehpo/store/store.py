@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bonehpo.domain import Progress, ProgressCallback, ignore_progress
 from bonehpo.errors import StoreDamaged, StoreError, StoreMissing
+from bonehpo.files import file_sha256
 from bonehpo.store.manifest import (
     MANIFEST,
     SEAL,
@@ -25,7 +26,6 @@ from bonehpo.store.manifest import (
     Manifest,
     Place,
     ScanRecord,
-    file_sha256,
     group_key,
     list_files,
     places,

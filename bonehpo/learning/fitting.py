@@ -1,0 +1,36 @@
+"""Doing a fit, or finding that it was done before."""
+
+from bonehpo.errors import FitError
+from bonehpo.learning.fits import FitResult, FitTask, load_fit, save_fit
+
+
+def run_fit(task: FitTask) -> FitResult:
+    """Do one fit, or find that it was done before. TensorFlow is imported only for the former.
+
+    Raises:
+        FitError: The loss became NaN or infinite, or memory ran out.
+        StoreError: The store is not the one that is meant, or is damaged.
+        StudyError: The result cannot be written.
+    """
+    done = find_fit(task)
+    if done is not None:
+        return done
+    from bonehpo.learning.training import train
+
+    try:
+        result = train(task)
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError"):
+            raise FitError(
+                f"out of memory at {task.spec.hyperparameters}: use smaller batches or layers, or fewer --workers"
+            ) from error
+        raise
+    save_fit(result, task.fits)
+    return result
+
+
+def find_fit(task: FitTask) -> FitResult | None:
+    """The result of a task that was done before, with all files that the task asks for."""
+    if any(file is not None and not file.exists() for file in (task.network, task.states)):
+        return None
+    return load_fit(task.fits, task.spec.key)
