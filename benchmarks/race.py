@@ -15,13 +15,12 @@ import numpy as np
 from scipy import stats
 from simulations import LUCK, WORLDS, Study, World, draw_study
 
-from bonehpo.analysis.estimates import nested_estimate
-from bonehpo.analysis.racing import FIRST_LOOK, Scores, fit_blocks, level, p_worse
-from bonehpo.analysis.scores import FoldArrays, mean
-from bonehpo.cli.plan import make_plan
+from bonehpo.analysis.estimates import FoldArrays, mean, nested_estimate
 from bonehpo.config import Range, StudyFolder
 from bonehpo.domain import Hyperparameters
 from bonehpo.learning.fits import load_fit
+from bonehpo.search.pruning import FIRST_LOOK, Scores, fit_blocks, level, p_worse
+from bonehpo.workflow.plan import make_plan
 
 N_TRIALS = 30
 

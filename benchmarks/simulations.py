@@ -12,10 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from bonehpo.analysis.bootstrap import bootstrap_corrected
 from bonehpo.analysis.comparison import corrected_resampled_t, sign_flip_p
-from bonehpo.analysis.estimates import nested_estimate
-from bonehpo.analysis.scores import FoldArrays, Values, mean
+from bonehpo.analysis.estimates import FoldArrays, Values, bootstrap_corrected, mean, nested_estimate
 from bonehpo.analysis.variance import detectable_difference
 
 N_SETS, N_CONFIGURATIONS = 5, 50

@@ -21,7 +21,7 @@ from bonehpo.analysis.shortcuts import Verdict, flags, judge, network_verdict
 from bonehpo.leakage.features import KINDS as FEATURE_KINDS
 from bonehpo.learning.architecture import filters_of
 from bonehpo.results.audit import Scored, audit_tables
-from bonehpo.results.record import Result
+from bonehpo.results.result import Result
 
 FINISHED = datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
 SIDE = 48

@@ -9,7 +9,6 @@ import tifffile
 from data_makers import bone_like, write_table
 from tiny_study import finish
 
-from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess, open_engine
@@ -19,6 +18,7 @@ from bonehpo.preparation.prepare import prepare
 from bonehpo.results.ablation import VARIANTS, _sentence, _separation, ablation_address, digest_of_scans, run_ablation
 from bonehpo.store.recipe import Steps
 from bonehpo.store.store import SliceStore
+from bonehpo.workflow.plan import make_plan
 
 SEES_NOISE = """
 bone = "TB"

@@ -22,7 +22,6 @@ from bonehpo.analysis.shortcuts import (
 )
 from bonehpo.cli import main
 from bonehpo.cli.audit import audited
-from bonehpo.cli.plan import make_plan
 from bonehpo.domain import Group, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.folds import specimen_sets
@@ -33,6 +32,7 @@ from bonehpo.preparation.prepare import prepare
 from bonehpo.results.audit import score_models
 from bonehpo.results.detection import first_damaged
 from bonehpo.store.recipe import Steps
+from bonehpo.workflow.plan import make_plan
 
 SPECIMENS = ("A", "B", "C", "D", "E")
 SETS = specimen_sets(SPECIMENS, ("XY", "XZ"))

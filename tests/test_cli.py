@@ -12,7 +12,7 @@ from tiny_study import LONG_ENOUGH, SPECIMENS, TOML, make_study, write_striped
 
 from bonehpo.cli import main
 from bonehpo.errors import PhantomError
-from bonehpo.report.phantom_plate import phantom_plate
+from bonehpo.report.figures.scans import phantom_plate
 
 PROJECT = Path(__file__).parents[1]
 

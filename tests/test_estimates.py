@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 from made_up_folds import SETS, folds_of, scored_folds
 from scipy import stats
 
-from bonehpo.analysis.bootstrap import N_EXACT, bootstrap_corrected
+from bonehpo.analysis.calibration import summarise_scan
 from bonehpo.analysis.estimates import (
+    N_EXACT,
+    bootstrap_corrected,
     choose_optimum,
     estimate,
+    fold_arrays,
     lower_bound,
     nested_accuracy,
     nested_estimate,
     trial_estimates,
 )
-from bonehpo.analysis.prediction import summarise_scan
-from bonehpo.analysis.scores import fold_arrays
 
 tables = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).uniform(0.4, 1, (6, 5)))
 

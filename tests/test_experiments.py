@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tiny_study import SPECIMENS, TOML, finish, plan_of, write_striped
 
-from bonehpo.cli.plan import make_plan
 from bonehpo.config import Strain, StudyFolder
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
@@ -14,13 +13,14 @@ from bonehpo.errors import ConfigError
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.best_fold import run_best_fold
+from bonehpo.results.compare import run_mixed
 from bonehpo.results.detection import run_detection
-from bonehpo.results.fitting import Arm, fit_arms
+from bonehpo.results.finished import Arm, fit_arms
 from bonehpo.results.heat_maps import run_heat_maps
-from bonehpo.results.mixed import run_mixed
 from bonehpo.results.strain import run_strain
 from bonehpo.results.sweep import run_sweep
 from bonehpo.store.recipe import Steps
+from bonehpo.workflow.plan import make_plan
 
 DAMAGES = (0, 0, 0.6, 1)
 LEARNING = TOML.replace("epochs = 3", "epochs = 8")

@@ -11,13 +11,13 @@ from tiny_study import make_study
 
 from bonehpo.analysis.detection import detection_limits, mean_by_state
 from bonehpo.report.figures import Drawn, draw, middle_slices_figure
+from bonehpo.report.figures.best_fold import network_boxes
 from bonehpo.report.figures.detection import detection_figure
 from bonehpo.report.figures.drawing import FIGURES
 from bonehpo.report.figures.heat_maps import classes_figure
-from bonehpo.report.figures.network import network_boxes
 from bonehpo.report.figures.studies import importance_figure, learning_curves_figure
 from bonehpo.report.figures.style import RC, SERIES
-from bonehpo.results.record import Result
+from bonehpo.results.result import Result
 from bonehpo.store.store import SliceStore
 
 WITH_PICTURES = ("grad-cam-classes", "grad-cam-states", "detection-slices", "ablation", "strain-maps")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import made_up_study
 import pytest
 
-from bonehpo.report.headline import headline_numbers, nested_view, variance_sentences, variance_view
+from bonehpo.report.sections import headline_numbers, nested_view, variance_sentences, variance_view
 
 
 @pytest.mark.parametrize(("task", "bound"), [("damage", "at least"), ("strain", "at most")])

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from bonehpo.search.interrupts import HeldInterrupts
+from bonehpo.search.study import HeldInterrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "bonehpo"
 FLOORS = (
     *("errors", "files", "domain", "config", "folds", "engine"),
     *("scans", "store", "preparation", "leakage", "phantom", "learning"),
-    *("analysis", "search", "results", "tracking", "report", "cli"),
+    *("analysis", "search", "results", "tracking", "report", "workflow", "cli"),
 )
 """From the lowest to the highest. A module may import from its own floor and from those below."""
 

@@ -11,7 +11,6 @@ from scipy.ndimage import gaussian_filter
 from tiny_study import TOML, plan_of
 
 from bonehpo.cli import main
-from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder
 from bonehpo.domain import Group
 from bonehpo.engine import open_engine
@@ -22,9 +21,10 @@ from bonehpo.leakage.leaks import find_leaks
 from bonehpo.leakage.near_duplicates import NEAR_BITS, ORIENTATIONS, fingerprints, same_bone
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.leakage import leakage_line, leaks_of, prove_no_leak
-from bonehpo.results.record import load_result
+from bonehpo.results.result import load_result
 from bonehpo.store.recipe import Steps
 from bonehpo.store.store import SliceStore
+from bonehpo.workflow.plan import make_plan
 
 SIDE, N_SLICES = 48, 6
 SPECIMENS = ("TB5", "TB6", "TB9")

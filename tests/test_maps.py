@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bonehpo.analysis.maps import agreement, damage_energy, rank_correlation
+from bonehpo.analysis.heat_maps import agreement, damage_energy, rank_correlation
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_study import SIDE, SPECIMENS, TOML, finish, plan_of
 
-from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder, Training
 from bonehpo.domain import Group, HoldoutPair, Hyperparameters, ignore_progress
 from bonehpo.engine import open_engine
@@ -17,8 +16,9 @@ from bonehpo.errors import StudyError
 from bonehpo.learning.fits import FitSpec
 from bonehpo.learning.fitting import run_fit
 from bonehpo.preparation.prepare import prepare
-from bonehpo.results.null import run_null, swapped_specimens
+from bonehpo.results.validity import run_null, swapped_specimens
 from bonehpo.store.recipe import Steps
+from bonehpo.workflow.plan import make_plan
 
 N_TRIALS = 3
 

@@ -12,15 +12,14 @@ from made_up_folds import folds_of
 from scipy.special import expit, logit
 from tiny_study import LONG_ENOUGH, make_study
 
-from bonehpo.analysis.promotion import Audited, check_folds, objections
-from bonehpo.cli.plan import make_plan
-from bonehpo.cli.promotion import promote_optimum
 from bonehpo.config import StudyFolder
 from bonehpo.errors import PromotionRefused
 from bonehpo.learning.learners import predict
 from bonehpo.learning.networks import build_network, load_network, reset_weights, save_calibrated, standardise
 from bonehpo.tracking.database import open_tracking, relocate
 from bonehpo.tracking.registry import load_champion
+from bonehpo.workflow.plan import make_plan
+from bonehpo.workflow.promotion import Audited, check_folds, objections, promote_optimum
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from tiny_study import TOML, plan_of
 
 from bonehpo.config import Search, Space, StudyConfig, parse_config
 from bonehpo.errors import ConfigError, StudyError
-from bonehpo.search.protocol import CANDIDATES, is_done, read_fixed_list, settle_candidates
-from bonehpo.search.space import candidates, n_possible
+from bonehpo.search.space import CANDIDATES, candidates, is_done, n_possible, read_fixed_list, settle_candidates
 from bonehpo.search.storage import load_study, open_storage, open_study
 
 SPACE = Space(layers=(2, 3, 4), learning_rate=(1e-4, 1e-3), kernel=(3, 5), batch=(10, 20))

@@ -18,7 +18,6 @@ from tiny_study import striped
 from tracked import new_project
 
 from bonehpo.cli import main
-from bonehpo.cli.plan import make_plan
 from bonehpo.config import Search, Space, StudyConfig, StudyFolder
 from bonehpo.domain import Hyperparameters
 from bonehpo.engine import open_engine
@@ -27,11 +26,9 @@ from bonehpo.folds import specimen_sets
 from bonehpo.learning.fits import Curves, FitResult, Predictions, load_fit, save_fit
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.finished import FinishedStudy
-from bonehpo.results.race import audit_race, race_address
-from bonehpo.search.facts import read_study, replay
-from bonehpo.search.objective import FinishedPair, SearchPlan
-from bonehpo.search.optimum import folds_table, read_optimum
-from bonehpo.search.racing import (
+from bonehpo.results.validity import audit_race, race_address
+from bonehpo.search.plan import FinishedPair, SearchPlan
+from bonehpo.search.pruning import (
     LEADER,
     Stop,
     complete_trials,
@@ -42,11 +39,13 @@ from bonehpo.search.racing import (
     why_no_race,
 )
 from bonehpo.search.recorder import NullRecorder
+from bonehpo.search.records import folds_table, read_optimum, read_study, replay
 from bonehpo.search.storage import PAIR_PREFIX, finished_pairs, load_study, open_storage, open_study
 from bonehpo.search.study import run_search
 from bonehpo.search.summary import summarise
 from bonehpo.store.recipe import Steps
 from bonehpo.tracking.entries import study_tags
+from bonehpo.workflow.plan import make_plan
 
 SETS = ("TB5", "TB6", "TB9", "TB11", "TB12")
 SPACE = Space(layers=(1, 2, 3), learning_rate=(1e-3,), kernel=(3, 5), batch=(8,))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bonehpo.analysis.racing import FIRST_LOOK, adjusted_score, fit_blocks, judge, level, p_worse
 from bonehpo.folds import holdout_pairs
+from bonehpo.search.pruning import FIRST_LOOK, adjusted_score, fit_blocks, judge, level, p_worse
 
 RNG = np.random.default_rng(0)
 

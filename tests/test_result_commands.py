@@ -16,7 +16,7 @@ from tiny_study import SIDE, TOML, make_study, write_striped
 from tracked import new_project
 
 from bonehpo.config import StudyFolder
-from bonehpo.results.record import HEAD, load_result
+from bonehpo.results.result import HEAD, load_result
 
 DAMAGES = (0, 0.6, 1)
 PLAIN = """
@@ -248,9 +248,9 @@ def test_sigkill_in_the_middle_of_a_sweep_loses_no_fit(project, tmp_path, monkey
 
 def of_search(folder):
     """Addresses of the fits of trials and optimum."""
-    from bonehpo.cli.plan import make_plan
-    from bonehpo.search.optimum import read_optimum
+    from bonehpo.search.records import read_optimum
     from bonehpo.search.storage import finished_pairs, load_study
+    from bonehpo.workflow.plan import make_plan
 
     plan = make_plan(folder)
     study = load_study(plan.storage, folder.name, plan.identity)

@@ -6,8 +6,7 @@ from made_up_results import made
 from tracked import STUDY, new_project
 
 from bonehpo.config import StudyFolder
-from bonehpo.results.facts import result_facts
-from bonehpo.results.record import save_result
+from bonehpo.results.result import result_facts, save_result
 from bonehpo.tracking.database import open_tracking
 from bonehpo.tracking.runs import MlflowRecorder
 

@@ -7,7 +7,7 @@ import pandas as pd
 from made_up_results import made
 
 from bonehpo.config import StudyFolder
-from bonehpo.results.record import HEAD, address_of, is_made, load_result, save_result
+from bonehpo.results.result import HEAD, address_of, is_made, load_result, save_result
 
 
 def test_a_result_is_read_as_it_was_saved(tmp_path):

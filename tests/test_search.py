@@ -21,19 +21,18 @@ from distributed.system import MEMORY_LIMIT
 from optuna.trial import TrialState
 from tiny_study import TOML, make_study, plan_of
 
-from bonehpo.cli.plan import make_plan
 from bonehpo.config import Search, StudyFolder
 from bonehpo.engine import open_engine
 from bonehpo.errors import FoldError, NetworkError, StoreError, StudyError
-from bonehpo.search.facts import replay
-from bonehpo.search.objective import FinishedPair
-from bonehpo.search.optimum import folds_table, read_optimum
+from bonehpo.search.plan import FinishedPair
 from bonehpo.search.recorder import NullRecorder
+from bonehpo.search.records import folds_table, read_optimum, replay
 from bonehpo.search.space import make_sampler, suggest
 from bonehpo.search.storage import OPTIMUM, PAIR_PREFIX, REASON, Driver, load_study, open_storage
 from bonehpo.search.study import run_search
 from bonehpo.search.summary import summarise
 from bonehpo.store.images import load_images
+from bonehpo.workflow.plan import make_plan
 
 
 class Tape(NullRecorder):

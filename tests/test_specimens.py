@@ -18,9 +18,9 @@ from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
-from bonehpo.report.rendering import BACKGROUND, render
+from bonehpo.report.figures.scans import BACKGROUND, render
 from bonehpo.report.specimens import COLUMNS, specimen_figures, specimens_figure, specimens_result, stress_strain_figure
-from bonehpo.results.record import load_result
+from bonehpo.results.result import load_result
 from bonehpo.store.recipe import Steps
 
 SIDE_PX = 120

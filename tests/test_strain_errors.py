@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bonehpo.analysis.strain import (
+from bonehpo.errors import StudyError
+from bonehpo.results.strain import (
     calibration,
     constant_predictions,
     errors_by_arm,
     errors_by_specimen,
     errors_by_state,
 )
-from bonehpo.errors import StudyError
 
 SPECIMENS = ("TB5", "TB6", "TB11")
 N_SLICES = 4

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from tiny_study import SPECIMENS, TOML, finish, make_study, plan_of
 
-from bonehpo.cli.plan import make_plan
 from bonehpo.config import Split
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
@@ -18,10 +17,10 @@ from bonehpo.learning.fits import RESNET, ResNet, ResNetMode, fit_path, load_ans
 from bonehpo.learning.fitting import find_fit, run_fit
 from bonehpo.learning.learners import compute_features, features_file, make_resnet_learner, predict
 from bonehpo.learning.networks import load_network
-from bonehpo.results.compare import N_TRAINABLE, Weights, compare_address, find_weights, run_compare
-from bonehpo.results.mixed import with_split
-from bonehpo.results.record import save_result
+from bonehpo.results.compare import N_TRAINABLE, Weights, compare_address, find_weights, run_compare, with_split
+from bonehpo.results.result import save_result
 from bonehpo.store.images import load_images
+from bonehpo.workflow.plan import make_plan
 
 SIDE, N_SLICES = 32, 3
 DAMAGES = (0, 0.5, 1)

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bonehpo.analysis.estimates import nested_accuracy
-from bonehpo.analysis.variance import Variance, components_in_words, detectable_difference, sentences, variance_of
+from bonehpo.analysis.variance import (
+    Variance,
+    components_in_words,
+    detectable_difference,
+    variance_in_words,
+    variance_of,
+)
 
 N_SETS = 5
 OFF = ~np.eye(N_SETS, dtype=bool)
@@ -122,9 +128,9 @@ def test_perfect_scores_vary_by_nothing():
     assert found.components.specimen_sd == found.components.within_sd == found.detectable == 0
     assert found.components.configuration_sd == pytest.approx(np.std(np.arange(5) / 10, ddof=1))
     assert found.last_doubling > 0
-    (said,) = sentences(variance_of(table_of(np.ones((5, N_SETS, N_SETS)))))
+    (said,) = variance_in_words(variance_of(table_of(np.ones((5, N_SETS, N_SETS)))))
     assert said.endswith("nothing varies.")
-    (said,) = sentences(variance_of(table_of(np.ones((5, N_SETS, N_SETS)))))
+    (said,) = variance_in_words(variance_of(table_of(np.ones((5, N_SETS, N_SETS)))))
     assert said.endswith("nothing varies.")
 
 
@@ -175,14 +181,14 @@ def variance(**changes):
 )
 def test_what_would_help_most_is_said_with_its_number(changes, most):
     found: Variance = variance(**({"last_doubling": 0.001} | changes))
-    first, second = sentences(found)
+    first, second = variance_in_words(found)
     assert first.startswith(f"More {most} would help most")
     assert "0.100" in first
     assert f"{found.detectable:.3f}" in second
     assert "it needs 6" in second
-    assert "exact" not in sentences(dataclasses.replace(found, n_sets=6))[1]
-    assert "too few trials" in sentences(dataclasses.replace(found, last_doubling=None))[0]
-    assert " %" in sentences(found, " %")[0]
+    assert "exact" not in variance_in_words(dataclasses.replace(found, n_sets=6))[1]
+    assert "too few trials" in variance_in_words(dataclasses.replace(found, last_doubling=None))[0]
+    assert " %" in variance_in_words(found, " %")[0]
 
 
 def test_components_are_said_with_their_numbers():

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from data_makers import write_table
 
-from bonehpo.cli.plan import make_plan
 from bonehpo.config import StudyFolder
 from bonehpo.engine import open_engine
 from bonehpo.preparation.prepare import prepare
@@ -17,6 +16,7 @@ from bonehpo.results.finished import finished_study
 from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.study import run_search
 from bonehpo.store.recipe import Steps
+from bonehpo.workflow.plan import make_plan
 
 SPECIMENS = ("TB5", "TB6", "TB9")
 SIDE = 16

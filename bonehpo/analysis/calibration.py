@@ -1,4 +1,4 @@
-"""Whether p(failed) means what it says: of slices with p = 0.8, are 80 % failed?
+"""Calibration of p(failed), and the verdict on a new scan that is made of it.
 
 Networks that are trained to the end are surer than they are right. One number mends most of it, the *temperature*: logits
 are divided by it, so that no verdict changes, only how sure it is. It is fitted on the validation set of a fold and judged
@@ -9,7 +9,7 @@ References:
     Brier, Monthly Weather Review 78 (1950) 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
+
+from bonehpo.domain import CLASS_NAMES, FAILED, PRISTINE
 
 Values = npt.NDArray[np.floating]
 
@@ -205,3 +207,74 @@ def reliability(calibrated: pd.DataFrame) -> pd.DataFrame:
 
 def _logits(p_failed: Values) -> npt.NDArray[np.float64]:
     return np.asarray(logit(np.clip(np.asarray(p_failed, np.float64), _EPSILON, 1 - _EPSILON)), np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaneVerdict:
+    """All slices of one plane.
+
+    Attributes:
+        plane: Its name.
+        n_slices: Slices looked at.
+        share_failed: Share of slices whose p(failed) is above 1/2.
+        mean: Mean p(failed).
+        verdict: "failed" when the mean is above 1/2, else "pristine".
+    """
+
+    plane: str
+    n_slices: int
+    share_failed: float
+    mean: float
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScanVerdict:
+    """One scan.
+
+    Attributes:
+        slices: A row each, with `plane`, `position`, `p_pristine`, `p_failed`, `verdict`.
+        planes: In the order of the recipe.
+        mean: Mean p(failed) over planes, each plane weighing the same.
+        verdict: "failed" when the mean is above 1/2, else "pristine".
+    """
+
+    slices: pd.DataFrame
+    planes: tuple[PlaneVerdict, ...]
+    mean: float
+    verdict: str
+
+
+def summarise_scan(
+    p_failed: Mapping[str, npt.NDArray[np.float32]], positions: Mapping[str, npt.NDArray[np.float64]]
+) -> ScanVerdict:
+    """Sum up the softmax outputs for *failed* of a scan's slices.
+
+    Args:
+        p_failed: For each plane, (slice,).
+        positions: For each plane, where its slices were cut, (slice,).
+    """
+    slices = pd.concat(
+        [
+            pd.DataFrame({"plane": plane, "position": positions[plane], "p_pristine": 1 - p, "p_failed": p})
+            for plane, p in p_failed.items()
+        ],
+        ignore_index=True,
+    )
+    slices["verdict"] = np.where(slices["p_failed"] > 0.5, CLASS_NAMES[FAILED], CLASS_NAMES[PRISTINE])
+    planes = tuple(
+        PlaneVerdict(
+            plane=plane,
+            n_slices=len(p),
+            share_failed=float((p > 0.5).mean()),
+            mean=float(p.mean()),
+            verdict=_verdict(float(p.mean())),
+        )
+        for plane, p in p_failed.items()
+    )
+    mean = float(np.mean([plane.mean for plane in planes]))
+    return ScanVerdict(slices=slices, planes=planes, mean=mean, verdict=_verdict(mean))
+
+
+def _verdict(mean: float) -> str:
+    return CLASS_NAMES[FAILED if mean > 0.5 else PRISTINE]

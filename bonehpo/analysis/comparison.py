@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from bonehpo.analysis.estimates import lower_bound
-from bonehpo.analysis.scores import Values
+from bonehpo.analysis.estimates import Values, lower_bound
 from bonehpo.domain import FoldScores
 from bonehpo.errors import StudyError
 

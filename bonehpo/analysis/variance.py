@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from bonehpo.analysis.estimates import nested_estimate, validation_means
-from bonehpo.analysis.scores import TIE, FoldArrays, Values, fold_arrays, mean
+from bonehpo.analysis.estimates import TIE, FoldArrays, Values, fold_arrays, mean, nested_estimate, validation_means
 
 POWER, LEVEL = 0.8, 0.05
 N_EXACT_TEST = 6
@@ -215,7 +214,7 @@ def components_in_words(found: Variance, unit: str = "") -> str:
     )
 
 
-def sentences(found: Variance, unit: str = "") -> tuple[str, ...]:
+def variance_in_words(found: Variance, unit: str = "") -> tuple[str, ...]:
     """What a study's variance says in words.
 
     Args:

@@ -4,18 +4,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bonehpo.cli.console import print_json, progress_bar
-from bonehpo.cli.options import flag
-from bonehpo.cli.plan import make_plan
+from bonehpo.cli.console import flag, print_json, progress_bar
 from bonehpo.cli.results import as_table, print_result, result_options, visible_option
 from bonehpo.config import StudyFolder
 from bonehpo.errors import BonehpoError
+from bonehpo.workflow.plan import make_plan
 
 if TYPE_CHECKING:
-    from bonehpo.analysis.promotion import Audited
-    from bonehpo.results.record import Result
-    from bonehpo.search.objective import SearchPlan
+    from bonehpo.results.result import Result
+    from bonehpo.search.plan import SearchPlan
     from bonehpo.search.recorder import Recorder
+    from bonehpo.workflow.promotion import Audited
 
 AUTOMATIC_S = 5.0
 """Seconds that an audit may take at the end of a search; one that takes longer is left to `audit` and `reproduce`."""
@@ -62,12 +61,12 @@ def audit(
 def _made(
     plan: "SearchPlan", name: str, visible_from: int | None, workers: int | None, scheduler: str | None
 ) -> "Result":
-    from bonehpo.cli.making import Wishes, check_task, open_workshop
     from bonehpo.results.audit import NAME
     from bonehpo.results.finished import finished_study
+    from bonehpo.workflow.results import Wishes, check_task, open_workshop
 
     check_task(name, plan)
-    with open_workshop(finished_study(plan), 0 if name == NAME else workers, scheduler) as workshop:
+    with open_workshop(finished_study(plan), 0 if name == NAME else workers, scheduler, progress_bar) as workshop:
         return workshop.make(name, Wishes(visible_from=visible_from))
 
 
@@ -96,12 +95,12 @@ def audit_after_search(plan: "SearchPlan", recorder: "Recorder") -> None:
 
     What goes wrong is said and ends nothing: the search is done.
     """
-    from bonehpo.cli.making import Wishes, Workshop
     from bonehpo.engine import open_engine
     from bonehpo.results.audit import NAME, audit_seconds, visible_state
-    from bonehpo.results.facts import result_facts
     from bonehpo.results.finished import finished_study
     from bonehpo.results.leakage import prove_no_leak
+    from bonehpo.results.result import result_facts
+    from bonehpo.workflow.results import Wishes, Workshop
 
     try:
         finished = finished_study(plan)
@@ -109,7 +108,9 @@ def audit_after_search(plan: "SearchPlan", recorder: "Recorder") -> None:
         if plan.config.task != "damage" or audit_seconds(finished.store, visible_state(finished, None)) > AUTOMATIC_S:
             return
         with open_engine(0) as engine:
-            Workshop(finished=finished, engine=engine, recorder=recorder).make(NAME, Wishes())
+            Workshop(finished=finished, engine=engine, recorder=recorder, open_progress=progress_bar).make(
+                NAME, Wishes()
+            )
     except BonehpoError as error:
         click.echo(f"Note: no shortcut audit: {error}", err=True)
 
@@ -120,8 +121,8 @@ def standing_audits(plan: "SearchPlan") -> "dict[str, Result]":
     from bonehpo.results.finished import current_result
     from bonehpo.results.leakage import NAME as LEAKAGE
     from bonehpo.results.leakage import leakage_address
-    from bonehpo.results.record import load_result
-    from bonehpo.search.facts import read_study
+    from bonehpo.results.result import load_result
+    from bonehpo.search.records import read_study
 
     leakage, optimum = load_result(plan.folder, LEAKAGE), read_study(plan).optimum
     shortcuts = current_result(plan, optimum, NAME)
@@ -131,11 +132,11 @@ def standing_audits(plan: "SearchPlan") -> "dict[str, Result]":
 
 def audited(plan: "SearchPlan") -> "Audited":
     """What leaks and shortcuts say of the accuracy of a study, for the gate of promotion and the model card."""
-    from bonehpo.analysis.promotion import Audited
     from bonehpo.analysis.shortcuts import flags
     from bonehpo.results.audit import NAME
     from bonehpo.results.leakage import NAME as LEAKAGE
     from bonehpo.results.leakage import leaks_of
+    from bonehpo.workflow.promotion import Audited
 
     found = standing_audits(plan)
     leaks = leaks_of(found[LEAKAGE]) if LEAKAGE in found else ()

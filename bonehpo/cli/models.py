@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from bonehpo.cli.console import print_json, print_table
-from bonehpo.cli.options import TRACKING, flag, json_option, storage_option, study_option
-from bonehpo.cli.plan import make_plan
+from bonehpo.cli.console import flag, json_option, print_json, print_table, storage_option, study_option
 from bonehpo.config import StudyFolder, load_config
+from bonehpo.workflow.plan import TRACKING, make_plan
 
 
 @click.command()
@@ -25,8 +24,8 @@ def promote(folder: StudyFolder, storage: str | None, force: bool, because: str 
     if force != bool(because and because.strip()):
         raise click.UsageError("--force and --because REASON belong together: give both or neither")
     from bonehpo.cli.audit import audited
-    from bonehpo.cli.promotion import promote_optimum
     from bonehpo.tracking.database import open_tracking
+    from bonehpo.workflow.promotion import promote_optimum
 
     plan, tracking = make_plan(folder, storage), open_tracking(TRACKING.absolute().parent)
     version = promote_optimum(plan, tracking, audited(plan), because)
@@ -51,7 +50,7 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
     folder of images. Writes the probability of every slice as CSV, and a picture.
     """
     import bonehpo.learning.backend  # noqa: F401  Keras, quietly, before the model's own code imports it
-    from bonehpo.analysis.prediction import summarise_scan
+    from bonehpo.analysis.calibration import summarise_scan
     from bonehpo.preparation.prepare import prepare_scan
     from bonehpo.report.figures import prediction_figure
     from bonehpo.store.recipe import Recipe

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bonehpo.cli.options import TRACKING, flag, storage_option, study_option
-from bonehpo.cli.plan import make_plan
+from bonehpo.cli.console import flag, progress_bar, storage_option, study_option
 from bonehpo.cli.results import print_result, run_options, visible_option, weights_of, weights_option
 from bonehpo.config import StudyFolder
 from bonehpo.errors import BonehpoError, NetworkError
+from bonehpo.workflow.plan import TRACKING, make_plan
 
 if TYPE_CHECKING:
-    from bonehpo.cli.making import Wishes
-    from bonehpo.search.objective import SearchPlan
+    from bonehpo.search.plan import SearchPlan
+    from bonehpo.workflow.results import Wishes
 
 STEPS = (
     "search",
@@ -44,8 +44,8 @@ def report(folder: StudyFolder, storage: str | None) -> None:
 
 
 def _report(plan: "SearchPlan") -> Path:
-    from bonehpo.cli.reporting import make_report
     from bonehpo.tracking.runs import recorder_for
+    from bonehpo.workflow.report import make_report
 
     recorder = recorder_for(TRACKING.absolute().parent)
     try:
@@ -107,7 +107,7 @@ def reproduce(
     split of Table 1; ResNet-50 of Figs 8 and 9; the ablation of Appendix A; and the regression of strain. Interrupt it at
     any time: the same command goes on. A step that cannot be done says why, and the others are done.
     """
-    from bonehpo.cli.making import Wishes
+    from bonehpo.workflow.results import Wishes
 
     plan = make_plan(folder, storage)
     steps = _steps([step for step in STEPS if (not only or step in only) and step not in skip], scans, plan)
@@ -129,7 +129,7 @@ def reproduce(
 
 def _steps(steps: Sequence[str], scans: Path | None, plan: "SearchPlan") -> list[str]:
     """What is to be done of what was asked for; of what cannot be done at all, the reason is told."""
-    from bonehpo.cli.making import MAKERS
+    from bonehpo.workflow.results import MAKERS
 
     task = plan.config.task
     others = [step for step in steps if step in MAKERS and task not in MAKERS[step].tasks]
@@ -149,11 +149,11 @@ def _make_results(
     """Make results one after the other; the names of those that could not be made."""
     if not names:
         return []
-    from bonehpo.cli.making import open_workshop
     from bonehpo.results.finished import finished_study
+    from bonehpo.workflow.results import open_workshop
 
     failed = []
-    with open_workshop(finished_study(plan), workers, scheduler) as workshop:
+    with open_workshop(finished_study(plan), workers, scheduler, progress_bar) as workshop:
         for name in names:
 
             def make(name: str = name) -> None:

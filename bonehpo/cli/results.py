@@ -6,15 +6,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bonehpo.cli.console import print_json
-from bonehpo.cli.options import STUDIES, json_option, scheduler_option, storage_option, study_option, workers_option
-from bonehpo.cli.plan import make_plan
+from bonehpo.cli.console import (
+    STUDIES,
+    json_option,
+    print_json,
+    progress_bar,
+    scheduler_option,
+    storage_option,
+    study_option,
+    workers_option,
+)
 from bonehpo.config import StudyFolder
+from bonehpo.workflow.plan import make_plan
 
 if TYPE_CHECKING:
-    from bonehpo.cli.making import Wishes
     from bonehpo.results.compare import Weights
-    from bonehpo.results.record import Result
+    from bonehpo.results.result import Result
+    from bonehpo.workflow.results import Wishes
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -75,7 +83,7 @@ def explain(
 
     Writes studies/NAME/results/best-fold, grad-cam, detection, audit and calibration: tables, figures, and MLflow runs.
     """
-    from bonehpo.cli.making import Wishes
+    from bonehpo.workflow.results import Wishes
 
     names = ["best-fold", "grad-cam", "detection", "audit", "calibration"]
     _make(folder, names, workers, scheduler, storage, as_json, Wishes(visible_from=visible_from))
@@ -91,7 +99,7 @@ def compare(
 
     Writes studies/NAME/results/mixed and compare: tables, figures, and MLflow runs. Networks are compared by specimen.
     """
-    from bonehpo.cli.making import Wishes
+    from bonehpo.workflow.results import Wishes
 
     wishes = Wishes(weights=weights_of(weights))
     _make(folder, ["mixed", "compare"], workers, scheduler, storage, as_json, wishes)
@@ -116,7 +124,7 @@ def ablate(
     Writes studies/NAME/results/ablation: tables, a figure, and an MLflow run. A variant in which pristine scans are told
     from every loaded state shows that a network can be right without seeing damage.
     """
-    from bonehpo.cli.making import Wishes
+    from bonehpo.workflow.results import Wishes
 
     _make(folder, ["ablation"], workers, scheduler, storage, as_json, Wishes(scans=scans.absolute()))
 
@@ -142,13 +150,13 @@ def _make(
     wishes: "Wishes | None" = None,
 ) -> None:
     plan = make_plan(folder, storage)
-    from bonehpo.cli.making import Wishes, check_task, open_workshop
     from bonehpo.results.finished import finished_study
+    from bonehpo.workflow.results import Wishes, check_task, open_workshop
 
     for name in names:
         check_task(name, plan)
     finished = finished_study(plan)
-    with open_workshop(finished, workers, scheduler) as workshop:
+    with open_workshop(finished, workers, scheduler, progress_bar) as workshop:
         results = [workshop.make(name, wishes or Wishes()) for name in names]
     if as_json:
         print_json({result.name: as_table(result, folder) for result in results})
@@ -159,7 +167,7 @@ def _make(
 
 def as_table(result: "Result", folder: StudyFolder) -> dict[str, object]:
     """A result for `--json`."""
-    from bonehpo.results.record import result_folder
+    from bonehpo.results.result import result_folder
 
     return {
         "folder": str(result_folder(folder, result.name)),
@@ -172,7 +180,7 @@ def as_table(result: "Result", folder: StudyFolder) -> dict[str, object]:
 
 def print_result(result: "Result", folder: StudyFolder) -> None:
     """What a result says, and where it lies."""
-    from bonehpo.results.record import result_folder
+    from bonehpo.results.result import result_folder
 
     phantom = " (on phantoms)" if result.ran_on == "phantom" else ""
     click.echo(f"{result.name}{phantom}: {result_folder(folder, result.name)}")

@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from bonehpo.cli.console import print_json, print_table, progress_bar
-from bonehpo.cli.options import flag, json_option, study_option, workers_option
+from bonehpo.cli.console import flag, json_option, print_json, print_table, progress_bar, study_option, workers_option
 from bonehpo.config import StudyFolder
 
 _FOLDER = click.Path(path_type=Path)
@@ -124,7 +123,7 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
     """
     from bonehpo.report.figures import montage as draw_montage
     from bonehpo.report.specimens import make_specimens, specimen_figures
-    from bonehpo.results.record import result_folder
+    from bonehpo.results.result import result_folder
     from bonehpo.store.store import SliceStore
 
     store = SliceStore.open(folder.store)

@@ -10,17 +10,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bonehpo.files import write_whole
 from bonehpo.report.figures.style import Drawn, count_text
-from bonehpo.report.headline import headline_numbers, nested_view, variance_sentences, variance_view
 from bonehpo.report.sections import (
     KINDS,
     audit_checks,
     command_of,
+    headline_numbers,
     missing_results,
+    nested_view,
     result_sections,
     trials_view,
+    variance_sentences,
+    variance_view,
 )
 from bonehpo.report.views import brief, figure_views
-from bonehpo.results.record import Result
+from bonehpo.results.result import Result
 from bonehpo.search.recorder import StudyFacts
 from bonehpo.search.summary import StudySummary
 

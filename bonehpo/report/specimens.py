@@ -13,10 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bonehpo.config import StudyFolder
-from bonehpo.report.figures.scans import middle_slices_figure
+from bonehpo.report.figures.scans import middle_slices_figure, render
 from bonehpo.report.figures.style import BLACK, PHANTOM, SERIES, Drawn, Words, bare, draw_figure, pale
-from bonehpo.report.rendering import render
-from bonehpo.results.record import Result, address_of, is_made, save_result
+from bonehpo.results.result import Result, address_of, is_made, save_result
 from bonehpo.store.manifest import ScanRecord
 from bonehpo.store.store import SliceStore
 

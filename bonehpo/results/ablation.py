@@ -22,12 +22,11 @@ from bonehpo.folds import deal
 from bonehpo.learning.fits import FitTask
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.detection import first_damaged, state_table
-from bonehpo.results.finished import FinishedStudy, parameters_of
-from bonehpo.results.fitting import Arm, fit_arms
-from bonehpo.results.maps import Asked, MapTask, SliceKey, explain_slices, read_slices
-from bonehpo.results.record import Result, address_of
+from bonehpo.results.finished import Arm, FinishedStudy, fit_arms, parameters_of
+from bonehpo.results.heat_maps import Asked, MapTask, SliceKey, explain_slices, read_slices
+from bonehpo.results.result import Result, address_of
 from bonehpo.scans.table import read_scans
-from bonehpo.search.objective import SearchPlan
+from bonehpo.search.plan import SearchPlan
 from bonehpo.store.recipe import Steps
 from bonehpo.store.store import SliceStore
 

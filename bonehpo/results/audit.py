@@ -29,8 +29,8 @@ from bonehpo.leakage.features import KINDS, MOST, MOST_LOADED, scan_features
 from bonehpo.results.detection import NAME as DETECTION
 from bonehpo.results.detection import first_damaged
 from bonehpo.results.finished import FinishedStudy, current_result
-from bonehpo.results.record import Result
-from bonehpo.search.facts import read_folds
+from bonehpo.results.result import Result
+from bonehpo.search.records import read_folds
 from bonehpo.store.store import SliceStore
 
 NAME = "audit"

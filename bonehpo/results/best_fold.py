@@ -1,22 +1,33 @@
-"""The best of the fold models, as the paper shows it (Fig 4): its architecture, its accuracies, its softmax outputs."""
+"""The best of the fold models (Fig 4), and the calibration of all."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import pandas as pd
 
+from bonehpo.analysis.calibration import (
+    CHANCE_BRIER,
+    brier_scores,
+    calibrate,
+    calibrated_folds,
+    calibration_in_words,
+    reliability,
+)
 from bonehpo.domain import FoldScores, Hyperparameters, ProgressCallback
 from bonehpo.engine import Engine
-from bonehpo.results.finished import FinishedStudy, parameters_of
-from bonehpo.results.fitting import FittedArm, fit_arms
-from bonehpo.results.record import Result
+from bonehpo.errors import StudyError
+from bonehpo.results.finished import FinishedStudy, FittedArm, fit_arms, parameters_of
+from bonehpo.results.result import Result
+from bonehpo.search.plan import fold_facts
+from bonehpo.search.records import answers_of
 
-NAME = "best-fold"
+BEST_FOLD = "best-fold"
 
 
 def best_fold_address(finished: FinishedStudy) -> str:
     """What the table of fold models is made from."""
-    return finished.address(NAME)
+    return finished.address(BEST_FOLD)
 
 
 def run_best_fold(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
@@ -27,7 +38,7 @@ def run_best_fold(finished: FinishedStudy, engine: Engine, progress: ProgressCal
     table = pd.DataFrame(_row(fold, tuple(finished.plan.sets)) for fold in folds)
     choice = finished.choice
     return finished.result(
-        NAME,
+        BEST_FOLD,
         "explanation",
         best_fold_address(finished),
         parameters={**parameters_of(choice), "test": best.test, "validation": best.validation},
@@ -77,3 +88,40 @@ def _row(fold: FoldScores, sets: Sequence[str]) -> dict[str, object]:
         "accuracy": fold.test_score,
         **fold.details,
     }
+
+
+CALIBRATION = "calibration"
+
+
+def calibration_address(finished: FinishedStudy) -> str:
+    """What the calibration is computed from."""
+    return finished.address(CALIBRATION)
+
+
+def run_calibration(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
+    """Brier scores and reliability of the optimum's fold models, as trained and with a temperature."""
+    arm = fit_arms([finished.optimum_arm()], engine, progress)["optimum"].whole()
+    answers = answers_of([fold for fit in arm.fits for fold in fold_facts(fit)])
+    calibrated, found = calibrated_folds(answers), calibrate(answers)
+    if found is None:
+        raise StudyError("no fold of the optimum has its mirror image: fit it again")
+    return finished.result(
+        CALIBRATION,
+        "explanation",
+        calibration_address(finished),
+        parameters={},
+        metrics=asdict(found),
+        sentences=[
+            calibration_in_words(found),
+            _verdict(found.brier, found.brier_calibrated),
+        ],
+        tables={"folds": brier_scores(calibrated), "bins": reliability(calibrated)},
+    )
+
+
+def _verdict(before: float, after: float) -> str:
+    if after >= CHANCE_BRIER:
+        return "Caution: even calibrated, the probabilities are no better than always saying 1/2: do not read them as such."
+    if after > before:
+        return "Temperatures fitted on one specimen do not improve another: the specimens differ more than the networks err."
+    return ""

@@ -1,4 +1,4 @@
-"""ResNet-50 beside the optimum (§2.6, §3.5, Fig 8, Fig 9), by specimen and in the mixed split."""
+"""ResNet-50 beside the optimum, and the mixed split (§2.5, §2.6, §3.4, §3.5, Table 1, Fig 8, Fig 9)."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,17 +15,94 @@ from bonehpo.domain import HoldoutPair, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import FoldError, StudyError
 from bonehpo.files import file_sha256
+from bonehpo.folds import Sets, deal
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import RESNET, FitTask, ResNet, ResNetMode
 from bonehpo.results.detection import state_table
-from bonehpo.results.finished import FinishedStudy, parameters_of
-from bonehpo.results.fitting import Arm, FittedArm, fit_arms
-from bonehpo.results.mixed import with_split
-from bonehpo.results.record import Result, load_result
-from bonehpo.search.objective import SearchPlan
+from bonehpo.results.finished import Arm, FinishedStudy, FittedArm, fit_arms, parameters_of
+from bonehpo.results.result import Result, load_result
+from bonehpo.search.plan import SearchPlan
 from bonehpo.store.store import SliceStore
 
-NAME = "compare"
+MIXED = "mixed"
+
+SPLITS = {
+    "specimen": Split(kind="specimen"),
+    "mixed, published": Split(kind="mixed", dealing="published"),
+    "mixed, seeded": Split(kind="mixed", dealing="seeded"),
+}
+
+
+def mixed_address(finished: FinishedStudy) -> str:
+    """What the comparison of splits is made from."""
+    return finished.address(MIXED)
+
+
+def run_mixed(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
+    """The optimum by specimen and in both mixed dealings; the published one where the specimens are the paper's."""
+    plans, left_out = {}, ""
+    for name, split in SPLITS.items():
+        try:
+            plans[name] = with_split(finished.plan, split, finished.store.specimens, finished.store.planes)
+        except FoldError as error:
+            left_out = f"{name} is left out: {error}"
+    fitted = fit_arms([_mixed(finished, name, plan) for name, plan in plans.items()], engine, progress)
+    rows = [
+        {"arm": name, "mean": arm.spread.mean, "sd": arm.spread.sd, "n_folds": len(arm.folds), "reason": arm.reason}
+        for name, arm in fitted.items()
+    ]
+    folds = [
+        {"arm": name, "test": fold.test, "validation": fold.validation, "accuracy": fold.test_score}
+        for name, arm in fitted.items()
+        for fold in arm.folds
+    ]
+    return finished.result(
+        MIXED,
+        "comparison",
+        mixed_address(finished),
+        parameters={**parameters_of(finished.choice), "seed": SPLITS["mixed, seeded"].seed},
+        metrics={f"accuracy/{name}".replace(",", ""): arm.spread.mean for name, arm in fitted.items()},
+        sentences=[left_out, *_sentences_on_mixed(fitted)],
+        tables={"arms": pd.DataFrame(rows), "folds": pd.DataFrame(folds), "sets": _sets_table(plans)},
+        arms=list(fitted.values()),
+    )
+
+
+def with_split(plan: SearchPlan, split: Split, specimens: tuple[str, ...], planes: tuple[str, ...]) -> SearchPlan:
+    """The same study, its groups dealt in another way.
+
+    Raises:
+        FoldError: They cannot be dealt so.
+    """
+    sets = deal(split, plan.config.bone, specimens, planes)
+    return replace(plan, config=replace(plan.config, split=split), sets=sets)
+
+
+def _mixed(finished: FinishedStudy, name: str, plan: SearchPlan) -> Arm:
+    tasks = tuple(plan.task(finished.choice, pair, repeat=1) for pair in plan.pairs)
+    return Arm(name=name, parameters={**parameters_of(finished.choice), "split": name}, tasks=tasks)
+
+
+def _sets_table(plans: dict[str, SearchPlan]) -> pd.DataFrame:
+    def words(sets: Sets, name: str) -> str:
+        return ", ".join(f"{group.specimen} {group.plane}" for group in sets[name])
+
+    return pd.DataFrame(
+        {"arm": arm, "set": name, "groups": words(plan.sets, name)} for arm, plan in plans.items() for name in plan.sets
+    )
+
+
+def _sentences_on_mixed(fitted: dict[str, FittedArm]) -> list[str]:
+    specimen = fitted["specimen"].spread
+    return [
+        f"{name}: {arm.spread.mean:.3f} ± {arm.spread.sd:.3f}, against {specimen.mean:.3f} ± {specimen.sd:.3f} by specimen. "
+        "A mixed set is tested by networks that know its specimens from other planes: it answers an easier question."
+        for name, arm in fitted.items()
+        if name != "specimen" and arm.fits
+    ]
+
+
+COMPARE = "compare"
 
 Epochs = Mapping[ResNetMode, int]
 """Passes over the training images, for each way to train a ResNet-50."""
@@ -42,7 +119,7 @@ class Weights:
     """Pretrained weights.
 
     Attributes:
-        name: As the user gave them: `imagenet`, a file, `study:NAME` or `none`.
+        name: As the user gave them: `imagenet`, a file, `study:COMPARE` or `none`.
         file: Where they lie; None for `none`.
         hash: SHA-256 of the file; empty for `none`.
         scans: Hashes of the scans of the study that they come from.
@@ -63,7 +140,7 @@ def find_weights(text: str, studies: Path) -> Weights:
     """Find pretrained weights, downloading those of ImageNet where they are not at hand.
 
     Args:
-        text: `imagenet`, `none`, a file, or `study:NAME` for the ResNet-50 of another study's comparison.
+        text: `imagenet`, `none`, a file, or `study:COMPARE` for the ResNet-50 of another study's comparison.
         studies: Folder of the studies.
 
     Raises:
@@ -85,7 +162,7 @@ def _scans(store: SliceStore) -> frozenset[str]:
 
 
 def _of_study(study: StudyFolder) -> Path:
-    found = load_result(study, NAME)
+    found = load_result(study, COMPARE)
     keys = {arm.name.split(",")[0]: arm.keys for arm in reversed(found.arms)} if found else {}
     for mode in ("fine-tuned", "scratch"):
         for key in keys.get(mode, ()):
@@ -99,7 +176,7 @@ def _of_study(study: StudyFolder) -> Path:
 
 def compare_address(finished: FinishedStudy, weights: Weights, epochs: Epochs = EPOCHS) -> str:
     """What the comparison is made from."""
-    return finished.address(NAME, weights.hash, dict(epochs))
+    return finished.address(COMPARE, weights.hash, dict(epochs))
 
 
 def run_compare(
@@ -126,14 +203,14 @@ def run_compare(
     arms: dict[tuple[str, str], Arm] = {}
     for split, plan in _plans(finished).items():
         arms["cnn", split] = _cnn_arm(finished, plan, split)
-        arms |= {(mode, split): _arm(finished, plan, mode, weights, epochs) for mode in weights.modes}
+        arms |= {(mode, split): _backbone(finished, plan, mode, weights, epochs) for mode in weights.modes}
     _prepare_features([arm for (name, _), arm in arms.items() if name == "frozen"], engine)
     in_turn = sorted(arms.values(), key=lambda arm: arm.parameters.get("resnet50", ""))  # a worker keeps one kind ready
     by_name = fit_arms(in_turn, engine, progress)
     fitted = {key: by_name[arm.name] for key, arm in arms.items()}
     tests = _tests_table(fitted)
     return finished.result(
-        NAME,
+        COMPARE,
         "comparison",
         compare_address(finished, weights, epochs),
         parameters={"weights": weights.name, "weights_sha256": weights.hash, **parameters_of(RESNET)},
@@ -167,7 +244,7 @@ def _cnn_arm(finished: FinishedStudy, plan: SearchPlan, split: str) -> Arm:
     return Arm(name=f"cnn, {split}", parameters=parameters_of(finished.choice), tasks=tasks)
 
 
-def _arm(finished: FinishedStudy, plan: SearchPlan, mode: ResNetMode, weights: Weights, epochs: Epochs) -> Arm:
+def _backbone(finished: FinishedStudy, plan: SearchPlan, mode: ResNetMode, weights: Weights, epochs: Epochs) -> Arm:
     split = plan.config.split.kind
     return Arm(
         name=f"{mode}, {split}",

@@ -19,9 +19,8 @@ from bonehpo.engine import Engine
 from bonehpo.errors import ConfigError
 from bonehpo.folds import Sets
 from bonehpo.results.best_fold import ranked
-from bonehpo.results.finished import FinishedStudy
-from bonehpo.results.fitting import FittedArm, fit_arms
-from bonehpo.results.record import Result
+from bonehpo.results.finished import FinishedStudy, FittedArm, fit_arms
+from bonehpo.results.result import Result
 from bonehpo.store.store import SliceStore
 
 NAME = "detection"

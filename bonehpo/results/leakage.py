@@ -7,8 +7,8 @@ import pandas as pd
 from bonehpo.domain import ProgressCallback, ignore_progress
 from bonehpo.errors import StudyError
 from bonehpo.leakage.leaks import LeakReport, find_leaks
-from bonehpo.results.record import Result, address_of, is_made, load_result, save_result
-from bonehpo.search.objective import SearchPlan
+from bonehpo.results.result import Result, address_of, is_made, load_result, save_result
+from bonehpo.search.plan import SearchPlan
 from bonehpo.store.images import open_store
 
 NAME = "leakage"

@@ -9,9 +9,8 @@ from bonehpo.analysis.sweep import Choice, Score, SweptPoint, next_step
 from bonehpo.domain import Hyperparameters, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.results.finished import FinishedStudy, parameters_of
-from bonehpo.results.fitting import Arm, FittedArm, fit_arms
-from bonehpo.results.record import Result
+from bonehpo.results.finished import Arm, FinishedStudy, FittedArm, fit_arms, parameters_of
+from bonehpo.results.result import Result
 from bonehpo.search.space import sweep_points
 
 NAME = "sweep"

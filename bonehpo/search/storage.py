@@ -25,7 +25,7 @@ from bonehpo.config import StudyFolder
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import StudyError
 from bonehpo.files import writing
-from bonehpo.search.objective import FinishedPair
+from bonehpo.search.plan import FinishedPair
 
 logger = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)

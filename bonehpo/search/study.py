@@ -1,13 +1,20 @@
-"""The search: trial after trial under full nested cross-validation, resumable at every finished fit.
+"""Ctrl-C and SIGTERM, held back while something is written down.
+
+An exception that comes out of a signal handler in the middle of a database transaction leaves the database locked by the
+process that is about to say goodbye to it. So signals wait until the search waits.
 
 What was finished is in Optuna's storage and among the fits before anything else is told. A search that was stopped, by a
 signal or a power cut, goes on with the same call at the first missing pair of the trial that it was at.
 """
 
 import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
 
 import optuna
 from filelock import Timeout
@@ -18,13 +25,8 @@ from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.learning.fits import FitResult, FitTask
 from bonehpo.learning.fitting import find_fit, run_fit
-from bonehpo.search.ending import choose_trial, n_seeds_known, write_optimum
-from bonehpo.search.facts import replay_trial, study_facts, trial_summary
-from bonehpo.search.interrupts import HeldInterrupts
-from bonehpo.search.objective import FinishedPair, SearchPlan, fold_facts, objective
-from bonehpo.search.progress import SearchOutcome, SearchProgress
-from bonehpo.search.protocol import settle_candidates
-from bonehpo.search.racing import (
+from bonehpo.search.plan import FinishedPair, SearchPlan, fold_facts, objective
+from bonehpo.search.pruning import (
     Race,
     complete_trials,
     enter_race,
@@ -35,7 +37,8 @@ from bonehpo.search.racing import (
     why_no_race,
 )
 from bonehpo.search.recorder import Recorder
-from bonehpo.search.space import check_space, make_sampler, suggest
+from bonehpo.search.records import choose_trial, n_seeds_known, replay_trial, study_facts, trial_summary, write_optimum
+from bonehpo.search.space import check_space, make_sampler, settle_candidates, suggest
 from bonehpo.search.storage import (
     REASON,
     Driver,
@@ -47,6 +50,94 @@ from bonehpo.search.storage import (
 )
 
 logger = logging.getLogger(__name__)
+
+
+class HeldInterrupts:
+    """A context manager in which SIGINT and SIGTERM raise `KeyboardInterrupt` only inside `window()`.
+
+    A second signal raises at once, wherever the program is. Outside the main thread, where no handler can be set, signals
+    are left alone.
+    """
+
+    def __init__(self) -> None:
+        self._former: dict[signal.Signals, Any] = {}
+        self._is_open = False
+        self._is_pending = False
+
+    def __enter__(self) -> "HeldInterrupts":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def window(self) -> Iterator[None]:
+        """Where an interruption may come. One that came before comes now.
+
+        Raises:
+            KeyboardInterrupt: SIGINT or SIGTERM was received.
+        """
+        if self._is_pending:
+            raise KeyboardInterrupt
+        self._is_open = True
+        try:
+            yield
+        finally:
+            self._is_open = False
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self._is_open or self._is_pending:
+            raise KeyboardInterrupt
+        self._is_pending = True
+
+
+class SearchProgress(NamedTuple):
+    """Where a search is.
+
+    Attributes:
+        trial: Number of the trial at work, from 0; None while the optimum is fitted again.
+        n_trials: Trials that the study shall have.
+        fit: Fits of it that are finished.
+        n_fits: Fits that it takes.
+        best: Highest mean accuracy of a complete trial so far; NaN before the first.
+        seconds_left: Estimate from the fits trained so far; NaN before the first.
+        choice: Its hyperparameters.
+    """
+
+    trial: int | None
+    n_trials: int
+    fit: int
+    n_fits: int
+    best: float
+    seconds_left: float
+    choice: Hyperparameters
+
+
+class SearchOutcome(NamedTuple):
+    """How a call of `run_search` ended.
+
+    Attributes:
+        n_complete: Trials of the study that are complete.
+        n_failed: Trials that failed.
+        n_elsewhere: Trials that other drivers are still at; the last of them fits the optimum.
+        n_trials: Trials that the study shall have.
+        has_optimum: Whether the optimum is fitted again.
+        n_stopped: Trials that a race stopped.
+    """
+
+    n_complete: int
+    n_failed: int
+    n_elsewhere: int
+    n_trials: int
+    has_optimum: bool
+    n_stopped: int = 0
+
 
 REFIT_ATTEMPTS = 3
 

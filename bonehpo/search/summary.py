@@ -1,23 +1,33 @@
 """A study at a glance: its trials, its optimum, and how accurate that is. For `show`, promotion and reports."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import optuna
 import pandas as pd
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from bonehpo.analysis.calibration import Calibration, calibrate
 from bonehpo.analysis.estimates import Estimates, choose_optimum, estimate, trial_estimates
 from bonehpo.analysis.variance import Variance
 from bonehpo.domain import FoldScores, Hyperparameters, Task
-from bonehpo.learning.architecture import count_parameters
-from bonehpo.search.facts import answers_of, mean_and_sd, read_refits, study_variance
-from bonehpo.search.objective import SearchPlan
-from bonehpo.search.optimum import folds_table, hyperparameters, read_optimum
-from bonehpo.search.protocol import read_fixed_list
-from bonehpo.search.racing import TrialStateName, is_raced, trial_state
+from bonehpo.learning.architecture import count_operations, count_parameters
+from bonehpo.search.plan import SearchPlan
+from bonehpo.search.pruning import TrialStateName, is_raced, trial_state
+from bonehpo.search.records import (
+    answers_of,
+    folds_table,
+    hyperparameters,
+    mean_and_sd,
+    read_optimum,
+    read_refits,
+    study_variance,
+)
+from bonehpo.search.space import read_fixed_list
 from bonehpo.search.storage import REASON, finished_pairs, load_study
 
 
@@ -185,4 +195,93 @@ def _refit(plan: SearchPlan, study: optuna.Study) -> RefitOptimum | None:
         refit_score_by_repeat={str(i): spread.mean for i, spread in enumerate(spreads, start=1) if refits[i - 1]},
         repeated_folds=tuple(tuple(folds) for folds in refits[1:]),
         calibration=calibrate(answers_of(told[0])),
+    )
+
+
+MIN_TRIALS = 4
+"""Fewer trials than hyperparameters say nothing of them."""
+
+
+def importances(plan: SearchPlan) -> dict[str, float]:
+    """Share of the variation of the score between trials that each hyperparameter accounts for, the largest first.
+
+    PED-ANOVA, which needs no other package. With fewer than about 50 trials the shares are rough. Trials that a race stopped
+    count with the value that the sampler was told.
+
+    Returns:
+        Shares by name, 0 to 1; empty with fewer than `MIN_TRIALS` complete trials, or where nothing varies.
+
+    References:
+        Watanabe, Bansal, Hutter, PED-ANOVA, IJCAI 2023, doi:10.24963/ijcai.2023/488.
+    """
+    study = load_study(plan.storage, plan.folder.name, plan.identity)
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < MIN_TRIALS or len({trial.value for trial in complete}) < 2:
+        return {}
+    found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    return {} if any(math.isnan(share) for share in found.values()) else dict(found)
+
+
+BYTES_PER_PREDICTION = 12
+BYTES_PER_PARAMETER = 4
+BYTES_PER_FOLD_RUN = 60_000
+"""What MLflow's database and files take for the run of a fold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a search will take.
+
+    Attributes:
+        n_folds: Folds of a trial.
+        n_fits: Fits of the whole search, the optimum's fresh ones included.
+        n_train: Training images of one fit: fewest and most.
+        n_held_out: Images of one held-out set: fewest and most.
+        parameters: Trainable parameters: fewest and most over the space.
+        hours: Expected time; NaN where no speed was measured.
+        gigabytes: Expected disk use beside the store.
+    """
+
+    n_folds: int
+    n_fits: int
+    n_train: tuple[int, int]
+    n_held_out: tuple[int, int]
+    parameters: tuple[int, int]
+    hours: float
+    gigabytes: float
+
+
+def forecast(
+    plan: SearchPlan, n_trials: int, operations_per_s: float, n_workers: int, overhead: float, n_seeds: int = 1
+) -> Forecast:
+    """Reckon what a search will take.
+
+    Args:
+        plan: Of the search.
+        n_trials: Trials of the study.
+        operations_per_s: Forward multiply-accumulate operations a second while training, of one worker.
+        n_workers: Fits that run at a time.
+        overhead: Time of a fit over that of its training steps.
+        n_seeds: Sets of fresh seeds with which the optimum is fitted.
+    """
+    total = sum(plan.n_images.values())
+    train = [total - sum(plan.n_images[name] for name in pair) for pair in plan.pairs]
+    networks = list(itertools.product(plan.config.space.layers, plan.config.space.kernel))
+    parameters = [count_parameters(layers, kernel, plan.side) for layers, kernel in networks]
+    operations = float(np.mean([count_operations(layers, kernel, plan.side) for layers, kernel in networks]))
+    n_fits = (n_trials + n_seeds) * len(plan.pairs)
+    seconds = (
+        n_fits * np.mean(train) * plan.config.training.epochs * operations / operations_per_s * overhead / n_workers
+    )
+    held_out = list(plan.n_images.values())
+    per_fit = 2 * np.mean(held_out) * BYTES_PER_PREDICTION + 2 * BYTES_PER_FOLD_RUN
+    kept = len(plan.pairs) * np.mean(parameters) * BYTES_PER_PARAMETER
+    return Forecast(
+        n_folds=2 * len(plan.pairs),
+        n_fits=n_fits,
+        n_train=(min(train), max(train)),
+        n_held_out=(min(held_out), max(held_out)),
+        parameters=(min(parameters), max(parameters)),
+        hours=float(seconds) / 3600,
+        gigabytes=float(n_fits * per_fit + kept) / 1e9,
     )

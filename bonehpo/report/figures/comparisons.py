@@ -1,18 +1,47 @@
-"""Networks compared: the mixed split (Shen et al. 2021, §3.4), ResNet-50 (Fig 8), and both along the load (Fig 9)."""
+"""Configurations compared: the mixed split, ResNet-50 (Fig 8, 9), the ablation of Appendix A, the shortcut audit."""
 
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
-from bonehpo.analysis.detection import mean_by_state
+from bonehpo.analysis.detection import HIGH, mean_by_state
 from bonehpo.analysis.estimates import CHANCE
-from bonehpo.report.figures.bars import LOOK, accuracy_axis, bars_of, paint_bars, reasons_text
-from bonehpo.report.figures.curves import paint_curves
-from bonehpo.report.figures.style import SERIES, Drawn, draw_figure, pale, span_text, words
-from bonehpo.results.record import Result
+from bonehpo.analysis.shortcuts import NEAR, NETWORK
+from bonehpo.report.figures.charts import (
+    LOOK,
+    Picture,
+    accuracy_axis,
+    bars_of,
+    outline_text,
+    paint_bars,
+    paint_curves,
+    pictures_of,
+    reasons_text,
+    show_overlay,
+    show_slice,
+)
+from bonehpo.report.figures.style import (
+    BLACK,
+    GREY,
+    PALE,
+    SERIES,
+    Drawn,
+    bare,
+    draw_figure,
+    letter,
+    pale,
+    rows_of,
+    span_text,
+    words,
+)
+from bonehpo.results.result import Result
 
 ARMS = {
     "cnn": "CNN",
@@ -106,3 +135,154 @@ def compare_detection_figure(result: Result, folder: Path) -> Drawn | None:
         "In the pristine state it is 0.5 by construction.",
     )
     return draw_figure(paint, caption, folder, height_mm=75, width_mm=130)
+
+
+LABELS = ("pristine", "loaded", "failed")
+
+SHOWN = ("raw", "prepared")
+"""Variants whose heat maps are shown."""
+
+
+def ablation_figure(result: Result, folder: Path) -> Drawn:
+    """Accuracy per state of each variant; below it Grad-CAM on pristine, loaded and failed slices."""
+    states = result.tables["states"]
+    variants = list(dict.fromkeys(states["variant"].astype(str)))
+    means = {variant: mean_by_state(states[states["variant"] == variant]) for variant in variants}
+    pictures = _pictures(result)
+
+    def paint(figure: Figure) -> None:
+        upper: Figure | SubFigure = figure
+        if not pictures.empty:
+            upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(72, 68)), dtype=object)
+            _paint_pictures(lower, result, pictures)
+        axes = upper.subplots()
+        paint_curves(axes, means)
+        upper.legend(loc="outside right upper", title="slices")
+        letter(axes, 0)
+
+    n_sets = {int(n) for mean in means.values() for n in mean["n_sets"]}
+    caption = words(
+        result,
+        "ablation",
+        "What the preparation of scans is for",
+        f"(a) Overall accuracy against load state, mean over {span_text(n_sets, 'test sets')}, for slices prepared as "
+        "always and for slices without one or all of the steps; bands are 95 % intervals of the mean over test sets.",
+        "A network that tells even states before there is damage from pristine bone has learnt the scan and not the damage.",
+        ""
+        if pictures.empty
+        else f"(b) n = {len(pictures)} middle slices of raw and of prepared scans ({_where(pictures)}), without and with "
+        "Grad-CAM.",
+        "" if pictures.empty else outline_text(result),
+    )
+    return draw_figure(paint, caption, folder, height_mm=75 if pictures.empty else 140)
+
+
+def _pictures(result: Result) -> pd.DataFrame:
+    """One slice of each label and variant that is shown."""
+    rows = result.tables.get("slices", pd.DataFrame())
+    if rows.empty:
+        return rows
+    rows = rows[rows["variant"].isin(SHOWN) & rows["label"].isin(LABELS)]
+    return rows.groupby(["variant", "label"], sort=False).head(1)
+
+
+def _where(pictures: pd.DataFrame) -> str:
+    """Whose slices are shown: specimens and planes."""
+    return ", ".join(dict.fromkeys(f"{row.specimen} {row.plane}" for row in rows_of(pictures)))
+
+
+def _paint_pictures(part: SubFigure, result: Result, rows: pd.DataFrame) -> None:
+    panels = part.subplots(len(SHOWN), 2 * len(LABELS), squeeze=False)
+    for axes in panels.ravel():
+        bare(axes)
+    for k, (variant, label) in enumerate(product(SHOWN, LABELS)):
+        line, column = divmod(2 * k, 2 * len(LABELS))
+        left, right = panels[line, column], panels[line, column + 1]
+        if column == 0:
+            left.set_ylabel(variant, fontweight="bold")
+        for row, picture in zip(*_found(result, rows, variant, label), strict=True):
+            show_slice(left, picture)
+            show_overlay(right, picture)
+            left.set_title(f"{'(b) ' if k == 0 else ''}{label}, state {row.state}", loc="left", fontsize=7)
+            right.set_xlabel(f"p(failed) = {row.p_failed:.2f}", fontsize=6.5, labelpad=2)
+
+
+def _found(result: Result, rows: pd.DataFrame, variant: str, label: str) -> tuple[list[Any], tuple[Picture, ...]]:
+    found = rows[(rows["variant"] == variant) & (rows["label"] == label)]
+    return rows_of(found), pictures_of(result, found)
+
+
+def audit_figure(result: Result, folder: Path) -> Drawn:
+    """Accuracy of the network and of each trivial model; and of the latter at load states before damage, if known."""
+    models, folds = result.tables["models"], result.tables["folds"]
+    asked = models[models["reason"] == ""]
+    before = _before_damage(result)
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(1, 2 if before else 1, squeeze=False, width_ratios=(1.2, 1) if before else None)[0]
+        _paint_models(panels[0], asked, folds)
+        if before:
+            letter(panels[0], 0)
+            letter(panels[1], 1)
+            _paint_before(panels[1], before)
+            figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper right", ncols=len(before))
+
+    n_sets, n_folds = folds["test"].nunique(), {int(n) for n in asked["n_folds"]}
+    caption = words(
+        result,
+        "audit",
+        "Models that cannot see a crack, beside the network",
+        f"{'(a) ' if before else ''}Bars: mean accuracy, pristine against failed, over {span_text(n_folds, 'folds')}; error "
+        f"bars: one standard deviation over the same; points: means of n = {n_sets} test sets. Dashed: {NEAR:.0%} of the "
+        "network's margin over chance; hatched: models that are flagged.",
+        f"(b) Mean accuracy of the same models, pristine against loaded, before damage: dashed from where ({HIGH}) "
+        "they see something that is no damage."
+        if before
+        else "",
+        _left_out(models),
+    )
+    return draw_figure(paint, caption, folder, height_mm=80 if before else 75, width_mm=180 if before else 110)
+
+
+def _paint_models(axes: Axes, asked: pd.DataFrame, folds: pd.DataFrame) -> None:
+    names = list(asked["model"].astype(str))
+    bars = bars_of(asked.rename(columns={"model": "arm"}), folds.rename(columns={"model": "arm"}))
+    for k, bar in enumerate(bars):
+        flagged = bool(asked["flagged"].iloc[k])
+        look = SERIES[0] if bar.label == NETWORK else SERIES[1] if flagged else SERIES[1]._replace(color=GREY, hatch="")
+        paint_bars(axes, (bar,), np.array([float(k)]), look, width=0.7)
+    near = CHANCE + NEAR * (float(asked["mean"].iloc[0]) - CHANCE)
+    axes.axhline(near, color=BLACK, linestyle="--", linewidth=0.8, zorder=0)
+    axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    accuracy_axis(axes, CHANCE)
+
+
+def _before_damage(result: Result) -> dict[str, pd.DataFrame]:
+    """For each trivial model its mean accuracies at loaded states before damage; nothing where none is known."""
+    states, visible = result.tables["states"], result.parameters["visible_from"]
+    if not visible.isdigit():
+        return {}
+    loaded = (states["state"] > states["state"].min()) & (states["state"] < int(visible))
+    return {
+        str(model): mean_by_state(states[(states["model"] == model) & loaded])
+        for model in dict.fromkeys(states["model"])
+        if loaded.any()
+    }
+
+
+def _paint_before(axes: Axes, curves: dict[str, pd.DataFrame]) -> None:
+    for look, (model, curve) in zip(SERIES[1:], curves.items(), strict=False):
+        axes.plot(
+            curve["state"], curve["accuracy"], color=look.color, linestyle=look.dash, marker=look.marker, label=model
+        )
+    axes.axhline(CHANCE, color=PALE, linestyle=":", linewidth=1, zorder=0)
+    axes.axhline(HIGH, color=BLACK, linestyle="--", linewidth=0.8, zorder=1)
+    axes.set(xlabel="load state", ylabel="accuracy before damage", ylim=(0, 1.15), yticks=np.linspace(0, 1, 6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _left_out(models: pd.DataFrame) -> str:
+    missing = models[models["reason"] != ""]
+    named = [f"{model} ({reason})" for model, reason in zip(missing["model"], missing["reason"], strict=True)]
+    return f"Not asked: {'; '.join(named)}." if named else ""

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bonehpo.analysis.detection import THRESHOLD, Anomaly, anomalies
-from bonehpo.report.figures.curves import ACCURACY_RANGE
+from bonehpo.report.figures.charts import ACCURACY_RANGE
 from bonehpo.report.figures.heat_maps import state_text
 from bonehpo.report.figures.style import (
     BLACK,
@@ -25,7 +25,7 @@ from bonehpo.report.figures.style import (
     span_text,
     words,
 )
-from bonehpo.results.record import Result
+from bonehpo.results.result import Result
 
 LINES = (
     ("accuracy_pristine", "pristine", SERIES[2]),

@@ -3,19 +3,20 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bonehpo.report.figures.ablation import ablation_figure
-from bonehpo.report.figures.audit import audit_figure
-from bonehpo.report.figures.best_fold import best_fold_figure
-from bonehpo.report.figures.calibration import calibration_figure
-from bonehpo.report.figures.checks import checks_figure
-from bonehpo.report.figures.comparisons import compare_detection_figure, compare_figure, mixed_figure
+from bonehpo.report.figures.best_fold import architecture_figure, best_fold_figure, calibration_figure
+from bonehpo.report.figures.comparisons import (
+    ablation_figure,
+    audit_figure,
+    compare_detection_figure,
+    compare_figure,
+    mixed_figure,
+)
 from bonehpo.report.figures.detection import best_fold_detection_figure, detection_figure, limit_slices_figure
-from bonehpo.report.figures.heat_maps import classes_figure, states_figure
-from bonehpo.report.figures.network import architecture_figure
+from bonehpo.report.figures.heat_maps import checks_figure, classes_figure, states_figure
 from bonehpo.report.figures.strain import strain_figure, strain_maps_figure
+from bonehpo.report.figures.studies import sweep_figure
 from bonehpo.report.figures.style import Drawn
-from bonehpo.report.figures.sweep import sweep_figure
-from bonehpo.results.record import Result
+from bonehpo.results.result import Result
 
 FIGURES: Mapping[str, tuple[Callable[[Result, Path], Drawn | None], ...]] = {
     "sweep": (sweep_figure,),

@@ -1,14 +1,22 @@
-"""Figures of scans: the slices of a store, and what a network said of a new scan."""
+"""Scans in figures: slices of a store, a prediction, a shaded volume, a plate of phantom slices."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 
-from bonehpo.analysis.prediction import ScanVerdict
+from bonehpo.analysis.calibration import ScanVerdict
+from bonehpo.errors import PhantomError
+from bonehpo.phantom import SPEC_JSON
 from bonehpo.report.figures.style import PAGE_MM, PHANTOM, Drawn, Words, bare, draw_figure, short
+from bonehpo.scans.readers import open_volume
+from bonehpo.scans.sections import NORMALS, cut
 from bonehpo.store.store import SliceStore
 
 INCH_PER_SLICE = 1.3
@@ -89,3 +97,169 @@ def prediction_figure(found: ScanVerdict, slices: Mapping[str, npt.NDArray[np.ui
         picture.set_title(f"highest p(failed): {p_failed[worst]:.2f}", fontsize=9)
     figure.suptitle(f"Scan: {found.verdict} (mean p(failed) {found.mean:.2f})", fontsize=10)
     figure.savefig(path, dpi=150)
+
+
+AZIMUTH_DEG, ELEVATION_DEG = 30.0, 26.0
+"""By how much the volume is turned about its z axis, and from how far above it is seen."""
+
+LIGHT = np.array([-0.62, -0.60, -0.50])
+"""Towards the light in the axes of the picture, (depth, down, right): over the left shoulder."""
+
+STEP = 0.7
+"""Length of a step along a ray, in voxels; between two steps the surface is found by linear interpolation."""
+
+SMOOTHING = 0.6
+"""Standard deviation of the blur, in voxels, that takes the steps of voxels out of the surface."""
+
+HALO = 3.0
+"""Standard deviation, in voxels, of the blur that says how much bone is around a place: crevices are darker."""
+
+EDGE_PX = 0.6
+"""Standard deviation of the blur, in pixels, that takes the steps of pixels off the outlines."""
+
+BACKGROUND = 1.0
+
+
+class View(NamedTuple):
+    """A picture in space.
+
+    Attributes:
+        axes: Directions of depth, down and right, each (z, y, x).
+        corner: Where the first ray starts, (z, y, x) in voxels.
+        steps: Length of one step along each axis, in voxels.
+        shape: Steps along a ray, rows, columns.
+    """
+
+    axes: NDArray[np.float64]
+    corner: NDArray[np.float64]
+    steps: NDArray[np.float64]
+    shape: tuple[int, int, int]
+
+    def place(self, indices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Places in the volume, (3, point), of points of the picture, (3, point)."""
+        return self.corner[:, None] + self.axes.T @ (self.steps[:, None] * indices)
+
+
+def render(
+    volume: NDArray[np.uint8],
+    threshold: float,
+    side_px: int = 300,
+    *,
+    azimuth_deg: float = AZIMUTH_DEG,
+    elevation_deg: float = ELEVATION_DEG,
+) -> NDArray[np.float32]:
+    """Render the bone of a volume; where the volume ends, the cut is seen as a surface.
+
+    Args:
+        volume: Grey levels, (z, y, x); z points up.
+        threshold: Bone is above it.
+        side_px: Side of the picture; the whole volume is within it, whichever way it is turned.
+        azimuth_deg: By how much the volume is turned about z.
+        elevation_deg: From how far above it is seen.
+
+    Returns:
+        Brightness, (y, x), 0 to 1; `BACKGROUND` where a ray meets no bone.
+    """
+    smooth = gaussian_filter(np.pad(volume.astype(np.float32), 2), SMOOTHING)
+    view = oblique_view(smooth.shape, side_px, azimuth_deg, elevation_deg)
+    rays = affine_transform(
+        smooth, view.axes.T * view.steps, view.corner, output_shape=view.shape, order=1, prefilter=False
+    )
+    bone = rays > threshold
+    rows, columns = np.nonzero(bone.any(axis=0))
+    image = np.full(view.shape[1:], BACKGROUND, np.float32)
+    if rows.size:
+        at = bone.argmax(axis=0)[rows, columns]
+        before, after = (rays[np.maximum(at - back, 0), rows, columns] for back in (1, 0))
+        depths = at - np.where(after > before, (after - threshold) / np.maximum(after - before, 1e-6), 0)
+        image[rows, columns] = _brightness(smooth, threshold, view, np.stack([depths, rows, columns]))
+    return np.asarray(gaussian_filter(image, EDGE_PX), np.float32)
+
+
+def oblique_view(shape: tuple[int, ...], side_px: int, azimuth_deg: float, elevation_deg: float) -> View:
+    """The picture that looks at the middle of a volume from far away and holds the ball around it.
+
+    Args:
+        shape: Of the volume, (z, y, x).
+        side_px: Side of the picture.
+        azimuth_deg: By how much the volume is turned about z.
+        elevation_deg: From how far above it is seen.
+    """
+    turn, rise = np.radians((azimuth_deg, elevation_deg))
+    right = np.array([0.0, np.sin(turn), np.cos(turn)])
+    level = np.array([0.0, np.cos(turn), -np.sin(turn)])
+    up = np.array([1.0, 0.0, 0.0])
+    depth = np.cos(rise) * level - np.sin(rise) * up
+    down = -np.cos(rise) * up - np.sin(rise) * level
+    axes = np.stack([depth, down, right])
+    extent = np.abs(axes) @ np.array(shape, float)  # of the box that holds the turned volume
+    across = max(extent[1:])
+    steps = np.array([STEP, across / side_px, across / side_px])
+    n_steps = int(np.ceil(extent[0] / STEP))
+    spans = steps * (np.array([n_steps, side_px, side_px]) - 1)
+    corner = (np.array(shape) - 1) / 2 - axes.T @ (spans / 2)
+    return View(axes, corner, steps, (n_steps, side_px, side_px))
+
+
+def _brightness(
+    smooth: NDArray[np.float32], threshold: float, view: View, hits: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Lambert's law under one light, less in crevices, at grazing surfaces and far away; hits are (3, point)."""
+    places = view.place(hits)
+    slopes = np.stack([map_coordinates(part, places, order=1) for part in np.gradient(smooth)])
+    normals = -slopes / np.maximum(np.linalg.norm(slopes, axis=0), 1e-6)
+    towards = view.axes @ normals
+    lit = np.clip(LIGHT / np.linalg.norm(LIGHT) @ towards, 0, 1)
+    surroundings = gaussian_filter((smooth > threshold).astype(np.float32), HALO)
+    open_sky = 1 - map_coordinates(surroundings, places + HALO * normals, order=1)
+    grazing = np.clip(-towards[0], 0, 1)
+    far = (hits[0] - hits[0].min()) / max(float(np.ptp(hits[0])), 1.0)
+    shade = 1.4 * (0.22 + 0.78 * lit) * open_sky**1.5 * (0.7 + 0.3 * grazing) * (1 - 0.45 * far)
+    return np.asarray(np.clip(0.05 + 0.95 * shade, 0, 0.95))
+
+
+def phantom_plate(phantom: Path, specimen: str, file: Path) -> None:
+    """Draw the middle slice of each plane at three load states.
+
+    Args:
+        phantom: Folder that `write_phantom` made.
+        specimen: Name of one of its specimens.
+        file: PNG to write.
+
+    Raises:
+        PhantomError: The folder holds no phantom, or no such specimen.
+    """
+    states = plate_states(phantom, specimen)
+    figure = Figure(figsize=(2 * len(states), 2 * len(NORMALS)), dpi=130, layout="constrained")
+    grid = figure.subplots(len(NORMALS), len(states))
+    for column, (title, state) in enumerate(states.items()):
+        volume = open_volume(str(phantom / specimen / f"state_{state:02d}.tif"))
+        grey = volume.read((slice(None), slice(None), slice(None)))
+        for row, plane in enumerate(NORMALS):
+            axes = grid[row, column]
+            axes.imshow(cut(grey, plane, len(grey) // 2), cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if row == 0:
+                axes.set_title(f"{specimen}, {title}", fontsize=9)
+            if column == 0:
+                axes.set_ylabel(plane, fontsize=9)
+    figure.savefig(file)
+
+
+def plate_states(phantom: Path, specimen: str) -> dict[str, int]:
+    """The states worth showing, by title: pristine, half way from the first damage to failure, failed.
+
+    Raises:
+        PhantomError: The folder holds no phantom, or no such specimen.
+    """
+    marker = phantom / SPEC_JSON
+    if not marker.exists():
+        raise PhantomError(f"{phantom} holds no {SPEC_JSON}: make a phantom there with `bonehpo phantom`")
+    document = json.loads(marker.read_text(encoding="utf-8"))
+    onsets: dict[str, int] = document["first_damaged_state"]
+    if specimen not in onsets:
+        raise PhantomError(f"{phantom} has no specimen {specimen}: choose one of {', '.join(onsets)}")
+    last = int(document["phantom"]["n_states"])
+    between = (onsets[specimen] + last) // 2
+    return {"pristine": 1, f"state {between}": between, "failed": last}

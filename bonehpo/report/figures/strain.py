@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bonehpo.report.figures.charts import outline_text
 from bonehpo.report.figures.heat_maps import draw_states
-from bonehpo.report.figures.pictures import outline_text
 from bonehpo.report.figures.style import (
     BLACK,
     BLUE,
@@ -24,7 +24,7 @@ from bonehpo.report.figures.style import (
     span_text,
     words,
 )
-from bonehpo.results.record import Result
+from bonehpo.results.result import Result
 
 REFERENCE = "mean of the training strains"
 

@@ -17,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bonehpo.results.record import Result
+from bonehpo.results.result import Result
 
 PAGE_MM = 180
 """Width of two columns of a journal."""

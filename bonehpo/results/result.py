@@ -1,4 +1,4 @@
-"""A result on disk: what a comparison or an explanation found, whole or not there at all.
+"""A result: what a comparison or an explanation found, on disk whole or not there at all.
 
 `docs/results.md` lists results, tables and columns. Figures are drawn from these files alone, and lie beside them.
 """
@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,8 @@ import pandas as pd
 
 from bonehpo.config import StudyFolder
 from bonehpo.files import content_address, writing
+from bonehpo.search.recorder import ArmFacts, ResultFacts, StepImage
+from bonehpo.search.records import mean_and_sd, read_folds
 
 logger = logging.getLogger(__name__)
 
@@ -180,3 +182,38 @@ def _read_table(path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
         elif kind != "str":
             table[column] = pd.to_numeric(table[column], errors="coerce").astype(np.dtype(kind))
     return table
+
+
+def result_facts(result: Result, folder: StudyFolder) -> ResultFacts:
+    """A saved result with its arms, and with all files of its folder."""
+    files = sorted(path for path in result_folder(folder, result.name).iterdir() if path.is_file())
+    return ResultFacts(
+        level=result.level,
+        name=result.name,
+        inputs=result.inputs,
+        parameters=result.parameters,
+        metrics=result.metrics,
+        sentences=result.sentences,
+        files=files,
+        arms=tuple(_arm(arm, folder) for arm in result.arms),
+        images=tuple(_images(result)),
+        finished=result.finished,
+    )
+
+
+def _images(result: Result) -> Iterator[StepImage]:
+    """Each slice that was explained beside its heat map, with the load state as step."""
+    maps, slices = result.arrays.get("maps"), result.arrays.get("slices")
+    if maps is None or slices is None:
+        return
+    rows = result.tables["maps" if "maps" in result.tables else "slices"].to_dict("records")
+    for row, grey, heat in zip(rows, slices, maps, strict=True):
+        words = (row.get("variant", ""), row["specimen"], row["plane"], row["position"], row["panel"])
+        pixels = np.hstack([grey, np.rint(255 * heat)]).astype(np.uint8)
+        yield StepImage(series=" ".join(str(word) for word in words if word != ""), step=row["state"], pixels=pixels)
+
+
+def _arm(arm: ArmRecord, folder: StudyFolder) -> ArmFacts:
+    folds = read_folds(folder, arm.keys)
+    mean, sd = mean_and_sd([fold.scores.test_score for fold in folds])
+    return ArmFacts(name=arm.name, parameters=arm.parameters, mean_score=mean, sd=sd, folds=folds, reason=arm.reason)

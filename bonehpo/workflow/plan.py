@@ -1,12 +1,16 @@
-"""What commands on a study have in common: the plan of its search, from its folder."""
+"""The plan of a search, from the folder of its study."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bonehpo.config import StudyFolder, load_config
 from bonehpo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bonehpo.search.objective import SearchPlan
+    from bonehpo.search.plan import SearchPlan
+
+TRACKING = Path("mlruns")
+"""Folder of MLflow's records, in the folder of the project."""
 
 
 def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
@@ -22,7 +26,7 @@ def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
         FoldError: The sets cannot be dealt.
     """
     from bonehpo.folds import deal
-    from bonehpo.search.objective import SearchPlan
+    from bonehpo.search.plan import SearchPlan
     from bonehpo.search.storage import default_storage
     from bonehpo.store.images import count_images
     from bonehpo.store.store import SliceStore

@@ -1,4 +1,4 @@
-"""What `bonehpo report` does: everything recorded of a study on one page."""
+"""The report: everything recorded of a study on one page."""
 
 from datetime import datetime
 from pathlib import Path
@@ -10,15 +10,12 @@ from bonehpo.report.page import STUDY_FIGURES, Report, write_page
 from bonehpo.report.sections import KINDS
 from bonehpo.report.specimens import NAME as SPECIMENS
 from bonehpo.report.specimens import make_specimens, specimen_figures
-from bonehpo.results.facts import result_facts
 from bonehpo.results.finished import current_result
-from bonehpo.results.record import Result, address_of, result_folder
-from bonehpo.search.facts import read_folds, read_study
-from bonehpo.search.importance import importances
-from bonehpo.search.objective import SearchPlan
-from bonehpo.search.optimum import Optimum
+from bonehpo.results.result import Result, address_of, result_facts, result_folder
+from bonehpo.search.plan import SearchPlan
 from bonehpo.search.recorder import Recorder, ResultFacts
-from bonehpo.search.summary import StudySummary, summarise
+from bonehpo.search.records import Optimum, read_folds, read_study
+from bonehpo.search.summary import StudySummary, importances, summarise
 from bonehpo.store.store import SliceStore
 
 

@@ -1,12 +1,14 @@
-"""What a study's storage and fits hold, as the facts that a `Recorder` writes down.
+"""The optimum of a study, and the folds from which it is chosen, as Optuna's storage holds them.
 
 The search tells facts as they arise; `replay` tells all of them again, so that a lost record is rebuilt whole.
 """
 
+import dataclasses
+import json
 import logging
 import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -19,21 +21,71 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from bonehpo.analysis.calibration import Answers, calibrate
-from bonehpo.analysis.estimates import estimate
+from bonehpo.analysis.estimates import choose_optimum, estimate
 from bonehpo.analysis.variance import Variance, variance_of
 from bonehpo.config import StudyFolder, config_to_toml
 from bonehpo.domain import FoldScores, Hyperparameters
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.learning.fits import load_fit
-from bonehpo.search.objective import SearchPlan, fold_facts
-from bonehpo.search.optimum import Optimum, folds_table, hyperparameters, read_optimum
-from bonehpo.search.protocol import read_fixed_list
-from bonehpo.search.racing import is_raced, trial_state
+from bonehpo.learning.fits import FitResult, load_fit
+from bonehpo.search.plan import SearchPlan, fold_facts
+from bonehpo.search.pruning import complete_trials, is_raced, trial_state
 from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
-from bonehpo.search.space import space_in_words
-from bonehpo.search.storage import REASON, STUDY_ID, finished_pairs, load_study
+from bonehpo.search.space import is_done, read_fixed_list, space_in_words
+from bonehpo.search.storage import OPTIMUM, REASON, STUDY_ID, finished_pairs, load_study
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimum:
+    """The trial that ended a study, and the networks that were fitted again with its hyperparameters.
+
+    Attributes:
+        trial: Its number.
+        rule: How it was chosen.
+        trials: Numbers of the complete trials that it was chosen from.
+        keys: Content address of the fresh fit of each holdout pair, by label.
+        chosen: When, ISO 8601.
+        repeats: The same of each further set of fresh seeds, whose networks are not kept.
+    """
+
+    trial: int
+    rule: str
+    trials: tuple[int, ...]
+    keys: dict[str, str]
+    chosen: str
+    repeats: tuple[dict[str, str], ...] = ()
+
+
+def hyperparameters(params: dict[str, float]) -> Hyperparameters:
+    """Optuna's parameters of a trial as the domain knows them."""
+    return Hyperparameters(
+        layers=int(params["layers"]),
+        learning_rate=float(params["learning_rate"]),
+        kernel=int(params["kernel"]),
+        batch=int(params["batch"]),
+    )
+
+
+def folds_table(study: optuna.Study) -> pd.DataFrame:
+    """All folds of all trials that have them all, a row each: `trial`, `key` of the fit, the fields of `FoldScores`."""
+    rows = [
+        {"trial": trial.number, "key": pair.key, **dataclasses.asdict(fold)}
+        for trial in complete_trials(study)
+        for pair in finished_pairs(trial).values()
+        for fold in pair.folds
+    ]
+    return pd.DataFrame(rows, columns=["trial", "key", *(f.name for f in dataclasses.fields(FoldScores))])
+
+
+def read_optimum(study: optuna.Study) -> Optimum | None:
+    """The optimum that the study holds, or None before it has one."""
+    text = study.user_attrs.get(OPTIMUM)
+    if not text:
+        return None
+    data = json.loads(text)
+    return Optimum(**{**data, "trials": tuple(data["trials"]), "repeats": tuple(data.get("repeats", ()))})
+
 
 PACKAGES = ("bonehpo", "tensorflow", "keras", "optuna", "mlflow", "numpy", "scikit-image", "zarr")
 
@@ -255,3 +307,66 @@ def git_commit() -> str:
 def _moment(moment: datetime | None) -> datetime:
     """Optuna's times are local and know no zone."""
     return datetime.now(UTC) if moment is None else moment.astimezone()
+
+
+class Chosen(NamedTuple):
+    """The trial that ends a study: its number and choice, the folds of all trials that it was chosen from."""
+
+    trial: int
+    choice: Hyperparameters
+    folds: pd.DataFrame
+
+
+def choose_trial(study: optuna.Study, plan: SearchPlan) -> Chosen | None:
+    """The optimum among the complete trials; None without any, and of a strict study before all candidates have ended."""
+    folds = folds_table(study)
+    if folds.empty or not is_done(study, plan):
+        return None
+    trials = study.get_trials(deepcopy=False)
+    choices = {int(number): hyperparameters(trials[int(number)].params) for number in folds["trial"].unique()}
+    sizes = {number: count_parameters(c.layers, c.kernel, plan.side) for number, c in choices.items()}
+    number = choose_optimum(folds, plan.config.search.optimum, sizes)
+    return Chosen(number, choices[number], folds)
+
+
+def n_seeds_known(study: optuna.Study, trial: int) -> int:
+    """With how many sets of fresh seeds a trial was fitted as the optimum before: a later call with fewer loses none."""
+    known = read_optimum(study)
+    return 0 if known is None or known.trial != trial else 1 + len(known.repeats)
+
+
+def write_optimum(
+    study: optuna.Study,
+    plan: SearchPlan,
+    recorder: Recorder,
+    chosen: Chosen,
+    refits: Sequence[Mapping[str, FitResult]],
+) -> None:
+    """Write an optimum into the study's storage and the record, and delete the networks of former ones.
+
+    Args:
+        study: The study.
+        plan: Of it.
+        recorder: Who writes it down.
+        chosen: Which trial.
+        refits: Its fits with each set of fresh seeds, by the label of the pair; the networks of the first are kept.
+    """
+    first, *repeats = ({label: result.key for label, result in results.items()} for results in refits)
+    optimum = Optimum(
+        trial=chosen.trial,
+        rule=plan.config.search.optimum,
+        trials=tuple(sorted(int(number) for number in chosen.folds["trial"].unique())),
+        keys=first,
+        chosen=datetime.now().astimezone().isoformat(timespec="seconds"),
+        repeats=tuple(repeats),
+    )
+    known = read_optimum(study)
+    if known is not None and dataclasses.replace(known, chosen=optimum.chosen) == optimum:
+        optimum = known
+    else:
+        study.set_user_attr(OPTIMUM, json.dumps(dataclasses.asdict(optimum)))
+    folds = [[f for pair in plan.pairs for f in fold_facts(results[pair.label])] for results in refits]
+    recorder.optimum(optimum_facts(optimum, chosen.choice, chosen.folds, folds[0], folds[1:]), folds[0])
+    for path in plan.folder.optimum.glob("*.keras"):  # of former optima
+        if path.stem not in optimum.keys.values():
+            path.unlink()

@@ -1,37 +1,39 @@
-"""What commands on results have in common: make what is missing, draw it, record it, in the order of the paper."""
+"""Results of a study: made where they are missing, drawn, and recorded."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bonehpo.cli.console import progress_bar
-from bonehpo.cli.options import TRACKING
-from bonehpo.domain import ProgressCallback, Task
+from bonehpo.domain import ProgressCallback, Task, ignore_progress
 from bonehpo.engine import Engine, open_engine
 from bonehpo.errors import StudyError
 from bonehpo.report.figures import draw
 from bonehpo.results.ablation import ablation_address, run_ablation
 from bonehpo.results.audit import audit_address, run_audit
-from bonehpo.results.best_fold import best_fold_address, run_best_fold
-from bonehpo.results.calibration import calibration_address, run_calibration
-from bonehpo.results.compare import Weights, compare_address, run_compare
+from bonehpo.results.best_fold import best_fold_address, calibration_address, run_best_fold, run_calibration
+from bonehpo.results.compare import Weights, compare_address, mixed_address, run_compare, run_mixed
 from bonehpo.results.detection import detection_address, run_detection
-from bonehpo.results.facts import result_facts
 from bonehpo.results.finished import FinishedStudy
 from bonehpo.results.heat_maps import heat_maps_address, run_heat_maps
-from bonehpo.results.mixed import mixed_address, run_mixed
-from bonehpo.results.null import null_address, run_null
-from bonehpo.results.race import audit_race, race_address
-from bonehpo.results.record import Result, load_result, result_folder, save_result
+from bonehpo.results.result import Result, load_result, result_facts, result_folder, save_result
 from bonehpo.results.strain import run_strain, strain_address
 from bonehpo.results.sweep import run_sweep, sweep_address
-from bonehpo.search.objective import SearchPlan
+from bonehpo.results.validity import audit_race, null_address, race_address, run_null
+from bonehpo.search.plan import SearchPlan
 from bonehpo.search.recorder import Recorder
 from bonehpo.tracking.runs import recorder_for
+from bonehpo.workflow.plan import TRACKING
 
 NO_WEIGHTS = Weights(name="none")
+
+ProgressOpener = Callable[[str], AbstractContextManager[ProgressCallback]]
+"""Opens the progress of a task that has this name, and closes it at the end of the block."""
+
+
+def _no_progress(_what: str) -> AbstractContextManager[ProgressCallback]:
+    return nullcontext(ignore_progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,7 @@ class Workshop:
     finished: FinishedStudy
     engine: Engine
     recorder: Recorder
+    open_progress: ProgressOpener = _no_progress
 
     def make(self, name: str, wishes: Wishes) -> Result:
         """A result with its figures, recorded; taken as it is where it was made from the same before.
@@ -114,7 +117,7 @@ class Workshop:
         inputs = maker.address(self.finished, wishes)
         result = load_result(folder, name)
         if result is None or result.inputs != inputs:
-            with progress_bar(name) as progress:
+            with self.open_progress(name) as progress:
                 result = maker.run(self.finished, wishes, self.engine, progress)
             save_result(result, folder)
         draw(result, result_folder(folder, name))
@@ -123,13 +126,15 @@ class Workshop:
 
 
 @contextmanager
-def open_workshop(finished: FinishedStudy, workers: int | None, scheduler: str | None) -> Iterator[Workshop]:
+def open_workshop(
+    finished: FinishedStudy, workers: int | None, scheduler: str | None, open_progress: ProgressOpener = _no_progress
+) -> Iterator[Workshop]:
     """Open engine and MLflow for the results of a study, and close both at the end of the block."""
     recorder = recorder_for(TRACKING.absolute().parent)
     try:
         with open_engine(workers, scheduler) as engine:
             recorder.study(finished.facts)
-            yield Workshop(finished=finished, engine=engine, recorder=recorder)
+            yield Workshop(finished=finished, engine=engine, recorder=recorder, open_progress=open_progress)
     except BaseException:
         recorder.interrupted()
         raise

@@ -1,0 +1,1 @@
+"""Composition: plans, results, reports, promotions and audits of a study, each in one call."""
