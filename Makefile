@@ -61,9 +61,9 @@ reproduce-smoke: install ## Everything that the paper reports, tiny, on a phanto
 bench: install ## Measure training against a bare Keras fit, and memory
 	$(PYTHON) benchmarks/training.py
 
-simulations: install ## Print the tables of docs/estimates.md and docs/race.md; REPLAY="studies/TB studies/CB" adds recorded trials
+simulations: install ## Print the tables of docs/estimates.md and docs/pruning.md; REPLAY="studies/TB studies/CB" adds recorded trials
 	$(PYTHON) benchmarks/simulations.py
-	$(PYTHON) benchmarks/race.py $(if $(REPLAY),--replay $(REPLAY))
+	$(PYTHON) benchmarks/pruning.py $(if $(REPLAY),--replay $(REPLAY))
 
 ui: install ## Open the MLflow UI
 	$(BONEHPO) ui

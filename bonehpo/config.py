@@ -16,6 +16,7 @@ import tomlkit
 
 from bonehpo.domain import Hyperparameters, Task
 from bonehpo.errors import ConfigError
+from bonehpo.renamed import SETTINGS, with_new_names
 
 
 class StudyFolder(NamedTuple):
@@ -92,13 +93,13 @@ class Split:
     """What a set is.
 
     Attributes:
-        kind: "specimen": a set is a specimen. "mixed": three (specimen, plane) groups are dealt together.
-        dealing: For "mixed": "seeded" deals at random, "published" as Table 1 of the paper.
-        seed: Of the seeded dealing.
+        kind: "specimen": a set is a specimen. "mixed": three (specimen, plane) groups are assigned together.
+        assignment: For "mixed": "seeded" assigns at random, "published" as Table 1 of the paper.
+        seed: Of the seeded assignment.
     """
 
     kind: Literal["specimen", "mixed"] = "specimen"
-    dealing: Literal["seeded", "published"] = "seeded"
+    assignment: Literal["seeded", "published"] = "seeded"
     seed: int = 0
 
 
@@ -214,6 +215,8 @@ def parse_config(table: dict[str, Any], where: str) -> StudyConfig:
     Raises:
         ConfigError: As `load_config`.
     """
+    if isinstance(table.get("split"), dict):
+        table = {**table, "split": with_new_names(table["split"], SETTINGS)}
     _refuse_unknown(table, StudyConfig, where, "")
     try:
         config = msgspec.convert(table, StudyConfig)

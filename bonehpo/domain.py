@@ -1,8 +1,8 @@
 """The nouns of bonehpo, frozen and without arrays.
 
 A *specimen* is one piece of bone; a *load state* is numbered from 1 (pristine) up, the last is failed; a *set* is what is
-dealt to training, validation and test as a whole; a *fold* is an ordered holdout pair (test, validation) and a *fit* is one
-training on the sets outside an unordered holdout pair.
+assigned to training, validation and test as a whole; a *fold* is an ordered holdout pair (test, validation) and a *fit*
+is one training on the sets outside an unordered holdout pair.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ def shown(values: Mapping[str, V], task: Task) -> dict[str, V]:
     """Scores as people read them, under the names that people know.
 
     Inside, a score is what is maximised: the accuracy, a fraction of slices; for strain minus the mean absolute error in
-    % strain. Outside, `paper_score` is `paper_accuracy`, or `paper_error_percent` without the minus.
+    % strain. Outside, `apparent_score` is `apparent_accuracy`, or `apparent_error_percent` without the minus.
 
     Args:
         values: Numbers (or None, or tables of numbers) by name; what has no "score" in its name stays as it is.
@@ -51,7 +51,7 @@ def _negated(value: V) -> V:
 
 
 class Group(NamedTuple):
-    """All slices of one specimen cut in one plane; the smallest thing that is ever dealt."""
+    """All slices of one specimen cut in one plane; the smallest thing that is ever assigned."""
 
     specimen: str
     plane: str

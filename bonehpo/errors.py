@@ -12,7 +12,7 @@ Each message is one line: what was wrong, where, and what to do. The command lin
     ├── StoreError           a slice store that cannot be used
     │   ├── StoreMissing     there is none
     │   └── StoreDamaged     its bytes are not those that were written
-    ├── FoldError            sets that cannot be dealt
+    ├── FoldError            sets that cannot be assigned
     ├── NetworkError         an architecture that cannot be built
     ├── FitError             a training that ended without a usable network
     ├── EngineError          workers or the scheduler
@@ -55,7 +55,7 @@ class StoreDamaged(StoreError):
 
 
 class FoldError(BonehpoError):
-    """Sets cannot be dealt into training, validation and test."""
+    """Sets cannot be assigned into training, validation and test."""
 
 
 class NetworkError(BonehpoError):

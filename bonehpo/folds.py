@@ -1,6 +1,6 @@
-"""Sets, and their dealing into training, validation and test.
+"""Sets, and their assignment into training, validation and test.
 
-A set is what is dealt as a whole. Sets are split, never slices: neighbouring slices of one bone look alike, and a network
+A set is what is assigned as a whole. Sets are split, never slices: neighbouring slices of one bone look alike, and a network
 that has seen one recognises the other [1]_.
 
 References:
@@ -20,28 +20,28 @@ from bonehpo.errors import FoldError
 Sets = Mapping[str, tuple[Group, ...]]
 """Set name to the groups in it."""
 
-PUBLISHED_DEALINGS: Mapping[str, tuple[str, ...]] = {
+PUBLISHED_ASSIGNMENTS: Mapping[str, tuple[str, ...]] = {
     "CB": ("8 YZ 12 XZ 22 YZ", "5 XY 6 XZ 8 XZ", "6 YZ 8 XY 12 YZ", "5 XZ 5 YZ 22 XZ", "6 XY 12 XY 22 XY"),
     "TB": ("5 XZ 6 XY 9 XY", "5 XY 6 YZ 12 YZ", "6 XZ 11 XZ 12 XY", "9 XZ 11 XY 11 YZ", "5 YZ 9 YZ 12 XZ"),
 }
 """Table 1 (c) and (d) of Shen et al. 2021: for each set its groups, as specimen number and plane."""
 
 
-def deal(split: Split, bone: str, specimens: Sequence[str], planes: Sequence[str]) -> Sets:
+def assign_sets(split: Split, bone: str, specimens: Sequence[str], planes: Sequence[str]) -> Sets:
     """The sets of a study.
 
     Args:
         split: What a set is.
-        bone: For the published dealing.
+        bone: For the published assignment.
         specimens: Specimen names of the store.
         planes: Plane names of the store.
 
     Raises:
-        FoldError: Fewer than 3 sets, or the published dealing does not fit the store.
+        FoldError: Fewer than 3 sets, or the published assignment does not fit the store.
     """
     if split.kind == "specimen":
         sets = specimen_sets(specimens, planes)
-    elif split.dealing == "published":
+    elif split.assignment == "published":
         sets = published_sets(bone, specimens, planes)
     else:
         sets = mixed_sets(specimens, planes, split.seed)
@@ -63,7 +63,7 @@ def mixed_sets(specimens: Sequence[str], planes: Sequence[str], seed: int) -> Se
     Args:
         specimens: Specimen names.
         planes: Plane names.
-        seed: The same seed deals the same sets.
+        seed: The same seed assigns the same sets.
 
     Returns:
         Sets named "mixed-1", "mixed-2", …, each of `len(planes)` groups.
@@ -78,7 +78,7 @@ def mixed_sets(specimens: Sequence[str], planes: Sequence[str], seed: int) -> Se
 
 
 def published_sets(bone: str, specimens: Sequence[str], planes: Sequence[str]) -> Sets:
-    """The dealing of Table 1 of the paper, for the specimens of the paper.
+    """The assignment of Table 1 of the paper, for the specimens of the paper.
 
     Args:
         bone: "CB" or "TB".
@@ -86,20 +86,20 @@ def published_sets(bone: str, specimens: Sequence[str], planes: Sequence[str]) -
         planes: Plane names of the store.
 
     Raises:
-        FoldError: No dealing was published for `bone`, or the store lacks one of its groups.
+        FoldError: No assignment was published for `bone`, or the store lacks one of its groups.
     """
-    if bone not in PUBLISHED_DEALINGS:
-        raise FoldError(f'no dealing was published for bone "{bone}", only for CB and TB: set dealing = "seeded"')
+    if bone not in PUBLISHED_ASSIGNMENTS:
+        raise FoldError(f'no assignment was published for bone "{bone}", only for CB and TB: set assignment = "seeded"')
     by_number = {re.sub(r"\D", "", name): name for name in specimens}
     sets: dict[str, tuple[Group, ...]] = {}
-    for i, text in enumerate(PUBLISHED_DEALINGS[bone]):
+    for i, text in enumerate(PUBLISHED_ASSIGNMENTS[bone]):
         words = text.split()
         pairs = list(zip(words[::2], words[1::2], strict=True))
         missing = [f"{number} {plane}" for number, plane in pairs if number not in by_number or plane not in planes]
         if missing:
             raise FoldError(
-                f"the published dealing of {bone} needs specimen and plane {missing[0]}, but the store holds "
-                f'{", ".join(specimens)} in {", ".join(planes)}: set dealing = "seeded"'
+                f"the published assignment of {bone} needs specimen and plane {missing[0]}, but the store holds "
+                f'{", ".join(specimens)} in {", ".join(planes)}: set assignment = "seeded"'
             )
         sets[f"mixed-{i + 1}"] = tuple(Group(by_number[number], plane) for number, plane in pairs)
     return sets
@@ -147,4 +147,4 @@ def _check_names(sets: Sequence[str]) -> None:
         )
     name, count = Counter(sets).most_common(1)[0]
     if count > 1:
-        raise FoldError(f"each set is dealt once, but {name} stands {count} times in {', '.join(sets)}")
+        raise FoldError(f"each set is assigned once, but {name} stands {count} times in {', '.join(sets)}")

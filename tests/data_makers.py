@@ -17,9 +17,9 @@ def bone_like(side: int = 20, seed: int = 0, dtype: str = "uint16") -> NDArray[A
     """A noisy two-phase cube, (z, y, x), different for each seed."""
     rng = np.random.default_rng(seed)
     phase = gaussian_filter(rng.standard_normal((side,) * 3), 2) > 0
-    greys = 60 + 100 * phase + rng.normal(0, 12, phase.shape)
+    intensities = 60 + 100 * phase + rng.normal(0, 12, phase.shape)
     scale = {"uint8": 1, "int8": 0.5, "uint16": 200, "int16": 100, "uint32": 5e3, "int32": 1e6, "float32": 0.01}[dtype]
-    return (np.clip(greys, 0, 250) * scale).astype(dtype)
+    return (np.clip(intensities, 0, 250) * scale).astype(dtype)
 
 
 def write_table(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = "scans.csv") -> Path:

@@ -1,7 +1,7 @@
 """Made-up results by the contract of docs/results.md: plausible, and as awkward as real ones can be.
 
 `everything()` is a whole phantom study of five trabecular specimens and 15 load states. `awkward()` is one on scans: no
-strain, no truth, two planes, long and hostile names, a failed point, arms that did not run, no best fold's states.
+strain, no truth, two planes, long and hostile names, a failed point, configurations that did not run, no best fold's states.
 """
 
 import math
@@ -399,7 +399,7 @@ def fold_rows(world: World, mean: float, seed: int, **more: str) -> list[dict[st
     ]
 
 
-def arm_row(folds: list[dict[str, Any]], reason: str = "", **more: Any) -> dict[str, Any]:
+def configuration_row(folds: list[dict[str, Any]], reason: str = "", **more: Any) -> dict[str, Any]:
     accuracies = [fold["accuracy"] for fold in folds]
     known = len(accuracies) > 0
     return {
@@ -412,31 +412,44 @@ def arm_row(folds: list[dict[str, Any]], reason: str = "", **more: Any) -> dict[
 
 
 def mixed(world: World = PHANTOM) -> Result:
-    arms, folds = [], []
-    for k, (arm, mean) in enumerate((("specimen", 0.893), ("mixed, published", 0.93), ("mixed, seeded", 0.925))):
-        missing = world.fails and arm == "mixed, published"
-        found = [] if missing else fold_rows(world, mean, k, arm=arm)
+    configurations, folds = [], []
+    for k, (configuration, mean) in enumerate(
+        (("specimen", 0.893), ("mixed, published", 0.93), ("mixed, seeded", 0.925))
+    ):
+        missing = world.fails and configuration == "mixed, published"
+        found = [] if missing else fold_rows(world, mean, k, configuration=configuration)
         folds += found
-        arms.append(arm_row(found, "Table 1 names other specimens" if missing else "", arm=arm))
+        configurations.append(
+            configuration_row(found, "Table 1 names other specimens" if missing else "", configuration=configuration)
+        )
     sets = pd.DataFrame(
-        {"arm": "mixed, seeded", "set": f"set {k + 1}", "groups": f"{name} XY, {name} XZ"}
+        {"configuration": "mixed, seeded", "set": f"set {k + 1}", "groups": f"{name} XY, {name} XZ"}
         for k, name in enumerate(world.specimens)
     )
-    return world.result("mixed", {"arms": pd.DataFrame(arms), "folds": pd.DataFrame(folds), "sets": sets})
+    return world.result(
+        "mixed", {"configurations": pd.DataFrame(configurations), "folds": pd.DataFrame(folds), "sets": sets}
+    )
 
 
 def compare(world: World = PHANTOM) -> Result:
     means = {"cnn": (0.893, 0.925), "scratch": (0.80, 0.83), "frozen": (0.951, 0.96), "fine-tuned": (0.985, 0.99)}
-    arms, folds = [], []
-    for k, (arm, both) in enumerate(means.items()):
+    configurations, folds = [], []
+    for k, (configuration, both) in enumerate(means.items()):
         for split, mean in zip(("specimen", "mixed"), both, strict=True):
-            missing = world.fails and arm in ("frozen", "fine-tuned")
-            found = [] if missing else fold_rows(world, mean, 10 * k + len(split), arm=arm, split=split)
+            missing = world.fails and configuration in ("frozen", "fine-tuned")
+            found = (
+                [] if missing else fold_rows(world, mean, 10 * k + len(split), configuration=configuration, split=split)
+            )
             folds += found
             reason = "no pretrained weights" if missing else ""
-            arms.append(
-                arm_row(
-                    found, reason, arm=arm, split=split, epochs=20 if arm in ("cnn", "scratch") else 5, n_trainable=4098
+            configurations.append(
+                configuration_row(
+                    found,
+                    reason,
+                    configuration=configuration,
+                    split=split,
+                    epochs=20 if configuration in ("cnn", "scratch") else 5,
+                    n_trainable=4098,
                 )
             )
     tests = pd.DataFrame(
@@ -447,11 +460,11 @@ def compare(world: World = PHANTOM) -> Result:
     )  # fmt: skip
     second = "scratch" if world.fails else "fine-tuned"
     states = [
-        states_table(world, 0.7).assign(arm="cnn"),
-        states_table(world, 0.5, anomaly=False, level=0.98).assign(arm=second),
+        states_table(world, 0.7).assign(configuration="cnn"),
+        states_table(world, 0.5, anomaly=False, level=0.98).assign(configuration=second),
     ]
     tables = {
-        "arms": pd.DataFrame(arms),
+        "configurations": pd.DataFrame(configurations),
         "folds": pd.DataFrame(folds),
         "tests": tests,
         "states": pd.concat(states, ignore_index=True),
@@ -506,9 +519,9 @@ def strain(world: World = PHANTOM) -> Result:
         .reset_index()
         .assign(sd=0.15)
     )
-    arms = pd.DataFrame(
-        {"arm": arm, "error_percent": error, "sd": 0.2, "n_folds": len(world.folds())}
-        for arm, error in (("network", float(errors.mean())), ("mean of the training strains", 1.74))
+    configurations = pd.DataFrame(
+        {"configuration": configuration, "error_percent": error, "sd": 0.2, "n_folds": len(world.folds())}
+        for configuration, error in (("network", float(errors.mean())), ("mean of the training strains", 1.74))
     )
     maps = (
         picture_rows(world, ("states",))
@@ -516,11 +529,13 @@ def strain(world: World = PHANTOM) -> Result:
         .assign(predicted_percent=lambda t: 1.2 + 72 * t["strain"])
     )
     return world.result(
-        "strain", {"slices": slices, "states": states, "arms": arms, "maps": maps}, arrays=pictures(world, maps)
+        "strain",
+        {"slices": slices, "states": states, "configurations": configurations, "maps": maps},
+        arrays=pictures(world, maps),
     )
 
 
-MAKERS: dict[str, Callable[[World], Result]] = {
+RESULT_KINDS: dict[str, Callable[[World], Result]] = {
     "sweep": sweep,
     "best-fold": best_fold,
     "grad-cam": grad_cam,
@@ -535,8 +550,8 @@ MAKERS: dict[str, Callable[[World], Result]] = {
 
 
 def everything() -> list[Result]:
-    return [make(PHANTOM) for make in MAKERS.values()]
+    return [make(PHANTOM) for make in RESULT_KINDS.values()]
 
 
 def awkward() -> list[Result]:
-    return [make(SCANS) for make in MAKERS.values()]
+    return [make(SCANS) for make in RESULT_KINDS.values()]

@@ -1,4 +1,4 @@
-"""A made-up study of 24 trials, with the facts that a page about it needs."""
+"""A made-up study of 24 trials, with the record that a page about it needs."""
 
 from datetime import UTC, datetime
 from itertools import permutations
@@ -14,7 +14,7 @@ from bonehpo.config import StudyConfig, config_to_toml
 from bonehpo.domain import FoldScores, Hyperparameters, Task
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import Predictions
-from bonehpo.search.recorder import FoldFacts, StudyFacts
+from bonehpo.search.recorder import FoldRecord, StudyRecord
 from bonehpo.search.summary import RefitOptimum, StudySummary, TrialRow
 
 MADE = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -96,10 +96,10 @@ def _refit(world: made_up.World, trial: int, score: float, task: str) -> RefitOp
     return RefitOptimum(trial=trial, refit_score=score, refit_sd=0.021, folds=tuple(scores))
 
 
-def facts(world: made_up.World = made_up.PHANTOM, task: str = "damage") -> StudyFacts:
+def record(world: made_up.World = made_up.PHANTOM, task: str = "damage") -> StudyRecord:
     """Where the study comes from."""
     config = StudyConfig(bone=world.bone)
-    return StudyFacts(
+    return StudyRecord(
         study_id="5e0c",
         name="TB",
         bone=world.bone,
@@ -120,14 +120,14 @@ def facts(world: made_up.World = made_up.PHANTOM, task: str = "damage") -> Study
     )
 
 
-def learnt(n_folds: int, task: Task = "damage", n_epochs: int = 20) -> list[FoldFacts]:
+def learnt(n_folds: int, task: Task = "damage", n_epochs: int = 20) -> list[FoldRecord]:
     """Folds whose loss falls and whose score rises."""
     rng = np.random.default_rng(0)
     fall = np.exp(-np.arange(n_epochs) / 6)
     nothing = Predictions(*(np.empty(0) for _ in Predictions._fields))  # type: ignore[call-arg]
     scores = FoldScores(test="a", validation="b", test_score=0, validation_score=0, score_by_plane={}, details={})
     return [
-        FoldFacts(
+        FoldRecord(
             task=task,
             scores=scores,
             key="0",

@@ -112,7 +112,7 @@ def test_every_variant_is_tested_at_every_state_and_two_are_explained(ablated):
     assert slices.groupby("variant")["state"].apply(list).to_dict() == {"prepared": [1, 2, 4], "raw": [1, 2, 4]}
     assert list(slices["label"].unique()) == ["pristine", "loaded", "failed"]
     assert ablated.arrays["maps"].shape == ablated.arrays["slices"].shape == (6, 30, 30)
-    assert [arm.name for arm in ablated.arms] == [variant.name for variant in VARIANTS]
+    assert [configuration.name for configuration in ablated.configurations] == [variant.name for variant in VARIANTS]
 
 
 def test_variants_are_prepared_as_the_store_but_for_the_step_that_is_left_out(ablated, study):

@@ -27,7 +27,7 @@ from bonehpo.engine import open_engine
 from bonehpo.folds import specimen_sets
 from bonehpo.leakage.features import KINDS, LEAST, slice_features
 from bonehpo.phantom import PhantomSpec, write_phantom
-from bonehpo.phantom.spec import FACTS
+from bonehpo.phantom.spec import PROPERTIES
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.audit import score_models
 from bonehpo.results.detection import first_damaged
@@ -118,7 +118,7 @@ def test_a_model_is_not_asked_where_most_slices_of_a_group_have_no_pixels():
 
 def test_a_model_near_the_network_is_flagged_where_nobody_knows_an_undamaged_state():
     states = curve({1: 0.5, 3: 0.86})
-    found = judge("grey levels", states, network_of(0.79), None)
+    found = judge("intensity levels", states, network_of(0.79), None)
     assert (found.near, found.flagged) == (True, True)
     assert found.share == pytest.approx(0.36 / 0.29, abs=0.01)
     assert found.difference == pytest.approx(0.07)
@@ -126,7 +126,7 @@ def test_a_model_near_the_network_is_flagged_where_nobody_knows_an_undamaged_sta
 
 
 def test_a_model_far_from_the_network_says_nothing():
-    found = judge("grey levels", curve({1: 0.5, 3: 0.65}), network_of(0.9), None)
+    found = judge("intensity levels", curve({1: 0.5, 3: 0.65}), network_of(0.9), None)
     assert (found.near, found.flagged) == (False, False)
     assert verdict_sentence(found, 0.9, None) == ""
 
@@ -151,9 +151,9 @@ def test_what_a_model_sees_before_damage_is_no_flag_where_the_network_does_not_s
 
 
 def test_models_beside_a_network_at_chance_are_near_only_above_chance():
-    assert not judge("grey levels", curve({1: 0.5, 3: 0.45}), network_of(0.5), None).flagged
-    assert not judge("grey levels", curve({1: 0.5, 3: 0.45}), network_of(0.4), None).flagged
-    found = judge("grey levels", curve({1: 0.5, 3: 0.6}), network_of(0.5), None)
+    assert not judge("intensity levels", curve({1: 0.5, 3: 0.45}), network_of(0.5), None).flagged
+    assert not judge("intensity levels", curve({1: 0.5, 3: 0.45}), network_of(0.4), None).flagged
+    found = judge("intensity levels", curve({1: 0.5, 3: 0.6}), network_of(0.5), None)
     assert found.flagged
     assert np.isnan(found.share)
 
@@ -169,10 +169,10 @@ def bone(seed, noise, crack=False):
     """Slices of bone with pores, (8, 96, 96), in whose middle a crack may run, three pixels wide."""
     rng = np.random.default_rng(seed)
     pores = gaussian_filter(rng.standard_normal((8, 96, 96)), (0, 6, 6))
-    grey = np.where(pores > pores.std(), 40.0, 170.0)
+    intensity = np.where(pores > pores.std(), 40.0, 170.0)
     if crack:
-        grey[:, 46:49] = 40
-    return np.clip(grey + rng.normal(0, noise, grey.shape), 0, 255).astype(np.uint8)
+        intensity[:, 46:49] = 40
+    return np.clip(intensity + rng.normal(0, noise, intensity.shape), 0, 255).astype(np.uint8)
 
 
 def test_noise_is_measured_and_a_crack_is_not():
@@ -186,7 +186,7 @@ def test_noise_is_measured_and_a_crack_is_not():
 def test_noise_is_not_measured_where_bone_meets_its_surroundings():
     largest = slice_features(bone(0, 6), 105)["noise outside bone"][:, 5]
     assert (largest > 6).all()
-    assert largest.max() < 6 * 4  # the 99th percentile of sizes: no edge of 130 grey levels is among them
+    assert largest.max() < 6 * 4  # the 99th percentile of sizes: no edge of 130 intensity levels is among them
 
 
 def test_what_a_slice_has_too_little_of_is_missing():
@@ -216,7 +216,7 @@ def prepared(csv, out, **steps):
 def test_a_shortcut_in_unprepared_phantoms_is_flagged_and_clean_prepared_ones_are_not(tmp_path, kind):
     def phantom(name, **more):
         with open_engine(0) as engine:
-            spec = PhantomSpec(bone=kind, side=48, n_states=4, specimens=FACTS[kind].specimens[:3], **more)
+            spec = PhantomSpec(bone=kind, side=48, n_states=4, specimens=PROPERTIES[kind].specimens[:3], **more)
             return write_phantom(spec, tmp_path / name, engine, ignore_progress)
 
     trap, clean = phantom("trap", shortcut=True), phantom("clean")
@@ -226,24 +226,24 @@ def test_a_shortcut_in_unprepared_phantoms_is_flagged_and_clean_prepared_ones_ar
     assert raw[noise].before > 0.95
     good = scored(prepared(clean, tmp_path / "b" / "slices.zarr", n_slices=6), 0.85)
     assert not any(verdict.flagged for verdict in good.values())
-    assert good["grey levels"].n_folds == 6
+    assert good["intensity levels"].n_folds == 6
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="the shared images are not here")
 def test_the_contrast_of_porcine_slices_is_flagged_and_gone_once_slices_are_standardised(tmp_path):
     csv = SHARED_DATA / "porcine_vertebrae" / "slices.csv"
     plain = scored(prepared(csv, tmp_path / "a" / "slices.zarr", side=96, n_slices=5), 0.779)
-    assert plain["grey levels"].mean > 0.8
-    assert plain["grey levels"].flagged
+    assert plain["intensity levels"].mean > 0.8
+    assert plain["intensity levels"].flagged
     even = scored(prepared(csv, tmp_path / "b" / "slices.zarr", side=96, n_slices=5, standardise=True), 0.779)
     assert not any(verdict.flagged for verdict in even.values())
 
 
 def test_flags_are_the_sentences_of_the_table():
-    tables = {"flags": pd.DataFrame([("grey levels", "near", "one"), ("network", "before damage", "two")],
+    tables = {"flags": pd.DataFrame([("intensity levels", "near", "one"), ("network", "before damage", "two")],
                                     columns=["model", "kind", "sentence"])}  # fmt: skip
     assert flags(tables) == ("one", "two")
-    assert set(KINDS) >= {"grey levels"}
+    assert set(KINDS) >= {"intensity levels"}
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +271,7 @@ def warned_before(folder):
 def test_a_search_looks_for_leaks_at_its_start_and_for_shortcuts_at_its_end(searched):
     _, folder, said = searched
     assert "Leakage: none (72 slices by hash" in said.stderr
-    assert (folder.results / "leakage" / "twins.csv").exists()
+    assert (folder.results / "leakage" / "duplicates.csv").exists()
     assert (folder.results / "audit" / "audit.png").exists()
 
 
@@ -280,10 +280,10 @@ def test_show_says_what_was_found_in_one_line_each(searched, monkeypatch):
     lines = CliRunner().invoke(main, ["show", "--bone", "TB"]).output.splitlines()
     assert sum(line.startswith("Leakage: none") for line in lines) == 1
     [shortcuts] = [line for line in lines if line.startswith("Shortcuts: ")]
-    assert "Caution: A model of grey levels alone reaches 1.00" in shortcuts
+    assert "Caution: A model of intensity levels alone reaches 1.00" in shortcuts
     shown = json.loads(CliRunner().invoke(main, ["show", "--bone", "TB", "--json"]).output)["audits"]
     assert set(shown) == {"leakage", "audit"}
-    assert shown["audit"]["metrics"]["accuracy/grey_levels"] == 1
+    assert shown["audit"]["metrics"]["accuracy/intensity_levels"] == 1
 
 
 def test_the_audit_is_told_as_json_and_is_what_speaks_against_promotion(searched, monkeypatch):
@@ -302,8 +302,8 @@ def test_an_audit_asks_of_undamaged_states_once_a_person_says_which_they_are(tmp
     run = CliRunner().invoke
     assert run(main, ["search", "--bone", "TB", "--trials", "1", "--workers", "0"]).exit_code == 0
     blind = json.loads(run(main, ["audit", "--bone", "TB", "--json"]).stdout)["audit"]
-    assert any("grey levels alone reaches" in sentence for sentence in blind["sentences"])
+    assert any("intensity levels alone reaches" in sentence for sentence in blind["sentences"])
     asked = json.loads(run(main, ["audit", "--bone", "TB", "--visible-from", "3", "--json"]).stdout)["audit"]
     assert asked["parameters"]["visible_from"] == "3"
-    assert asked["metrics"]["before_damage/grey_levels"] < 0.6
-    assert not any("grey levels alone reaches" in s and s.startswith("Caution") for s in asked["sentences"])
+    assert asked["metrics"]["before_damage/intensity_levels"] < 0.6
+    assert not any("intensity levels alone reaches" in s and s.startswith("Caution") for s in asked["sentences"])

@@ -47,7 +47,7 @@ def test_the_way_from_scans_to_a_champion_names_each_next_command(promoted):
     assert "Next: bonehpo search --bone TB" in said["prepare"].output
     assert "Next: bonehpo explain --bone TB, bonehpo promote --bone TB, or bonehpo ui" in said["search"].output
     assert "is not promoted: " in said["refused"].stderr
-    assert "A model of grey levels alone reaches 1.00" in said["refused"].stderr, "stripes are brighter"
+    assert "A model of intensity levels alone reaches 1.00" in said["refused"].stderr, "stripes are brighter"
     assert "bonehpo-TB version 1 is the champion: models:/bonehpo-TB@champion" in said["promote"].output
     assert "Next: bonehpo predict --bone TB SCAN" in said["promote"].output
 
@@ -57,7 +57,7 @@ def test_show_prints_trials_and_both_accuracies(promoted, monkeypatch):
     monkeypatch.chdir(root)
     text = call("show", "--bone", "TB").output
     for part in (
-        "Paper accuracy",
+        "Apparent accuracy",
         "Nested accuracy",
         "Optimism",
         "n = 3 sets",
@@ -67,7 +67,7 @@ def test_show_prints_trials_and_both_accuracies(promoted, monkeypatch):
     ):
         assert part in text
     data = json.loads(call("show", "--study", root / "studies" / "TB", "--json").output)
-    assert data["estimates"]["paper_accuracy"] > 0.8
+    assert data["estimates"]["apparent_accuracy"] > 0.8
     assert len(data["trials"]) == 2
     assert len(data["optimum"]["folds"]) == 6
     assert 0 <= data["optimum"]["calibration"]["brier_calibrated"] < 0.25

@@ -96,7 +96,7 @@ def test_the_numbers_of_trials_do_not_matter_where_none_are_equal(seed):
     numbers = dict(enumerate((3 * rng.permutation(6)).tolist()))
     found, other = estimate(folds, 2), estimate(folds.assign(trial=folds["trial"].map(numbers)), numbers[2])
     assert other.nested_score_by_set == found.nested_score_by_set
-    assert other.paper_score == found.paper_score
+    assert other.apparent_score == found.apparent_score
     assert other.bootstrap_score == pytest.approx(found.bootstrap_score)
 
 
@@ -112,7 +112,7 @@ def test_perfect_data_has_perfect_estimates(n_sets):
     found = estimate(pd.DataFrame(rows), 1)
     ends = (found.nested_score_worse_end, found.nested_score_better_end, found.nested_score_bound)
     bootstrap = (found.bootstrap_score, found.bootstrap_score_worse_end, found.bootstrap_score_better_end)
-    assert (found.paper_score, found.nested_score, found.gap) == (1, 1, 0)
+    assert (found.apparent_score, found.nested_score, found.gap) == (1, 1, 0)
     assert (*ends, *bootstrap) == pytest.approx((1,) * 6)
     assert set(found.chosen_by_set.values()) == {1}
 
@@ -124,7 +124,7 @@ def test_chance_data_have_estimates_at_chance_although_the_best_trial_is_above()
     for _ in range(40):
         folds = scored_folds(rng.binomial(40, 0.5, (50, 5, 5)) / 40)
         found.append(estimate(folds, choose_optimum(folds, "best", {})))
-    assert np.mean([e.paper_score for e in found]) > 0.53
+    assert np.mean([e.apparent_score for e in found]) > 0.53
     assert np.mean([e.nested_score for e in found]) == pytest.approx(0.5, abs=0.01)
     assert np.mean([e.bootstrap_score for e in found]) == pytest.approx(0.5, abs=0.01)
     covered = [e.nested_score_worse_end <= 0.5 <= e.nested_score_better_end for e in found]

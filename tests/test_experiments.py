@@ -15,7 +15,7 @@ from bonehpo.preparation.prepare import prepare
 from bonehpo.results.best_fold import run_best_fold
 from bonehpo.results.compare import run_mixed
 from bonehpo.results.detection import run_detection
-from bonehpo.results.finished import Arm, fit_arms
+from bonehpo.results.finished import Configuration, fit_configurations
 from bonehpo.results.heat_maps import run_heat_maps
 from bonehpo.results.strain import run_strain
 from bonehpo.results.sweep import run_sweep
@@ -56,7 +56,7 @@ def test_the_sweep_varies_one_parameter_at_a_time_and_chooses_one_combination(fi
     assert set(points["n_folds"]) == {6}
     assert found.tables["combinations"]["chosen"].sum() == 1
     assert list(found.tables["optima"]["by"]) == ["sweep", "search"]
-    assert len(found.arms) >= 4
+    assert len(found.configurations) >= 4
 
 
 def test_the_best_fold_stands_first_with_its_layers(finished):
@@ -102,10 +102,10 @@ def test_heat_maps_are_drawn_for_each_plane_and_every_state_and_checked(finished
     assert "energy" not in found.tables  # not a phantom: nobody knows the truth
 
 
-def test_the_mixed_split_says_why_the_published_dealing_is_left_out(finished):
+def test_the_mixed_split_says_why_the_published_assignment_is_left_out(finished):
     found = run(run_mixed, finished)
-    assert list(found.tables["arms"]["arm"]) == ["specimen", "mixed, seeded"]
-    assert set(found.tables["arms"]["n_folds"]) == {6}
+    assert list(found.tables["configurations"]["configuration"]) == ["specimen", "mixed, seeded"]
+    assert set(found.tables["configurations"]["n_folds"]) == {6}
     assert "mixed, published is left out" in found.sentences[0]
 
 
@@ -125,7 +125,7 @@ def test_strain_is_learnt_for_as_many_epochs_as_study_toml_says(finished):
     config = replace(finished.plan.config, strain=Strain(epochs=1))
     short = run(run_strain, replace(finished, plan=replace(finished.plan, config=config)))
     assert (short.parameters["epochs"], run(run_strain, finished).parameters["epochs"]) == ("1", "8")
-    assert short.arms[0].keys != run(run_strain, finished).arms[0].keys
+    assert short.configurations[0].keys != run(run_strain, finished).configurations[0].keys
 
 
 def test_on_phantoms_the_truth_says_what_heat_maps_and_detection_are_worth(of_phantoms):
@@ -153,7 +153,7 @@ def test_a_point_that_diverges_has_a_reason_and_the_others_a_mean(tmp_path, capl
     others = points.drop(("learning_rate", 1e30))
     assert set(others["reason"]) == {""}
     assert others["mean"].notna().all()
-    failed = next(arm for arm in found.arms if arm.reason)
+    failed = next(configuration for configuration in found.configurations if configuration.reason)
     assert failed.keys == ()
     assert 1e30 not in set(found.tables["combinations"]["learning_rate"])
     assert "diverged" in caplog.text
@@ -180,16 +180,16 @@ def test_a_fit_that_two_arms_share_is_done_once(finished):
     choice = finished.plan.config.baseline
     told = []
     with open_engine(0) as engine:
-        arms = [
-            Arm(
+        configurations = [
+            Configuration(
                 name=name,
                 parameters={},
                 tasks=tuple(finished.plan.task(choice, pair, repeat=7) for pair in finished.plan.pairs),
             )
             for name in ("first", "second")
         ]
-        found = fit_arms(arms, engine, told.append)
-        again = fit_arms(arms, engine, told.append)
+        found = fit_configurations(configurations, engine, told.append)
+        again = fit_configurations(configurations, engine, told.append)
     assert [(at.done, at.total) for at in told] == [(1, 3), (2, 3), (3, 3)]
     assert found["first"].folds == found["second"].folds == again["second"].folds
 
@@ -206,7 +206,7 @@ def test_results_are_made_of_sets_that_hold_planes_of_several_specimens(tmp_path
     slices = run(run_heat_maps, finished).tables["slices"]
     shown = {(row.specimen, row.plane) for row in slices.itertuples()}
     assert shown == set(sets[slices["test"].iloc[0]])
-    assert list(run(run_mixed, finished).tables["arms"]["arm"]) == ["specimen", "mixed, seeded"]
+    assert list(run(run_mixed, finished).tables["configurations"]["configuration"]) == ["specimen", "mixed, seeded"]
     strain = run(run_strain, finished).tables["slices"]
     assert (strain["specimen"] != strain["validation"]).all()
     assert set(strain["validation"]) == set(SPECIMENS), "by specimen, whatever the split of the study"

@@ -35,12 +35,12 @@ def drawings(tmp_path_factory) -> dict[tuple[str, str], tuple[Drawn, ...]]:
     return {
         (label, name): draw(make(world), folder / label / name)
         for label, world in WORLDS.items()
-        for name, make in made_up.MAKERS.items()
+        for name, make in made_up.RESULT_KINDS.items()
     }
 
 
 def test_every_result_of_the_contract_but_specimens_has_its_figures(drawings):
-    assert set(FIGURES) == set(made_up.MAKERS)
+    assert set(FIGURES) == set(made_up.RESULT_KINDS)
     expected = {
         "sweep": ["sweep"],
         "best-fold": ["architecture", "best-fold"],

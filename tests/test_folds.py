@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bonehpo.config import Split
 from bonehpo.domain import Group
 from bonehpo.errors import FoldError
-from bonehpo.folds import PUBLISHED_DEALINGS, deal, holdout_pairs, nested_folds
+from bonehpo.folds import PUBLISHED_ASSIGNMENTS, assign_sets, holdout_pairs, nested_folds
 
 PLANES = ("XY", "XZ", "YZ")
 SPECIMENS = {
@@ -61,36 +61,36 @@ def test_a_set_named_twice_is_refused_by_name():
 
 
 @pytest.mark.parametrize("bone", ["CB", "TB"])
-@pytest.mark.parametrize("dealing", ["seeded", "published"])
-def test_a_mixed_dealing_deals_every_group_once_into_five_sets_of_three(bone, dealing):
-    sets = deal(Split(kind="mixed", dealing=dealing, seed=4), bone, SPECIMENS[bone], PLANES)
-    dealt = sorted(group for groups in sets.values() for group in groups)
-    assert dealt == sorted(Group(s, p) for s in SPECIMENS[bone] for p in PLANES)
+@pytest.mark.parametrize("assignment", ["seeded", "published"])
+def test_a_mixed_assignment_assigns_every_group_once_into_five_sets_of_three(bone, assignment):
+    sets = assign_sets(Split(kind="mixed", assignment=assignment, seed=4), bone, SPECIMENS[bone], PLANES)
+    assigned = sorted(group for groups in sets.values() for group in groups)
+    assert assigned == sorted(Group(s, p) for s in SPECIMENS[bone] for p in PLANES)
     assert [len(groups) for groups in sets.values()] == [3] * 5
 
 
-def test_the_published_dealing_is_that_of_table_1():
-    sets = deal(Split(kind="mixed", dealing="published"), "CB", SPECIMENS["CB"], PLANES)
+def test_the_published_assignment_is_that_of_table_1():
+    sets = assign_sets(Split(kind="mixed", assignment="published"), "CB", SPECIMENS["CB"], PLANES)
     assert set(sets["mixed-4"]) == {("CB5", "XZ"), ("CB5", "YZ"), ("CB22", "XZ")}
-    assert len(PUBLISHED_DEALINGS["TB"]) == 5
+    assert len(PUBLISHED_ASSIGNMENTS["TB"]) == 5
 
 
-def test_the_seed_decides_the_mixed_dealing():
-    first, again, other = (deal(Split(kind="mixed", seed=s), "TB", SPECIMENS["TB"], PLANES) for s in (1, 1, 2))
+def test_the_seed_decides_the_mixed_assignment():
+    first, again, other = (assign_sets(Split(kind="mixed", seed=s), "TB", SPECIMENS["TB"], PLANES) for s in (1, 1, 2))
     assert first == again != other
 
 
-def test_the_published_dealing_is_refused_for_other_bones_and_other_specimens():
-    published = Split(kind="mixed", dealing="published")
-    with pytest.raises(FoldError, match='no dealing was published for bone "rat"'):
-        deal(published, "rat", SPECIMENS["TB"], PLANES)
+def test_the_published_assignment_is_refused_for_other_bones_and_other_specimens():
+    published = Split(kind="mixed", assignment="published")
+    with pytest.raises(FoldError, match='no assignment was published for bone "rat"'):
+        assign_sets(published, "rat", SPECIMENS["TB"], PLANES)
     with pytest.raises(FoldError, match="needs specimen and plane 8 YZ"):
-        deal(published, "CB", SPECIMENS["TB"], PLANES)
+        assign_sets(published, "CB", SPECIMENS["TB"], PLANES)
 
 
 def test_the_papers_store_gives_the_papers_image_counts():
     n_slices = 300
-    sets = deal(Split(), "CB", SPECIMENS["CB"], PLANES)
+    sets = assign_sets(Split(), "CB", SPECIMENS["CB"], PLANES)
     n_images = {name: 2 * n_slices * len(groups) for name, groups in sets.items()}
     for fold in nested_folds(list(sets)):
         counts = [sum(n_images[s] for s in fold.train), n_images[fold.validation], n_images[fold.test]]

@@ -18,7 +18,7 @@ from bonehpo.errors import StudyError
 from bonehpo.folds import specimen_sets
 from bonehpo.leakage import leaks as leakage
 from bonehpo.leakage.leaks import find_leaks
-from bonehpo.leakage.near_duplicates import NEAR_BITS, ORIENTATIONS, fingerprints, same_bone
+from bonehpo.leakage.near_duplicates import NEAR_BITS, ORIENTATIONS, perceptual_hashes, same_bone
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.leakage import leakage_line, leaks_of, prove_no_leak
 from bonehpo.results.result import load_result
@@ -65,7 +65,7 @@ def clean(tmp_path_factory):
 def test_different_bone_does_not_leak(clean):
     report = report_of(clean)
     assert failed(report) == []
-    assert report.twins == ()
+    assert report.duplicates == ()
     assert report.n_slices == 3 * 2 * 3 * N_SLICES
     assert report.n_compared == 3 * (2 * 3 * N_SLICES) ** 2
 
@@ -75,8 +75,8 @@ def test_a_slice_that_stands_in_two_specimens_is_named(tmp_path):
     scans["TB9", 2][:9] = scans["TB5", 1][:9]  # in it lies the first XY slice, at z = 4
     report = report_of(store_of(tmp_path, scans))
     assert "content" in failed(report)
-    [twin] = [twin for twin in report.twins if twin.kind == "equal"]
-    assert (twin.first.name, twin.second.name) == ("TB5 state 1 XY slice 0", "TB9 state 2 XY slice 0")
+    [duplicate] = [duplicate for duplicate in report.duplicates if duplicate.kind == "equal"]
+    assert (duplicate.first.name, duplicate.second.name) == ("TB5 state 1 XY slice 0", "TB9 state 2 XY slice 0")
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_a_bone_scanned_twice_under_two_names_is_found(tmp_path, copy):
     scans["TB9", 1] = np.clip(copy(scans["TB5", 1]) + noise, 0, 255).astype(np.uint8)
     report = report_of(store_of(tmp_path, scans))
     assert failed(report) == ["specimens"]
-    pairs = {((t.first.specimen, t.first.state), (t.second.specimen, t.second.state)) for t in report.twins}
+    pairs = {((t.first.specimen, t.first.state), (t.second.specimen, t.second.state)) for t in report.duplicates}
     assert pairs == {(("TB5", 1), ("TB9", 1))}
-    assert len(report.twins) >= N_SLICES / 2
-    assert all(twin.kind == "near" for twin in report.twins)
+    assert len(report.duplicates) >= N_SLICES / 2
+    assert all(duplicate.kind == "near" for duplicate in report.duplicates)
 
 
 def test_blank_slices_equal_each_other_and_are_no_leak(tmp_path):
@@ -120,7 +120,7 @@ def test_two_slices_with_the_same_outline_but_other_struts_are_not_the_same_bone
         return np.where(inside, 120 + 50 * (field > 0), 20).astype(np.uint8)
 
     first, second = (np.stack([section(10 * k + i) for i in range(8)]) for k in (1, 2))
-    prints = [fingerprints(stack, [bytes(16)] * 8) for stack in (first, second)]
+    prints = [perceptual_hashes(stack, [bytes(16)] * 8) for stack in (first, second)]
     assert same_bone(*prints).found == ()
     assert len(same_bone(prints[0], prints[0]).found) == 8
 
@@ -143,9 +143,9 @@ def test_a_group_in_two_sets_is_a_leak(clean):
 def test_matching_to_one_reference_is_proven_and_the_reference_is_named(tmp_path):
     report = report_of(store_of(tmp_path, volumes(), match=True, reference="TB6:1"))
     assert failed(report) == []
-    [sentence] = [check.sentence for check in report.checks if check.name == "greys"]
+    [sentence] = [check.sentence for check in report.checks if check.name == "intensities"]
     assert "TB6 state 1" in sentence
-    assert "the grey values of TB6 are in all other sets" in sentence
+    assert "the intensities of TB6 are in all other sets" in sentence
 
 
 def test_failed_scans_that_were_matched_to_another_reference_are_found(tmp_path):
@@ -156,19 +156,19 @@ def test_failed_scans_that_were_matched_to_another_reference_are_found(tmp_path)
     store = store_of(tmp_path, scans)
     claims = replace(store, manifest=replace(store.manifest, recipe=replace(store.recipe, match=True)))
     report = report_of(claims)
-    assert failed(report) == ["greys"]
+    assert failed(report) == ["intensities"]
     assert any("state 2" in check.sentence for check in report.checks if not check.passed)
 
 
 def test_slices_that_were_not_standardised_are_found_where_the_manifest_says_they_were(clean, tmp_path):
     claims = replace(clean, manifest=replace(clean.manifest, recipe=replace(clean.recipe, standardise=True)))
-    assert failed(report_of(claims)) == ["greys"]
+    assert failed(report_of(claims)) == ["intensities"]
     assert failed(report_of(store_of(tmp_path, volumes(), standardise=True))) == []
 
 
 def test_standardisation_by_all_slices_instead_of_the_training_slices_is_found(clean, monkeypatch):
-    honest = leakage.grey_moments
-    monkeypatch.setattr(leakage, "grey_moments", lambda pixels, _: honest(pixels, np.arange(len(pixels))))
+    honest = leakage.intensity_moments
+    monkeypatch.setattr(leakage, "intensity_moments", lambda pixels, _: honest(pixels, np.arange(len(pixels))))
     assert failed(report_of(clean)) == ["constants"]
 
 
@@ -205,9 +205,9 @@ def test_a_leak_stops_the_search_and_is_written_down(tmp_path):
     plan = leaking_plan(tmp_path)
     with pytest.raises(StudyError, match=r"TB5 state 1 .* and TB9 state 1 .*--despite-leaks"):
         prove_no_leak(plan)
-    twins = load_result(plan.folder, "leakage").tables["twins"]
-    assert set(twins["kind"]) == {"near"}
-    assert set(twins["first_specimen"]) == {"TB5"}
+    duplicates = load_result(plan.folder, "leakage").tables["near-duplicates"]
+    assert set(duplicates["kind"]) == {"near"}
+    assert set(duplicates["first_specimen"]) == {"TB5"}
     result = prove_no_leak(plan, despite_leaks=True)
     assert len(leaks_of(result)) == 1
     assert "Caution" in leakage_line(result)
@@ -237,7 +237,7 @@ def test_slices_are_found_whichever_way_they_lie(orientation):
     transposed, y, x = orientation
     slices = bone_like(64, 3, "uint8")[::8]
     turned = (slices.transpose(0, 2, 1) if transposed else slices)[:, ::y, ::x]
-    prints = [fingerprints(stack, [bytes(16)] * len(stack)) for stack in (slices, turned)]
+    prints = [perceptual_hashes(stack, [bytes(16)] * len(stack)) for stack in (slices, turned)]
     found = same_bone(*prints).found
     assert [(match.first, match.second) for match in found] == [(i, i) for i in range(8)]
     assert min(match.correlation for match in found) > 0.99
@@ -248,7 +248,7 @@ def test_the_bits_of_a_slice_scanned_again_stay_and_those_of_another_do_not():
     slices = bone_like(64, 3, "uint8")[::8]
     again = np.clip(slices * 0.7 + 30 + rng.normal(0, 6, slices.shape), 0, 255).astype(np.uint8)
     other = bone_like(64, 4, "uint8")[::8]
-    prints = [fingerprints(stack, [bytes(16)] * len(stack)) for stack in (slices, again, other)]
+    prints = [perceptual_hashes(stack, [bytes(16)] * len(stack)) for stack in (slices, again, other)]
     from bonehpo.leakage.near_duplicates import _bits
 
     bits = [_bits(p.spectra) for p in prints]

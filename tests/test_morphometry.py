@@ -13,7 +13,6 @@ from bonehpo.preparation.morphometry import (
     hemisphere,
     mean_thickness,
     measure,
-    overview,
     preview,
 )
 from bonehpo.scans.intensity import histogram, levels, scan_window
@@ -110,8 +109,8 @@ def test_directions_are_spread_evenly():
 
 
 def test_lengths_scale_with_the_voxel_and_anisotropy_does_not():
-    greys = np.where(plates(8, 24), 200, 20).astype(np.uint8)
-    small, large = measure(greys, 100, 6.5), measure(greys, 100, 13.0)
+    intensities = np.where(plates(8, 24), 200, 20).astype(np.uint8)
+    small, large = measure(intensities, 100, 6.5), measure(intensities, 100, 13.0)
     assert small.trabecular_thickness_um == pytest.approx(8 * 6.5, rel=0.05)
     assert large.trabecular_thickness_um == pytest.approx(2 * small.trabecular_thickness_um)
     assert large.trabecular_spacing_um == pytest.approx(2 * small.trabecular_spacing_um)
@@ -132,7 +131,7 @@ def test_a_volume_without_a_surface_has_no_measures(level):
 
 def test_a_large_volume_is_measured_in_blocks_and_measures_the_same():
     fine = np.where(np.indices((300, 40, 40))[0] % 60 // 18 == 1, 60000, 9000).astype(np.uint16)
-    seen = overview(fine, levels(scan_window(histogram(fine), fine.dtype)))
+    seen = preview(fine, levels(scan_window(histogram(fine), fine.dtype)))
     assert (seen.factor, seen.levels.shape) == (3, (100, 13, 13))
     assert max(seen.levels.shape) <= MEASURED_SIDE
     assert seen.bone_volume_fraction == pytest.approx(0.3, abs=1e-12)

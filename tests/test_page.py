@@ -67,7 +67,7 @@ def drawings(tmp_path_factory) -> dict[str, tuple[Drawn, ...]]:
 def phantom_report(drawings: dict[str, tuple[Drawn, ...]]) -> Report:
     return Report(
         study=made_up_study.study(),
-        facts=made_up_study.facts(),
+        record=made_up_study.record(),
         results=made_up.everything(),
         drawn=drawings,
         made=made_up_study.MADE,
@@ -77,7 +77,7 @@ def phantom_report(drawings: dict[str, tuple[Drawn, ...]]) -> Report:
 def scans_report() -> Report:
     return Report(
         study=made_up_study.study(made_up.SCANS),
-        facts=made_up_study.facts(made_up.SCANS),
+        record=made_up_study.record(made_up.SCANS),
         results=made_up.awkward(),
         drawn={},
         made=made_up_study.MADE,
@@ -111,7 +111,7 @@ def test_the_table_of_models_has_those_that_were_asked():
     report = scans_report()
     sections = {section.name: section for section in result_sections(report.study, report.results, {}, 1)}
     (models,) = sections["audit"].tables
-    assert [row[0] for row in models.rows] == ["network", "grey levels", "noise outside bone", "background"]
+    assert [row[0] for row in models.rows] == ["network", "intensity levels", "noise outside bone", "background"]
     assert not {"reason", "near", "seen before"} & set(models.columns)
     assert "flagged" in models.columns
 
@@ -152,14 +152,14 @@ def test_the_four_accuracies_stand_side_by_side(page):
     assert optimum is not None
     assert f"Nested accuracy{found.nested_score:.3f}" in page.text
     assert f"at least {found.nested_score_bound:.3f}" in page.text
-    assert f"Paper accuracy{found.paper_score:.3f} ± {found.sd:.3f}" in page.text
+    assert f"Apparent accuracy{found.apparent_score:.3f} ± {found.sd:.3f}" in page.text
     assert f"Optimism{found.gap:+.3f}" in page.text
     assert f"Fitted again{optimum.refit_score:.3f} ± {optimum.refit_sd:.3f}" in page.text
 
 
 def test_strain_is_told_as_errors_that_are_small_when_good(drawings):
     study = made_up_study.study(task="strain")
-    report = replace(phantom_report(drawings), study=study, facts=made_up_study.facts(task="strain"))
+    report = replace(phantom_report(drawings), study=study, record=made_up_study.record(task="strain"))
     text = Page(render_page(report)).text
     assert study.estimates is not None
     assert f"Nested error{-study.estimates.nested_score:.2f} %" in text
@@ -202,7 +202,7 @@ def test_warnings_stand_out_and_come_first(html):
 def test_every_result_has_its_section_in_the_order_of_the_contract(page):
     ids = [str(attrs["id"]) for attrs in page.all("section")]
     own = ["what", "accuracy", "trials", "optimum"]
-    assert ids == [*own, *made_up.MAKERS, "shortcuts", "missing", "again"]
+    assert ids == [*own, *made_up.RESULT_KINDS, "shortcuts", "missing", "again"]
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(drawings, page):
@@ -253,18 +253,18 @@ COMMANDS = ("sweep", "explain", "audit", "compare", "ablate SCANS.csv", "strain"
 
 
 def test_the_page_says_how_to_make_it_again(page):
-    facts = made_up_study.facts()
+    record = made_up_study.record()
     again = page.text[page.text.rindex("How to reproduce it") :]
-    assert facts.git_commit in again
-    assert facts.config_toml.strip() in again
-    assert all(f"{name} {version}" in again for name, version in facts.versions.items())
+    assert record.git_commit in again
+    assert record.config_toml.strip() in again
+    assert all(f"{name} {version}" in again for name, version in record.versions.items())
     lines = [line for line in again.splitlines() if line.startswith("bonehpo ") and "--bone" in line]
     assert lines == [
         "bonehpo search --bone TB --trials 24",
         *(f"bonehpo {command} --bone TB" for command in COMMANDS),
         "bonehpo report --bone TB",
     ]
-    assert facts.store_id in page.text
+    assert record.store_id in page.text
 
 
 def test_options_that_a_result_was_made_with_stand_in_its_command():
@@ -289,7 +289,7 @@ def test_trials_that_failed_say_why_and_the_best_is_marked(html, page):
 def test_a_study_without_a_complete_trial_still_has_a_page():
     study = made_up_study.study(n_trials=0)
     report = Report(
-        study=study, facts=made_up_study.facts(), results=[], drawn={STUDY_FIGURES: ()}, made=made_up_study.MADE
+        study=study, record=made_up_study.record(), results=[], drawn={STUDY_FIGURES: ()}, made=made_up_study.MADE
     )
     assert "no trial is complete yet" in Page(render_page(report)).text
     assert trials_figure(study, Path("nowhere")) is None

@@ -14,7 +14,7 @@ from bonehpo.errors import PhantomError, ScanError
 from bonehpo.phantom import SPEC_JSON, PhantomSpec, write_phantom
 from bonehpo.phantom.damage import broken, specimen_damage
 from bonehpo.phantom.simulation import stream
-from bonehpo.phantom.spec import FACTS
+from bonehpo.phantom.spec import PROPERTIES
 from bonehpo.phantom.structure import inner, pristine_structure
 
 
@@ -41,14 +41,14 @@ def truths(folder: Path) -> list[np.ndarray]:
 @pytest.mark.parametrize("bone", ["CB", "TB"])
 def test_each_specimen_has_the_bone_volume_fraction_of_the_paper(bone):
     spec = PhantomSpec(bone=bone, side=80)
-    for index, expected in enumerate(FACTS[bone].volume_fractions):
+    for index, expected in enumerate(PROPERTIES[bone].volume_fractions):
         structure = pristine_structure(spec, index, stream(spec, index, 0))
         shown = inner(structure.bone, spec.margin)
         assert (shown > 0.5).mean() == pytest.approx(expected, abs=0.003)
 
 
 def test_cortical_porosity_is_that_of_the_paper():
-    porosities = 100 * (1 - np.array(FACTS["CB"].volume_fractions))
+    porosities = 100 * (1 - np.array(PROPERTIES["CB"].volume_fractions))
     assert porosities.mean() == pytest.approx(3.3, abs=0.1)
     assert np.all(np.abs(porosities - 3.3) <= 0.3 + 1e-9)
 
@@ -57,7 +57,7 @@ def test_cortical_porosity_is_that_of_the_paper():
 def test_there_is_no_damage_before_its_onset_and_it_never_shrinks_after(series, bone):
     onset = json.loads((series[bone] / SPEC_JSON).read_text())["first_damaged_state"]["A"]
     volumes = [int((truth > 0).sum()) for truth in truths(series[bone])]
-    assert onset in FACTS[bone].onsets
+    assert onset in PROPERTIES[bone].onsets
     assert not any(volumes[: onset - 1])
     assert volumes[-1] > 0.01 * 48**3
     grown = volumes[onset - 1 :]
@@ -89,7 +89,7 @@ def test_material_is_untouched_until_damage_begins(bone):
     structure = pristine_structure(spec, 0, stream(spec, 0, 0))
     damage = specimen_damage(spec, 0.065, stream(spec, 0, 0))
     undamaged = broken(structure, damage, 0.0)
-    assert np.array_equal(undamaged.grey, structure.grey)
+    assert np.array_equal(undamaged.intensity, structure.intensity)
     assert not undamaged.damaged.any()
 
 
@@ -99,7 +99,7 @@ def test_strain_rises_from_0_to_6_to_7_percent_and_stress_falls_before_failure(s
         rows = list(csv.DictReader(file))
     strains = [float(row["strain"]) for row in rows]
     stresses = [float(row["stress_mpa"]) for row in rows]
-    assert [int(row["state"]) for row in rows] == list(range(1, FACTS[bone].n_states + 1))
+    assert [int(row["state"]) for row in rows] == list(range(1, PROPERTIES[bone].n_states + 1))
     assert strains == sorted(strains)
     assert strains[0] == stresses[0] == 0
     assert 0.06 <= strains[-1] <= 0.07
@@ -135,7 +135,7 @@ def test_a_real_scan_gives_distinct_specimens_with_its_own_texture(tmp_path):
     scan = (60 + 120 * (median_filter(rng.random((64, 64, 64)), 7) > 0.5)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "scan.tif", scan, photometric="minisblack")
     out = write(tmp_path / "out", n_states=2, structure=tmp_path / "scan.tif")
-    first = {contents(out)[f"{name}/state_01.tif"] for name in FACTS["TB"].specimens}
+    first = {contents(out)[f"{name}/state_01.tif"] for name in PROPERTIES["TB"].specimens}
     assert len(first) == 5
     truth = tifffile.imread(out / "truth" / "TB9" / "state_02.tif")
     assert truth.any()
@@ -146,7 +146,7 @@ def test_a_structure_that_cannot_be_cut_into_specimens_is_refused(tmp_path):
     with pytest.raises(PhantomError, match=r"40 × 40 × 40 voxels.*choose a smaller side"):
         write(tmp_path / "out", structure=tmp_path / "small.tif")
     tifffile.imwrite(tmp_path / "flat.tif", np.zeros((64, 64, 64), np.uint8), photometric="minisblack")
-    with pytest.raises(PhantomError, match="single grey value"):
+    with pytest.raises(PhantomError, match="single intensity"):
         write(tmp_path / "out", structure=tmp_path / "flat.tif")
     with pytest.raises(ScanError):
         write(tmp_path / "out", structure=tmp_path / "none.tif")

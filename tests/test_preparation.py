@@ -20,7 +20,7 @@ from bonehpo.engine import open_engine
 from bonehpo.errors import PreparationError, ScanError, StoreError
 from bonehpo.preparation.prepare import prepare, prepare_scan
 from bonehpo.preparation.scan import filter_median
-from bonehpo.scans.intensity import MAX_VALUES, grey_window, histogram, levels, matching, scan_window
+from bonehpo.scans.intensity import MAX_VALUES, histogram, intensity_window, levels, matching, scan_window
 from bonehpo.scans.sections import cut, even_positions
 from bonehpo.store.recipe import Recipe, Steps
 
@@ -43,20 +43,20 @@ def refusal(csv, out, **steps) -> str:
 def test_matching_then_filtering_equals_scikit_image_then_scipy_voxel_for_voxel(dtype):
     scan, reference = bone_like(33, 1, dtype), bone_like(30, 2, dtype)
     truth = median_filter(match_histograms(scan, reference), size=3)
-    grey_map = matching(histogram(scan), histogram(reference))
+    intensity_map = matching(histogram(scan), histogram(reference))
     filter_median(scan)
-    assert_array_equal(grey_map(scan).astype(truth.dtype), truth)
+    assert_array_equal(intensity_map(scan).astype(truth.dtype), truth)
 
 
 @given(
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)),
-    n_greys=st.sampled_from([2, 5, 60000]),
+    n_intensities=st.sampled_from([2, 5, 60000]),
     dtype=st.sampled_from(["uint8", "int16", "uint16", "float32"]),
     seed=st.integers(0, 999),
 )
 @settings(max_examples=60, deadline=None)
-def test_the_median_is_that_of_scipy_for_any_shape_type_and_number_of_greys(shape, n_greys, dtype, seed):
-    volume = (np.random.default_rng(seed).integers(0, n_greys, shape) - n_greys // 2).astype(dtype)
+def test_the_median_is_that_of_scipy_for_any_shape_type_and_number_of_greys(shape, n_intensities, dtype, seed):
+    volume = (np.random.default_rng(seed).integers(0, n_intensities, shape) - n_intensities // 2).astype(dtype)
     truth = median_filter(volume, size=3)
     filter_median(volume)
     assert_array_equal(volume, truth)
@@ -68,7 +68,7 @@ def test_more_grey_values_than_a_histogram_keeps_move_no_slice_by_half_a_level()
     kept = histogram(reference)
     assert np.unique(reference).size > MAX_VALUES >= len(kept.values)
     assert sum(kept.counts) == reference.size
-    window = grey_window(kept, reference.dtype)
+    window = intensity_window(kept, reference.dtype)
     ours = levels(window, matching(histogram(scan), kept))(scan)
     exact = match_histograms(scan.astype("f8"), reference.astype("f8"))
     theirs = levels(window)(exact)
@@ -87,9 +87,9 @@ def test_a_volume_becomes_the_slices_that_the_libraries_make_of_it(tmp_path):
         truth = [np.rint(resize(section, (16, 16), anti_aliasing=True, preserve_range=True)) for section in sections]
         assert_array_equal(store.group("TB12", 2, plane), np.array(truth, "u1"))
     raw = histogram(scan)
-    greys = median_filter(scan, size=3).astype(float)
+    intensities = median_filter(scan, size=3).astype(float)
     own = scan_window(raw, scan.dtype)
-    rounded = np.rint((np.clip(greys, own.low, own.high) - own.low) / (own.high - own.low) * 255).astype("u1")
+    rounded = np.rint((np.clip(intensities, own.low, own.high) - own.low) / (own.high - own.low) * 255).astype("u1")
     fraction = store.scan("TB12", 2).bone_volume_fraction
     assert fraction == pytest.approx((rounded > threshold_otsu(rounded)).mean(), abs=1e-12)
     assert 0.3 < fraction < 0.7
@@ -236,8 +236,8 @@ def test_bone_is_measured_before_matching_which_would_give_all_scans_the_same_sh
     for i, share in enumerate((0.2, 0.2, 0.5, 0.5)):
         rng = np.random.default_rng(i)
         phase = gaussian_filter(rng.standard_normal((32, 32, 32)), 2)
-        greys = np.where(phase > np.quantile(phase, 1 - share), 200, 60) + rng.normal(0, 12, phase.shape)
-        np.save(tmp_path / f"{i}.npy", greys.clip(0, 255).astype("u1"))
+        intensities = np.where(phase > np.quantile(phase, 1 - share), 200, 60) + rng.normal(0, 12, phase.shape)
+        np.save(tmp_path / f"{i}.npy", intensities.clip(0, 255).astype("u1"))
         files.append({"specimen": "AABB"[i], "state": 1 + i % 2, "path": f"{i}.npy", "voxel_um": 10})
     store = prepared(write_table(tmp_path, files), tmp_path, median=False)
     first, last = store.scan("A", 1), store.scan("B", 1)
@@ -283,7 +283,7 @@ def test_a_scan_with_voxels_that_are_no_numbers_is_refused(tmp_path, value):
 
 
 def test_a_scan_of_one_grey_value_is_refused(tmp_path):
-    assert "every grey value is 7" in refusal(spoilt(tmp_path, np.full((20, 20, 20), 7, "u2")), tmp_path)
+    assert "every intensity is 7" in refusal(spoilt(tmp_path, np.full((20, 20, 20), 7, "u2")), tmp_path)
 
 
 def test_the_states_of_a_specimen_have_one_shape(tmp_path):

@@ -104,12 +104,14 @@ def test_promotion_against_an_objection_needs_a_reason_that_the_card_keeps(searc
     root = copy(searched, tmp_path / "copy")
     monkeypatch.chdir(root)
     plan, tracking = make_plan(StudyFolder(root / "studies" / "TB")), open_tracking(root)
-    with pytest.raises(PromotionRefused, match=r"is not promoted: grey levels do as well.*--force --because"):
-        promote_optimum(plan, tracking, Audited(("grey levels do as well",)))
-    audited = Audited(("grey levels do as well",), ("Noise reaches 0.60.",))
+    with pytest.raises(PromotionRefused, match=r"is not promoted: intensity levels do as well.*--force --because"):
+        promote_optimum(plan, tracking, Audited(("intensity levels do as well",)))
+    audited = Audited(("intensity levels do as well",), ("Noise reaches 0.60.",))
     promote_optimum(plan, tracking, audited, because="stripes are what we want to find")
     card = load_champion(tracking, "bonehpo-TB").card
-    assert "- grey levels do as well\n\n**Promoted nevertheless, because:** stripes are what we want to find" in card
+    assert (
+        "- intensity levels do as well\n\n**Promoted nevertheless, because:** stripes are what we want to find" in card
+    )
     assert card.endswith("- Noise reaches 0.60.\n")
     assert "By specimen: TB5 " in card
     temperature = re.search(r"divided by (\d+\.\d+)", card)
@@ -123,10 +125,10 @@ def test_the_card_of_an_open_gate_has_the_words_of_the_audit(searched, monkeypat
     root = copy(searched, tmp_path / "copy")
     monkeypatch.chdir(root)
     plan, tracking = make_plan(StudyFolder(root / "studies" / "TB")), open_tracking(root)
-    promote_optimum(plan, tracking, Audited((), ("Grey levels reach 0.60.", "Noise reaches 0.78.")))
+    promote_optimum(plan, tracking, Audited((), ("Intensity levels reach 0.60.", "Noise reaches 0.78.")))
     card = load_champion(tracking, "bonehpo-TB").card
     assert "It raised no flag, and the network beats chance and the baseline.\n\n" in card
-    assert card.endswith("- Grey levels reach 0.60.\n- Noise reaches 0.78.\n")
+    assert card.endswith("- Intensity levels reach 0.60.\n- Noise reaches 0.78.\n")
     assert "bonehpo.forced" not in tracking.client.get_model_version_by_alias("bonehpo-TB", "champion").tags
 
 

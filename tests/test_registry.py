@@ -25,7 +25,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), np.uint8)
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory) -> Path:
-    """A network as bonehpo saves them: grey uint8 (batch, side, side, 1) in, softmax out."""
+    """A network as bonehpo saves them: intensity uint8 (batch, side, side, 1) in, softmax out."""
     import keras
 
     keras.utils.set_random_seed(1)

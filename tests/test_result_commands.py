@@ -57,9 +57,9 @@ def runs(root):
 
 
 def recorded(root, name):
-    """The runs of a result itself, without its arms and folds."""
+    """The runs of a result itself, without its configurations and folds."""
     tags = [run.data.tags for run in runs(root).values()]
-    return [t for t in tags if t.get("bonehpo.result") == name and "bonehpo.arm" not in t]
+    return [t for t in tags if t.get("bonehpo.result") == name and "bonehpo.configuration" not in t]
 
 
 def times(folder):
@@ -175,7 +175,7 @@ def test_the_report_shows_every_result_and_is_kept_in_mlflow(project):
 
 
 def content(root):
-    """What MLflow holds of results, arms and folds, without what differs between two records."""
+    """What MLflow holds of results, configurations and folds, without what differs between two records."""
     return {
         key: (
             run.data.params,
@@ -206,8 +206,8 @@ def test_sync_writes_results_with_arms_and_folds_again(project, monkeypatch, tmp
     superseded = [key for key in lost if key not in found]
     assert ["/audit/" in key for key in superseded] == [True], "the audit that the search made before detection limits"
     assert found.keys() <= lost.keys()
-    for key, facts in found.items():
-        assert repr(lost[key]) == repr(facts), key  # a NaN is not equal to itself
+    for key, record in found.items():
+        assert repr(lost[key]) == repr(record), key  # a NaN is not equal to itself
 
 
 def test_sigkill_in_the_middle_of_a_sweep_loses_no_fit(project, tmp_path, monkeypatch):
@@ -215,7 +215,7 @@ def test_sigkill_in_the_middle_of_a_sweep_loses_no_fit(project, tmp_path, monkey
     folder = StudyFolder(root / "studies" / "TB")
     sweep = load_result(folder, "sweep")
     shutil.rmtree(folder.results / "sweep")
-    of_sweep = {key for arm in sweep.arms for key in arm.keys} - of_search(folder)
+    of_sweep = {key for configuration in sweep.configurations for key in configuration.keys} - of_search(folder)
     for key in of_sweep:
         (folder.fits / f"{key}.npz").unlink()
     process = subprocess.Popen(
@@ -241,7 +241,9 @@ def test_sigkill_in_the_middle_of_a_sweep_loses_no_fit(project, tmp_path, monkey
         path: made for path, made in before.items() if path.suffix == ".npz"
     }
     found = load_result(folder, "sweep")
-    assert [arm.keys for arm in found.arms] == [arm.keys for arm in sweep.arms]
+    assert [configuration.keys for configuration in found.configurations] == [
+        configuration.keys for configuration in sweep.configurations
+    ]
     assert {run.info.status for run in runs(root).values()} == {"FINISHED"}
     assert len(recorded(root, "sweep")) == 1
 
@@ -316,7 +318,7 @@ def test_every_experiment_runs_with_one_command_and_imagenet_is_done_without_whe
     made = ["sweep", "best-fold", "grad-cam", "detection", "audit", "calibration"]
     made += ["mixed", "compare", "ablation", "strain"]
     assert [line.split(":")[0] for line in answer.stdout.splitlines() if "/results/" in line] == made
-    assert set(load_result(folder, "compare").tables["arms"]["arm"]) == {"cnn", "scratch"}
+    assert set(load_result(folder, "compare").tables["configurations"]["configuration"]) == {"cnn", "scratch"}
     assert len(headings(folder)) == 12
     assert {name: len(recorded(root, name)) for name in made} == {name: 1 + (name == "audit") for name in made}
 
@@ -339,7 +341,7 @@ def test_a_search_for_strain_tells_errors_and_finds_what_is_better_than_a_consta
     assert "Paper error %" in said
     assert "promote" not in said
     data = json.loads(call("show", "--bone", "TB", "--json").output)
-    assert data["estimates"]["nested_error_percent"] >= data["estimates"]["paper_error_percent"] > 0
+    assert data["estimates"]["nested_error_percent"] >= data["estimates"]["apparent_error_percent"] > 0
     assert data["optimum"]["refit_error_percent"] > 0
     assert set(data["optimum"]["folds"][0]) >= {"test_error_percent", "validation_error_percent"}
     assert "accuracy" not in json.dumps(data)
@@ -352,7 +354,7 @@ def test_mlflow_holds_errors_of_a_study_of_strain(of_strain):
     fold, trial, optimum = (by_level[level].data.metrics for level in ("fold", "trial", "optimum"))
     assert {"test_error_percent", "validation_error_percent", "bias_percent", "plane/XY"} <= set(fold)
     assert {"mean_error_percent", "sd_error_percent", "set/TB5"} <= set(trial)
-    assert {"nested_error_percent", "paper_error_percent", "refit_error_percent"} <= set(optimum)
+    assert {"nested_error_percent", "apparent_error_percent", "refit_error_percent"} <= set(optimum)
     assert all(metrics["set/TB5"] > 0 for metrics in [trial])
     assert not [name for name in (*fold, *trial, *optimum) if "accuracy" in name or "score" in name]
 

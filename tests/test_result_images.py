@@ -6,7 +6,7 @@ from made_up_results import made
 from tracked import STUDY, new_project
 
 from bonehpo.config import StudyFolder
-from bonehpo.results.result import result_facts, save_result
+from bonehpo.results.result import result_record, save_result
 from bonehpo.tracking.database import open_tracking
 from bonehpo.tracking.runs import MlflowRecorder
 
@@ -22,15 +22,15 @@ ARRAYS = {
 def test_every_explained_slice_is_an_image_of_its_run_with_the_load_state_as_step(tmp_path):
     folder = StudyFolder(tmp_path / "TB")
     save_result(made(tables={"slices": ROWS}, arrays=ARRAYS), folder)
-    facts = result_facts(made(tables={"slices": ROWS}, arrays=ARRAYS), folder)
-    assert [image.step for image in facts.images] == [1, 2]
-    assert [image.pixels[:, 4:].mean() for image in facts.images] == [0, 255]
-    assert all((image.pixels[:, :4] == 10).all() for image in facts.images)
+    record = result_record(made(tables={"slices": ROWS}, arrays=ARRAYS), folder)
+    assert [image.step for image in record.images] == [1, 2]
+    assert [image.pixels[:, 4:].mean() for image in record.images] == [0, 255]
+    assert all((image.pixels[:, :4] == 10).all() for image in record.images)
 
     tracking = open_tracking(new_project(tmp_path / "project"))
     recorder = MlflowRecorder(tracking)
     recorder.study(STUDY)
-    recorder.result(facts)
+    recorder.result(record)
     recorder.close()
     assert not recorder.is_off
     experiment = tracking.client.get_experiment_by_name("bonehpo/TB")
@@ -43,4 +43,4 @@ def test_every_explained_slice_is_an_image_of_its_run_with_the_load_state_as_ste
 def test_a_result_without_heat_maps_has_no_images(tmp_path):
     folder = StudyFolder(tmp_path / "TB")
     save_result(made(), folder)
-    assert result_facts(made(), folder).images == ()
+    assert result_record(made(), folder).images == ()

@@ -196,7 +196,7 @@ def test_files_that_hold_no_volume_are_refused(tmp_path):
         ("flat.npy", "not a volume"),
         ("wide.npy", "8, 16 or 32 bit"),
         ("objects.npy", "cannot be read"),
-        ("colour.tif", "one grey volume"),
+        ("colour.tif", "one single-channel volume"),
         ("group.zarr", "group.zarr::bone"),
     ):
         assert complaint in refusal(open_volume, str(tmp_path / name))
@@ -226,7 +226,7 @@ def test_a_slice_image_is_one_grey_page(tmp_path):
     tifffile.imwrite(tmp_path / "two.tif", bone_like(16)[:2], photometric="minisblack")
     np.save(tmp_path / "deep.npy", bone_like(16))
     assert "2 pages" in refusal(read_image, str(tmp_path / "two.tif"))
-    assert "not one grey image" in refusal(read_image, str(tmp_path / "deep.npy"))
+    assert "not one single-channel image" in refusal(read_image, str(tmp_path / "deep.npy"))
 
 
 def test_medical_formats_are_read_or_name_the_extra_that_reads_them(tmp_path):

@@ -47,8 +47,8 @@ class Tape(NullRecorder):
     def trial_finished(self, trial_number, summary):
         self.told.append(("trial", trial_number, summary.state))
 
-    def optimum(self, facts, refit):
-        self.told.append(("optimum", facts.estimates.trial, len(refit)))
+    def optimum(self, record, refit):
+        self.told.append(("optimum", record.estimates.trial, len(refit)))
 
     def interrupted(self):
         self.told.append(("interrupted",))
@@ -177,7 +177,7 @@ def test_a_summary_tells_paper_and_nested_accuracy(finished):
     plan, _, _ = finished
     found = summarise(plan)
     assert [row.state for row in found.trials] == ["complete", "complete"]
-    assert found.estimates.gap == pytest.approx(found.estimates.paper_score - found.estimates.nested_score)
+    assert found.estimates.gap == pytest.approx(found.estimates.apparent_score - found.estimates.nested_score)
     assert set(found.estimates.nested_score_by_set) == set(plan.sets)
     assert len(found.optimum.folds) == 6
 
@@ -292,11 +292,11 @@ def test_an_impossible_space_is_refused_before_any_trial(tmp_path):
     assert not plan.folder.fits.exists()
 
 
-def test_a_mixed_split_of_three_specimens_needs_no_published_dealing(tmp_path):
+def test_a_mixed_split_of_three_specimens_needs_no_published_assignment(tmp_path):
     plan = plan_of(tmp_path, TOML + '[split]\nkind = "mixed"\n')
     assert {len(groups) for groups in plan.sets.values()} == {3}
-    with pytest.raises(FoldError, match="published dealing"):
-        plan_of(tmp_path / "other", TOML + '[split]\nkind = "mixed"\ndealing = "published"\n')
+    with pytest.raises(FoldError, match="published assignment"):
+        plan_of(tmp_path / "other", TOML + '[split]\nkind = "mixed"\nassignment = "published"\n')
 
 
 @pytest.mark.parametrize(

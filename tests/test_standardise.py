@@ -1,4 +1,4 @@
-"""`bonehpo prepare --standardise`: level and spread of grey values tell nothing any more."""
+"""`bonehpo prepare --standardise`: level and spread of intensities tell nothing any more."""
 
 import json
 from dataclasses import replace
@@ -12,7 +12,7 @@ from data_makers import bone_like, write_scans, write_table
 from bonehpo.cli import main
 from bonehpo.engine import open_engine
 from bonehpo.preparation.prepare import prepare, prepare_scan
-from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, grey_moments, standardised
+from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, intensity_moments, standardised
 from bonehpo.store.manifest import MANIFEST
 from bonehpo.store.recipe import Recipe, Steps
 from bonehpo.store.store import SliceStore
@@ -113,8 +113,8 @@ def test_moments_of_training_slices_do_not_know_what_is_held_out():
     pixels = rng.integers(0, 256, (10, 8, 8)).astype(np.uint8)
     train = np.array([0, 3, 4])
     held_out = np.setdiff1d(np.arange(10), train)
-    before = grey_moments(pixels, train)
+    before = intensity_moments(pixels, train)
     pixels[held_out] = 255 - pixels[held_out]
-    assert grey_moments(pixels, train) == before
+    assert intensity_moments(pixels, train) == before
     assert before.mean == pytest.approx(pixels[train].mean())
     assert before.variance == pytest.approx(pixels[train].var())

@@ -10,7 +10,7 @@ from bonehpo.errors import StudyError
 from bonehpo.results.strain import (
     calibration,
     constant_predictions,
-    errors_by_arm,
+    errors_by_configuration,
     errors_by_specimen,
     errors_by_state,
 )
@@ -45,7 +45,7 @@ def test_perfect_predictions_have_no_error():
     table = table_of(lambda true: true)
     assert (errors_by_state(table)["error_percent"] == 0).all()
     assert (errors_by_specimen(table)["error_percent"] == 0).all()
-    assert errors_by_arm(table)["error_percent"].iloc[0] == 0
+    assert errors_by_configuration(table)["error_percent"].iloc[0] == 0
     assert calibration(table) == pytest.approx((1, 0, 6))
 
 
@@ -59,7 +59,7 @@ def test_predictions_that_are_off_by_one_percent_have_that_error_everywhere():
     assert by_specimen["specimen"].tolist() == ["TB5", "TB6", "TB11"]
     assert by_specimen["error_percent"].tolist() == pytest.approx([1, 1, 1])
     assert by_specimen["n_folds"].tolist() == [2, 2, 2]
-    assert errors_by_arm(table)["error_percent"].iloc[0] == pytest.approx(1)
+    assert errors_by_configuration(table)["error_percent"].iloc[0] == pytest.approx(1)
 
 
 def test_the_constant_arm_says_the_mean_strain_of_the_specimens_that_were_trained_on():
@@ -68,7 +68,7 @@ def test_the_constant_arm_says_the_mean_strain_of_the_specimens_that_were_traine
     assert said["TB5", "TB6"] == [9]
     assert said["TB6", "TB5"] == [9]
     assert said["TB6", "TB11"] == [2]
-    errors = errors_by_arm(table).set_index("arm")
+    errors = errors_by_configuration(table).set_index("configuration")
     # |mean of the third specimen − state strains of the tested one|, over the six folds
     assert errors.loc["mean of the training strains", "error_percent"] == pytest.approx((3 + 7 + 3 + 4 + 7 + 4) / 6)
     assert errors.loc["network", "error_percent"] == 0
@@ -77,15 +77,15 @@ def test_the_constant_arm_says_the_mean_strain_of_the_specimens_that_were_traine
 
 def test_a_network_that_says_the_mean_is_as_good_as_the_constant_arm_and_has_no_slope():
     table = table_of(lambda true: np.full(len(true), 2.0))
-    arms = errors_by_arm(table)
-    assert arms["error_percent"].iloc[0] == pytest.approx(arms["error_percent"].iloc[1])
+    configurations = errors_by_configuration(table)
+    assert configurations["error_percent"].iloc[0] == pytest.approx(configurations["error_percent"].iloc[1])
     assert calibration(table) == pytest.approx((0, 2, 6))
 
 
 def test_chance_is_no_better_than_the_constant_arm():
     rng = np.random.default_rng(0)
-    arms = errors_by_arm(table_of(rng.permutation))
-    assert arms["error_percent"].iloc[0] > arms["error_percent"].iloc[1]
+    configurations = errors_by_configuration(table_of(rng.permutation))
+    assert configurations["error_percent"].iloc[0] > configurations["error_percent"].iloc[1]
 
 
 def test_each_fold_weighs_the_same_however_many_slices_it_has():
@@ -94,7 +94,7 @@ def test_each_fold_weighs_the_same_however_many_slices_it_has():
         [table, *[table[table["specimen"] == "TB5"].assign(predicted_percent=lambda t: t["strain_percent"])] * 3]
     )
     fold_error = 1 / 4  # of TB5: one slice in four is off by 1
-    assert errors_by_arm(heavy)["error_percent"].iloc[0] == pytest.approx((2 * fold_error + 4) / 6)
+    assert errors_by_configuration(heavy)["error_percent"].iloc[0] == pytest.approx((2 * fold_error + 4) / 6)
     assert errors_by_state(heavy)["error_percent"].tolist() == pytest.approx([(2 * fold_error + 4) / 6] * 3)
 
 
@@ -103,7 +103,7 @@ def test_each_fold_weighs_the_same_however_many_slices_it_has():
 def test_the_order_of_slices_does_not_matter(seed):
     table = noisy(seed)
     shuffled = table.sample(frac=1, random_state=seed % 1000)
-    for errors in (errors_by_state, errors_by_specimen, errors_by_arm):
+    for errors in (errors_by_state, errors_by_specimen, errors_by_configuration):
         pd.testing.assert_frame_equal(errors(shuffled), errors(table))
     assert calibration(shuffled) == pytest.approx(calibration(table))
 
@@ -120,7 +120,7 @@ def test_a_straight_line_is_found_and_unequal_specimens_do_not_hide_it(seed, slo
 @given(seed=seeds)
 def test_where_all_folds_have_the_same_slices_the_overall_error_is_the_mean_over_states_and_over_specimens(seed):
     table = noisy(seed)
-    overall = errors_by_arm(table)["error_percent"].iloc[0]
+    overall = errors_by_configuration(table)["error_percent"].iloc[0]
     assert errors_by_state(table)["error_percent"].mean() == pytest.approx(overall)
     assert errors_by_specimen(table)["error_percent"].mean() == pytest.approx(overall)
 
@@ -131,7 +131,7 @@ def test_one_strain_has_no_line_and_two_specimens_no_constant():
     assert np.isnan(calibration(table[table["state"] == 2]).slope)
     two = table[table["specimen"].isin(["TB5", "TB6"]) & table["validation"].isin(["TB5", "TB6"])]
     with pytest.raises(StudyError, match="test TB5, validation TB6: no third specimen"):
-        errors_by_arm(two)
+        errors_by_configuration(two)
 
 
 def test_one_fold_has_an_error_and_no_standard_deviation():

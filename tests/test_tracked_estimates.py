@@ -47,9 +47,9 @@ def test_further_seeds_of_the_optimum_are_runs_of_their_own_and_its_variance_is_
         detectable=0.2,
     )
     calibration = Calibration(brier=0.12, brier_calibrated=0.11, temperature=1.6)
-    facts = dataclasses.replace(optimum(1), repeats=(refit(1), refit(1)), variance=variance, calibration=calibration)
+    record = dataclasses.replace(optimum(1), repeats=(refit(1), refit(1)), variance=variance, calibration=calibration)
     for _ in range(2):
-        recorder.optimum(facts, refit(1))
+        recorder.optimum(record, refit(1))
     by_key = runs(tracking)
     run = by_key["5e0c/optimum/1/best/2/3 seeds"]
     folds = [r for r in by_key.values() if r.data.tags.get("mlflow.parentRunId") == run.info.run_id]

@@ -17,7 +17,7 @@ from tracked import SETS, STUDY, fold, folds, new_project, optimum, record_study
 
 from bonehpo.domain import shown
 from bonehpo.errors import TrackingError
-from bonehpo.search.recorder import ArmFacts, NullRecorder, Recorder, ResultFacts, StepImage
+from bonehpo.search.recorder import ConfigurationRecord, NullRecorder, Recorder, ResultRecord, StepImage
 from bonehpo.tracking.database import Tracking, open_tracking, relocate
 from bonehpo.tracking.ledger import NewRun, RunLedger, is_alive, is_dead, this_driver
 from bonehpo.tracking.runs import MlflowRecorder, recorder_for
@@ -108,20 +108,20 @@ def test_runs_nest_study_trial_fold_and_each_says_its_level(recorded):
 
 def test_a_fold_run_holds_scores_curves_and_predictions(recorded):
     run = runs(recorded)["5e0c/trial/1/TB9/TB5"]
-    facts = fold(1, "TB9", "TB5")
+    record = fold(1, "TB9", "TB5")
     assert run.data.tags["bonehpo.test"] == "TB9"
     assert run.data.tags["bonehpo.validation"] == "TB5"
     assert run.data.params["layers"] == "2"
     assert run.data.params["seed"] == "11"
     for name in ("test_accuracy", "validation_accuracy", "accuracy_failed", "softmax_pristine", "plane/XZ"):
         assert name in run.data.metrics
-    for name, curve in shown(facts.curves, "damage").items():
+    for name, curve in shown(record.curves, "damage").items():
         history = recorded.client.get_metric_history(run.info.run_id, f"epoch/{name}")
         points = sorted((point.step, point.value) for point in history)
         assert points == list(enumerate(curve.astype(float).tolist(), start=1))
     lines = (Path(run.info.artifact_uri) / "predictions.csv").read_text().splitlines()
     assert lines[0] == "specimen,state,plane,position,label,p_failed"
-    assert [float(line.split(",")[5]) for line in lines[1:]] == pytest.approx(facts.predictions.output.tolist())
+    assert [float(line.split(",")[5]) for line in lines[1:]] == pytest.approx(record.predictions.output.tolist())
 
 
 def test_a_trial_run_holds_what_trials_are_compared_by(recorded):
@@ -182,10 +182,10 @@ def test_the_optimum_tag_moves(tracking):
     assert {run.info.status for run in runs(tracking).values()} == {"FINISHED"}
 
 
-def result(**changes: Any) -> ResultFacts:
-    """A comparison of two arms, of which one failed."""
+def result(**changes: Any) -> ResultRecord:
+    """A comparison of two configurations, of which one failed."""
     scores = [f.scores.test_score for f in folds(0)]
-    cnn = ArmFacts(
+    cnn = ConfigurationRecord(
         name="cnn, specimen",
         parameters={"layers": "1"},
         mean_score=float(np.mean(scores)),
@@ -195,25 +195,25 @@ def result(**changes: Any) -> ResultFacts:
     )
     failed = replace(cnn, name="scratch, specimen", mean_score=np.nan, sd=np.nan, folds=(), reason="diverged")
     return replace(
-        ResultFacts(
+        ResultRecord(
             level="comparison",
             name="compare",
             inputs="ab",
             parameters={"weights": "none"},
             metrics={"accuracy/specimen cnn": 0.9, "accuracy/specimen scratch": np.nan},
             sentences=("Caution: it is small.", "It was compared."),
-            arms=(cnn, failed),
+            configurations=(cnn, failed),
             finished=STUDY.started,
         ),
         **changes,
     )
 
 
-def record(tracking: Tracking, *results: ResultFacts) -> MlflowRecorder:
+def record(tracking: Tracking, *results: ResultRecord) -> MlflowRecorder:
     recorder = MlflowRecorder(tracking)
     recorder.study(STUDY)
-    for facts in results:
-        recorder.result(facts)
+    for record in results:
+        recorder.result(record)
     recorder.close()
     return recorder
 
@@ -222,7 +222,7 @@ def test_a_result_keeps_its_files_pictures_numbers_and_words(tracking, tmp_path)
     figure = tmp_path / "limits.svg"
     figure.write_text("<svg/>")
     picture = StepImage(series="TB5 XY", step=3, pixels=np.zeros((4, 8), np.uint8))
-    record(tracking, result(level="explanation", name="detection", files=[figure], images=[picture], arms=()))
+    record(tracking, result(level="explanation", name="detection", files=[figure], images=[picture], configurations=()))
     run = runs(tracking)["5e0c/explanation/detection/ab"]
     assert (Path(run.info.artifact_uri) / "limits.svg").read_text() == "<svg/>"
     assert len(list((Path(run.info.artifact_uri) / "images").glob("TB5 XY*step*3*.png"))) == 1
@@ -237,16 +237,16 @@ def test_a_comparison_nests_its_arms_and_their_folds(tracking):
     by_key = runs(tracking)
     parents = {key: run.data.tags.get("mlflow.parentRunId") for key, run in by_key.items()}
     ids = {key: run.info.run_id for key, run in by_key.items()}
-    top, arm = "5e0c/comparison/compare/ab", "5e0c/comparison/compare/ab/cnn, specimen"
+    top, configuration = "5e0c/comparison/compare/ab", "5e0c/comparison/compare/ab/cnn, specimen"
     assert parents[top] == ids["5e0c"]
-    assert parents[arm] == ids[top]
-    under = [key for key, parent in parents.items() if parent == ids[arm]]
-    assert sorted(under) == sorted(f"{arm}/{f.scores.test}/{f.scores.validation}" for f in folds(0))
+    assert parents[configuration] == ids[top]
+    under = [key for key, parent in parents.items() if parent == ids[configuration]]
+    assert sorted(under) == sorted(f"{configuration}/{f.scores.test}/{f.scores.validation}" for f in folds(0))
     fold_run = by_key[under[0]]
     assert fold_run.data.tags["bonehpo.level"] == "fold"
-    assert fold_run.data.tags["bonehpo.arm"] == "cnn, specimen"
+    assert fold_run.data.tags["bonehpo.configuration"] == "cnn, specimen"
     assert fold_run.data.params["layers"] == "1"
-    assert by_key[arm].data.metrics == {"mean_accuracy": pytest.approx(0.9), "sd_accuracy": 0}
+    assert by_key[configuration].data.metrics == {"mean_accuracy": pytest.approx(0.9), "sd_accuracy": 0}
     assert {run.info.status for key, run in by_key.items() if "scratch" not in key} == {"FINISHED"}
 
 
@@ -281,14 +281,14 @@ def test_a_result_that_could_not_be_recorded_whole_is_completed_in_the_same_runs
 
 
 def test_an_arm_that_predicts_strain_has_errors_in_a_study_of_damage_too(tracking):
-    arm = replace(
-        result().arms[0],
+    configuration = replace(
+        result().configurations[0],
         name="strain",
         mean_score=-0.5,
         sd=0.1,
         folds=[replace(f, task="strain", scores=replace(f.scores, test_score=-0.5)) for f in folds(0)],
     )
-    record(tracking, result(name="strain", arms=(arm,)))
+    record(tracking, result(name="strain", configurations=(configuration,)))
     found = runs(tracking)["5e0c/comparison/strain/ab/strain"].data.metrics
     assert found == {"mean_error_percent": 0.5, "sd_error_percent": 0.1}
 
@@ -304,12 +304,12 @@ def test_more_epochs_than_one_request_holds_are_all_recorded(tracking):
 
 
 def test_a_diverged_loss_is_recorded_as_not_a_number(tracking):
-    facts = fold(0, "TB5", "TB6")
-    curves = {**facts.curves, "train_loss": np.array([np.inf, np.nan], np.float32)}
+    record = fold(0, "TB5", "TB6")
+    curves = {**record.curves, "train_loss": np.array([np.inf, np.nan], np.float32)}
     recorder = MlflowRecorder(tracking)
     recorder.study(STUDY)
     recorder.trial_started(trial(0))
-    recorder.fold(0, replace(facts, curves=curves))
+    recorder.fold(0, replace(record, curves=curves))
     recorder.close()
     run = runs(tracking)["5e0c/trial/0/TB5/TB6"]
     history = tracking.client.get_metric_history(run.info.run_id, "epoch/train_loss")
@@ -432,8 +432,8 @@ def test_mlflow_failing_within_a_search_is_told_once(tracking, caplog):
     with closing(sqlite3.connect(tracking.artifacts.parent / "mlflow.db")) as connection:
         connection.execute("DROP TABLE metrics")
     start = time.monotonic()
-    for facts in folds(0):
-        recorder.fold(0, facts)
+    for record in folds(0):
+        recorder.fold(0, record)
     recorder.trial_finished(0, summary(0))
     recorder.close()
     assert time.monotonic() - start < AT_ONCE_S

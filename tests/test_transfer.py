@@ -153,29 +153,40 @@ def test_a_fit_is_done_again_when_its_network_or_its_states_are_gone(plan, weigh
 
 
 def test_the_optimum_and_every_resnet_are_compared_in_both_splits(compared, finished):
-    arms = compared.tables["arms"].set_index(["arm", "split"])
-    assert list(arms.index) == [
-        (arm, split) for split in ("specimen", "mixed") for arm in ("cnn", "frozen", "fine-tuned", "scratch")
+    configurations = compared.tables["configurations"].set_index(["configuration", "split"])
+    assert list(configurations.index) == [
+        (configuration, split)
+        for split in ("specimen", "mixed")
+        for configuration in ("cnn", "frozen", "fine-tuned", "scratch")
     ]
-    assert set(arms["n_folds"]) == {6}
-    assert set(arms["reason"]) == {""}
-    assert arms["mean"].between(0, 1).all()
-    assert set(arms.loc["frozen", "n_trainable"]) == {4098}
-    assert {arm: set(arms.loc[arm, "epochs"]) for arm in EPOCHS} == {arm: {n} for arm, n in EPOCHS.items()}
+    assert set(configurations["n_folds"]) == {6}
+    assert set(configurations["reason"]) == {""}
+    assert configurations["mean"].between(0, 1).all()
+    assert set(configurations.loc["frozen", "n_trainable"]) == {4098}
+    assert {configuration: set(configurations.loc[configuration, "epochs"]) for configuration in EPOCHS} == {
+        configuration: {n} for configuration, n in EPOCHS.items()
+    }
     assert {len(load_fit(finished.plan.folder.fits, key).curves.train_loss) for key in keys_of(compared, "frozen")} == {
         2
     }
     assert len(compared.tables["folds"]) == 8 * 6
-    assert {arm.name: len(arm.keys) for arm in compared.arms} == {f"{arm}, {split}": 3 for arm, split in arms.index}
-    assert arms.loc[("cnn", "specimen"), "mean"] == pytest.approx(finished_mean(finished))
+    assert {configuration.name: len(configuration.keys) for configuration in compared.configurations} == {
+        f"{configuration}, {split}": 3 for configuration, split in configurations.index
+    }
+    assert configurations.loc[("cnn", "specimen"), "mean"] == pytest.approx(finished_mean(finished))
 
 
 def keys_of(compared, kind):
-    return [key for arm in compared.arms if arm.name.startswith(kind) for key in arm.keys]
+    return [
+        key
+        for configuration in compared.configurations
+        if configuration.name.startswith(kind)
+        for key in configuration.keys
+    ]
 
 
 def finished_mean(finished):
-    folds = [fold for task in finished.optimum_arm().tasks for fold in find_fit(task).fold_scores()]
+    folds = [fold for task in finished.optimum_configuration().tasks for fold in find_fit(task).fold_scores()]
     return np.mean([fold.test_score for fold in folds])
 
 
@@ -191,7 +202,7 @@ def test_three_sets_can_show_no_p_below_a_quarter(compared):
 
 def test_every_load_state_is_asked_of_the_optimum_and_of_the_best_resnet(compared):
     states = compared.tables["states"]
-    assert states.groupby("arm").size().to_dict() == {"cnn": 6 * 3, "fine-tuned": 6 * 3}
+    assert states.groupby("configuration").size().to_dict() == {"cnn": 6 * 3, "fine-tuned": 6 * 3}
     assert (states.loc[states["state"] == 1, "accuracy"] == 0.5).all()
     assert states["strain"].tolist() == pytest.approx(0.01 * (states["state"] - 1))
 
@@ -200,8 +211,8 @@ def test_without_weights_a_resnet_is_trained_from_scratch_alone_and_what_is_fitt
     before = {path: path.stat().st_mtime_ns for path in finished.plan.folder.fits.iterdir()}
     none = Weights(name="none")
     found = compare(finished, none)
-    assert list(found.tables["arms"]["arm"]) == ["cnn", "scratch"] * 2
-    assert set(found.tables["states"]["arm"]) == {"cnn", "scratch"}
+    assert list(found.tables["configurations"]["configuration"]) == ["cnn", "scratch"] * 2
+    assert set(found.tables["states"]["configuration"]) == {"cnn", "scratch"}
     assert "frozen and fine-tuned networks are left out" in found.sentences[-1]
     assert found.inputs == compare_address(finished, none, EPOCHS) != compared.inputs
     assert {path: path.stat().st_mtime_ns for path in finished.plan.folder.fits.iterdir()} == before
@@ -210,7 +221,7 @@ def test_without_weights_a_resnet_is_trained_from_scratch_alone_and_what_is_fitt
 def test_weights_can_be_the_network_that_another_study_fine_tuned(compared, finished, weights, tmp_path):
     save_result(compared, finished.plan.folder)
     found = find_weights("study:TB", finished.plan.folder.path.parent)
-    keys = {arm.name: arm.keys for arm in compared.arms}["fine-tuned, specimen"]
+    keys = {configuration.name: configuration.keys for configuration in compared.configurations}["fine-tuned, specimen"]
     assert found.file == finished.plan.kept(keys[0])
     other = make_plan(make_study(tmp_path, SHORT, DAMAGES, SIDE, N_SLICES))
     task = resnet_task(other, "frozen", found)

@@ -1,4 +1,4 @@
-"""Made-up facts of a small study, and a project with an empty MLflow database, for the tests of tracking."""
+"""Made-up record of a small study, and a project with an empty MLflow database, for the tests of tracking."""
 
 import atexit
 import functools
@@ -14,13 +14,13 @@ import numpy as np
 from bonehpo.analysis.estimates import Estimates
 from bonehpo.domain import FoldScores, Hyperparameters
 from bonehpo.learning.fits import Predictions
-from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
+from bonehpo.search.recorder import FoldRecord, OptimumRecord, Recorder, StudyRecord, TrialRecord, TrialSummary
 from bonehpo.tracking.database import open_tracking
 
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 SETS = ("TB5", "TB6", "TB9")
 
-STUDY = StudyFacts(
+STUDY = StudyRecord(
     study_id="5e0c",
     name="TB",
     bone="TB",
@@ -56,14 +56,14 @@ def new_project(root: Path) -> Path:
     return root
 
 
-def trial(number: int) -> TrialFacts:
+def trial(number: int) -> TrialRecord:
     choice = Hyperparameters(layers=number + 1, learning_rate=1e-3, kernel=3, batch=20)
-    return TrialFacts(
+    return TrialRecord(
         number=number, hyperparameters=choice, n_parameters=1000 + number, started=START + timedelta(minutes=number)
     )
 
 
-def fold(number: int, test: str, validation: str, n_epochs: int = 4, n_images: int = 6) -> FoldFacts:
+def fold(number: int, test: str, validation: str, n_epochs: int = 4, n_images: int = 6) -> FoldRecord:
     rng = np.random.default_rng([number, SETS.index(test), SETS.index(validation)])
     scores = FoldScores(
         test=test,
@@ -75,7 +75,7 @@ def fold(number: int, test: str, validation: str, n_epochs: int = 4, n_images: i
     )
     names = [f"{part}_{what}" for part in ("train", "validation", "test") for what in ("loss", "score")]
     started = START + timedelta(minutes=number, seconds=10)
-    return FoldFacts(
+    return FoldRecord(
         task="damage",
         scores=scores,
         key=f"{number}{test}{validation}",
@@ -97,7 +97,7 @@ def fold(number: int, test: str, validation: str, n_epochs: int = 4, n_images: i
     )
 
 
-def folds(number: int) -> list[FoldFacts]:
+def folds(number: int) -> list[FoldRecord]:
     return [fold(number, test, validation) for test, validation in permutations(SETS, 2)]
 
 
@@ -112,14 +112,14 @@ def summary(number: int, state: str = "complete") -> TrialSummary:
     )
 
 
-def optimum(number: int, n_trials: int = 2) -> OptimumFacts:
-    return OptimumFacts(
+def optimum(number: int, n_trials: int = 2) -> OptimumRecord:
+    return OptimumRecord(
         hyperparameters=trial(number).hyperparameters,
         rule="best",
         n_trials=n_trials,
         estimates=Estimates(
             trial=number,
-            paper_score=0.9,
+            apparent_score=0.9,
             sd=0.01,
             n_folds=6,
             nested_score=0.85,
@@ -140,7 +140,7 @@ def optimum(number: int, n_trials: int = 2) -> OptimumFacts:
     )
 
 
-def refit(number: int) -> list[FoldFacts]:
+def refit(number: int) -> list[FoldRecord]:
     return [replace(f, seed=99) for f in folds(number)]
 
 
@@ -149,8 +149,8 @@ def record_study(recorder: Recorder) -> None:
     recorder.study(STUDY)
     for number in range(2):
         recorder.trial_started(trial(number))
-        for facts in folds(number):
-            recorder.fold(number, facts)
+        for record in folds(number):
+            recorder.fold(number, record)
         recorder.trial_finished(number, summary(number))
     recorder.optimum(optimum(1), refit(1))
     recorder.close()

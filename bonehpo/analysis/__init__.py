@@ -1,1 +1,1 @@
-"""Facts computed from recorded folds."""
+"""Estimates, checks and decisions computed from recorded folds."""

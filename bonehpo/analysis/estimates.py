@@ -217,7 +217,7 @@ class Estimates:
 
     Attributes:
         trial: Its number.
-        paper_score: Mean test score over its folds, which the search maximised.
+        apparent_score: Mean test score over its folds, which the search maximised.
         sd: Standard deviation of the same.
         n_folds: Number of those folds.
         nested_score: Estimate for a set that the choice of the trial has not seen.
@@ -230,11 +230,11 @@ class Estimates:
         bootstrap_score: The bias-corrected score, see `bootstrap.bootstrap_corrected`.
         bootstrap_score_worse_end: The bad end of its 95 % percentile interval over specimens.
         bootstrap_score_better_end: The good end.
-        gap: Paper score minus nested score: the optimism.
+        gap: Apparent score minus nested score: the optimism.
     """
 
     trial: int
-    paper_score: float
+    apparent_score: float
     sd: float
     n_folds: int
     nested_score: float
@@ -258,7 +258,7 @@ def estimate(folds: pd.DataFrame, trial: int) -> Estimates:
     bootstrap = bootstrap_corrected(fold_arrays(folds).by_set)
     return Estimates(
         trial=trial,
-        paper_score=best.mean,
+        apparent_score=best.mean,
         sd=best.sd,
         n_folds=int((folds["trial"] == trial).sum()),
         nested_score=nested.mean,
@@ -276,7 +276,7 @@ def estimate(folds: pd.DataFrame, trial: int) -> Estimates:
 
 
 def trial_estimates(folds: pd.DataFrame) -> tuple[TrialEstimate, ...]:
-    """Each trial's paper score, in order of trial number."""
+    """Each trial's apparent score, in order of trial number."""
     arrays = fold_arrays(folds)
     means, validation_means = mean(arrays.test, (1, 2)), mean(arrays.validation, (1, 2))
     found = []

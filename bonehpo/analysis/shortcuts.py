@@ -1,7 +1,7 @@
 """Shortcuts: how far models come that cannot see a crack, on the folds of a network, and what that says of the network.
 
 Logistic regression on a handful of numbers for each slice (`data.features`) is trained and tested on the folds of the
-network. That it does well does not prove a shortcut: damage changes grey levels too. Two questions decide. Does it come
+network. That it does well does not prove a shortcut: damage changes intensity levels too. Two questions decide. Does it come
 *near the network*? And, where it is known which load states are not damaged yet: does it tell those from pristine bone? What
 it sees there cannot be damage; and what sees nothing there came with the damage.
 """
@@ -51,7 +51,7 @@ def state_accuracies(features: Mapping[GroupState, Values], sets: Sets) -> pd.Da
 
     Args:
         features: For each group and state the numbers of its slices (slice, feature).
-        sets: How groups are dealt.
+        sets: How groups are assigned.
 
     Returns:
         Columns `test`, `validation`, `state`, `strain` (NaN), `accuracy_pristine`, `accuracy_loaded`, `accuracy`,

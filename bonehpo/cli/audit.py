@@ -23,12 +23,16 @@ AUTOMATIC_S = 5.0
 @click.command()
 @click.option("--leakage", "alone", flag_value="leakage", help="Only look for leaks between the sets; needs no search.")
 @click.option(
-    "--null",
+    "--permutation",
     "alone",
-    flag_value="null",
+    flag_value="permutation",
     help="Only repeat the procedure, with eight candidates, on labels that mean nothing: what it still finds is not there.",
 )
-@click.option("--race", "alone", flag_value="race", help="Only finish three trials that `search --race` stopped.")
+@click.option(
+    "--pruning", "alone", flag_value="pruning", help="Only finish three trials that `search --prune` stopped."
+)
+@click.option("--null", "alone", flag_value="permutation", hidden=True)
+@click.option("--race", "alone", flag_value="pruning", hidden=True)
 @visible_option
 @result_options
 def audit(
@@ -48,7 +52,7 @@ def audit(
     from bonehpo.results.audit import NAME
 
     plan = make_plan(folder, storage)
-    results = [] if alone in ("null", "race") else [check_leakage(plan, despite_leaks=True, quietly=True)]
+    results = [] if alone in ("permutation", "pruning") else [check_leakage(plan, despite_leaks=True, quietly=True)]
     if alone != "leakage":
         results.append(_made(plan, alone or NAME, visible_from, workers, scheduler))
     if as_json:
@@ -63,11 +67,11 @@ def _made(
 ) -> "Result":
     from bonehpo.results.audit import NAME
     from bonehpo.results.finished import finished_study
-    from bonehpo.workflow.results import Wishes, check_task, open_workshop
+    from bonehpo.workflow.results import ResultOptions, check_task, open_result_builder
 
     check_task(name, plan)
-    with open_workshop(finished_study(plan), 0 if name == NAME else workers, scheduler, progress_bar) as workshop:
-        return workshop.make(name, Wishes(visible_from=visible_from))
+    with open_result_builder(finished_study(plan), 0 if name == NAME else workers, scheduler, progress_bar) as builder:
+        return builder.make(name, ResultOptions(visible_from=visible_from))
 
 
 def check_leakage(plan: "SearchPlan", *, despite_leaks: bool = False, quietly: bool = False) -> "Result":
@@ -99,17 +103,17 @@ def audit_after_search(plan: "SearchPlan", recorder: "Recorder") -> None:
     from bonehpo.results.audit import NAME, audit_seconds, visible_state
     from bonehpo.results.finished import finished_study
     from bonehpo.results.leakage import prove_no_leak
-    from bonehpo.results.result import result_facts
-    from bonehpo.workflow.results import Wishes, Workshop
+    from bonehpo.results.result import result_record
+    from bonehpo.workflow.results import ResultBuilder, ResultOptions
 
     try:
         finished = finished_study(plan)
-        recorder.result(result_facts(prove_no_leak(plan, despite_leaks=True), plan.folder))
+        recorder.result(result_record(prove_no_leak(plan, despite_leaks=True), plan.folder))
         if plan.config.task != "damage" or audit_seconds(finished.store, visible_state(finished, None)) > AUTOMATIC_S:
             return
         with open_engine(0) as engine:
-            Workshop(finished=finished, engine=engine, recorder=recorder, open_progress=progress_bar).make(
-                NAME, Wishes()
+            ResultBuilder(finished=finished, engine=engine, recorder=recorder, open_progress=progress_bar).make(
+                NAME, ResultOptions()
             )
     except BonehpoError as error:
         click.echo(f"Note: no shortcut audit: {error}", err=True)

@@ -15,7 +15,7 @@ from bonehpo.workflow.plan import TRACKING, make_plan
 
 if TYPE_CHECKING:
     from bonehpo.search.plan import SearchPlan
-    from bonehpo.workflow.results import Wishes
+    from bonehpo.workflow.results import ResultOptions
 
 STEPS = (
     "search",
@@ -107,17 +107,17 @@ def reproduce(
     split of Table 1; ResNet-50 of Figs 8 and 9; the ablation of Appendix A; and the regression of strain. Interrupt it at
     any time: the same command goes on. A step that cannot be done says why, and the others are done.
     """
-    from bonehpo.workflow.results import Wishes
+    from bonehpo.workflow.results import ResultOptions
 
     plan = make_plan(folder, storage)
     steps = _steps([step for step in STEPS if (not only or step in only) and step not in skip], scans, plan)
-    wishes = Wishes(visible_from=visible_from, scans=scans.absolute() if scans else None)
+    options = ResultOptions(visible_from=visible_from, scans=scans.absolute() if scans else None)
     if "compare" in steps:
-        wishes = _with_weights(wishes, weights)
+        options = _with_weights(options, weights)
     if "search" in steps:
         _search(ctx, folder, trials, workers, scheduler, storage, despite_leaks)
     failed = _make_results(
-        plan, [step for step in steps if step not in ("search", "report")], wishes, workers, scheduler
+        plan, [step for step in steps if step not in ("search", "report")], options, workers, scheduler
     )
     if "report" in steps:
         failed += _try("report", lambda: click.echo(f"Report: {_report(plan)}"))
@@ -129,10 +129,10 @@ def reproduce(
 
 def _steps(steps: Sequence[str], scans: Path | None, plan: "SearchPlan") -> list[str]:
     """What is to be done of what was asked for; of what cannot be done at all, the reason is told."""
-    from bonehpo.workflow.results import MAKERS
+    from bonehpo.workflow.results import RESULT_KINDS
 
     task = plan.config.task
-    others = [step for step in steps if step in MAKERS and task not in MAKERS[step].tasks]
+    others = [step for step in steps if step in RESULT_KINDS and task not in RESULT_KINDS[step].tasks]
     if others:
         click.echo(f"Left out, as study {plan.folder.name} predicts {task}: {', '.join(others)}.", err=True)
     if scans is None and "ablation" in steps and "ablation" not in others:
@@ -144,20 +144,20 @@ def _steps(steps: Sequence[str], scans: Path | None, plan: "SearchPlan") -> list
 
 
 def _make_results(
-    plan: "SearchPlan", names: Sequence[str], wishes: "Wishes", workers: int | None, scheduler: str | None
+    plan: "SearchPlan", names: Sequence[str], options: "ResultOptions", workers: int | None, scheduler: str | None
 ) -> list[str]:
     """Make results one after the other; the names of those that could not be made."""
     if not names:
         return []
     from bonehpo.results.finished import finished_study
-    from bonehpo.workflow.results import open_workshop
+    from bonehpo.workflow.results import open_result_builder
 
     failed = []
-    with open_workshop(finished_study(plan), workers, scheduler, progress_bar) as workshop:
+    with open_result_builder(finished_study(plan), workers, scheduler, progress_bar) as builder:
         for name in names:
 
             def make(name: str = name) -> None:
-                print_result(workshop.make(name, wishes), plan.folder)
+                print_result(builder.make(name, options), plan.folder)
 
             failed += _try(name, make)
     return failed
@@ -188,15 +188,15 @@ def _search(
     )
 
 
-def _with_weights(wishes: "Wishes", text: str) -> "Wishes":
+def _with_weights(options: "ResultOptions", text: str) -> "ResultOptions":
     """The weights that were asked for; those of ImageNet are gone without where they cannot be had."""
     try:
-        return replace(wishes, weights=weights_of(text))
+        return replace(options, weights=weights_of(text))
     except NetworkError as error:
         if text != "imagenet":
             raise
         click.echo(f"Note: {error}. ResNet-50 is trained from scratch alone.", err=True)
-        return wishes
+        return options
 
 
 def _try(step: str, make: Callable[[], None]) -> list[str]:

@@ -22,7 +22,7 @@ from bonehpo.workflow.plan import make_plan
 if TYPE_CHECKING:
     from bonehpo.results.compare import Weights
     from bonehpo.results.result import Result
-    from bonehpo.workflow.results import Wishes
+    from bonehpo.workflow.results import ResultOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -83,10 +83,10 @@ def explain(
 
     Writes studies/NAME/results/best-fold, grad-cam, detection, audit and calibration: tables, figures, and MLflow runs.
     """
-    from bonehpo.workflow.results import Wishes
+    from bonehpo.workflow.results import ResultOptions
 
     names = ["best-fold", "grad-cam", "detection", "audit", "calibration"]
-    _make(folder, names, workers, scheduler, storage, as_json, Wishes(visible_from=visible_from))
+    _make(folder, names, workers, scheduler, storage, as_json, ResultOptions(visible_from=visible_from))
 
 
 @click.command()
@@ -99,10 +99,10 @@ def compare(
 
     Writes studies/NAME/results/mixed and compare: tables, figures, and MLflow runs. Networks are compared by specimen.
     """
-    from bonehpo.workflow.results import Wishes
+    from bonehpo.workflow.results import ResultOptions
 
-    wishes = Wishes(weights=weights_of(weights))
-    _make(folder, ["mixed", "compare"], workers, scheduler, storage, as_json, wishes)
+    options = ResultOptions(weights=weights_of(weights))
+    _make(folder, ["mixed", "compare"], workers, scheduler, storage, as_json, options)
 
 
 def weights_of(text: str) -> "Weights":
@@ -124,9 +124,9 @@ def ablate(
     Writes studies/NAME/results/ablation: tables, a figure, and an MLflow run. A variant in which pristine scans are told
     from every loaded state shows that a network can be right without seeing damage.
     """
-    from bonehpo.workflow.results import Wishes
+    from bonehpo.workflow.results import ResultOptions
 
-    _make(folder, ["ablation"], workers, scheduler, storage, as_json, Wishes(scans=scans.absolute()))
+    _make(folder, ["ablation"], workers, scheduler, storage, as_json, ResultOptions(scans=scans.absolute()))
 
 
 @click.command()
@@ -147,17 +147,17 @@ def _make(
     scheduler: str | None,
     storage: str | None,
     as_json: bool,
-    wishes: "Wishes | None" = None,
+    options: "ResultOptions | None" = None,
 ) -> None:
     plan = make_plan(folder, storage)
     from bonehpo.results.finished import finished_study
-    from bonehpo.workflow.results import Wishes, check_task, open_workshop
+    from bonehpo.workflow.results import ResultOptions, check_task, open_result_builder
 
     for name in names:
         check_task(name, plan)
     finished = finished_study(plan)
-    with open_workshop(finished, workers, scheduler, progress_bar) as workshop:
-        results = [workshop.make(name, wishes or Wishes()) for name in names]
+    with open_result_builder(finished, workers, scheduler, progress_bar) as builder:
+        results = [builder.make(name, options or ResultOptions()) for name in names]
     if as_json:
         print_json({result.name: as_table(result, folder) for result in results})
         return

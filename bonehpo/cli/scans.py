@@ -61,7 +61,7 @@ def phantom(
 @click.option("--no-match", is_flag=True, help="Leave histograms as they are.")
 @click.option("--no-median", is_flag=True, help="Leave out the 3×3×3 median filter.")
 @click.option(
-    "--standardise", is_flag=True, help="Give each slice the same mean and spread of grey levels, at the end."
+    "--standardise", is_flag=True, help="Give each slice the same mean and spread of intensity levels, at the end."
 )
 @click.option("--reference", metavar="SPECIMEN:STATE", help="Scan whose histogram the others are matched to.")
 @click.option("--overwrite", is_flag=True, help="Replace the study's store once the new one is whole.")
@@ -153,7 +153,7 @@ def _print_contents(store: Any) -> None:
     )
     matched = f"matched to {recipe.reference}" if recipe.match else "as they were"
     median = "3×3×3" if recipe.median else "none"
-    levels = "; each slice with mean 128 and sd 40 grey levels" if recipe.standardise else ""
+    levels = "; each slice with mean 128 and sd 40 intensity levels" if recipe.standardise else ""
     click.echo(f"Preparation: crop {recipe.crop or 'none'}, histograms {matched}, median {median}{levels}.")
     for note in store.notes:
         click.echo(f"Note: {note}")

@@ -126,7 +126,7 @@ def _print_estimates(found: "Estimates", choice: str, task: "Task") -> None:
     word, bound = ("accuracy", "at least") if task == "damage" else ("error %", "at most")
     click.echo(f"Best trial       {found.trial} ({choice})")
     click.echo(
-        f"Paper {word:<9}  {abs(found.paper_score):.3f} ± {found.sd:.3f}   mean ± sd over its {found.n_folds} folds"
+        f"Apparent {word:<8}{abs(found.apparent_score):.3f} ± {found.sd:.3f}   mean ± sd over its {found.n_folds} folds"
     )
     click.echo(
         f"Nested {word:<8}  {abs(found.nested_score):.3f}           on a set that the choice of the trial has not seen"
@@ -203,11 +203,11 @@ def network(layers: int, kernel: int, side: int, as_json: bool) -> None:
 )
 @click.option("--timeout", "timeout_s", callback=_duration_s, metavar="TIME", help="Stop after 90s, 30m or 2h.")
 @click.option(
-    "--race",
-    "is_race",
+    "--prune",
     is_flag=True,
-    help="Stop a trial once its folds so far are significantly behind the best trial's.",
+    help="Stop a trial once its folds so far are significantly behind the incumbent's, the best complete trial.",
 )
+@click.option("--race", "prune", is_flag=True, hidden=True)
 @click.option("--despite-leaks", is_flag=True, help="Search even if a set holds slices of another.")
 @click.option("--dry-run", is_flag=True, help="Say what the search would take, and do nothing.")
 @json_option
@@ -219,7 +219,7 @@ def search(
     storage: str | None,
     n_seeds: int,
     timeout_s: float | None,
-    is_race: bool,
+    prune: bool,
     despite_leaks: bool,
     dry_run: bool,
     as_json: bool,
@@ -227,7 +227,7 @@ def search(
     """Search the architecture under full nested cross-validation, from where the study stopped on.
 
     Trial 0 is the paper's baseline. Each trial is scored on all folds (5 specimens: 20), from one fit per holdout pair.
-    With --race, trials that fall behind are stopped, and left out of the optimum and of every estimate.
+    With --prune, trials that fall behind are stopped, and left out of the optimum and of every estimate.
     At the end the optimum is fitted again with fresh seeds. Interrupt it at any time: the same command goes on.
     """
     plan = make_plan(folder, storage)
@@ -241,14 +241,14 @@ def search(
     from bonehpo.search.study import run_search
     from bonehpo.tracking.runs import recorder_for
 
-    if is_race:
-        _say_why_no_race(plan)
+    if prune:
+        _say_why_not_pruned(plan)
     check_leakage(plan, despite_leaks=despite_leaks)
     recorder = recorder_for(TRACKING.absolute().parent)
     try:
         with open_engine(workers, scheduler) as engine, search_bar() as progress:
             outcome = run_search(
-                plan, engine, recorder, trials, timeout_s=timeout_s, is_race=is_race, n_seeds=n_seeds, progress=progress
+                plan, engine, recorder, trials, timeout_s=timeout_s, prune=prune, n_seeds=n_seeds, progress=progress
             )
         if outcome.has_optimum:
             audit_after_search(plan, recorder)
@@ -265,10 +265,10 @@ def search(
         raise SystemExit(1)
 
 
-def _say_why_no_race(plan: "SearchPlan") -> None:
-    from bonehpo.search.pruning import why_no_race
+def _say_why_not_pruned(plan: "SearchPlan") -> None:
+    from bonehpo.search.pruning import why_not_pruned
 
-    why = why_no_race(plan.config)
+    why = why_not_pruned(plan.config)
     if why is not None:
         click.echo(f"No trial is stopped early: {why}.", err=True)
 
@@ -334,7 +334,7 @@ def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
 )
 def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
     """Write into MLflow whatever it lacks of a study. Optuna's storage and the fits are the truth."""
-    from bonehpo.results.result import load_result, result_facts
+    from bonehpo.results.result import load_result, result_record
     from bonehpo.search.records import replay
     from bonehpo.search.storage import load_study
     from bonehpo.tracking.database import open_tracking, relocate
@@ -349,7 +349,7 @@ def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
     for name in sorted(path.parent.name for path in folder.results.glob("*/result.json")):
         found = load_result(folder, name)
         if found is not None:
-            recorder.result(result_facts(found, folder))
+            recorder.result(result_record(found, folder))
     recorder.close()
     if recorder.is_off:
         raise SystemExit(1)

@@ -1,7 +1,8 @@
-"""A handful of numbers for each slice that cannot see a crack: grey levels, noise away from edges, what is outside bone.
+"""A handful of numbers for each slice that cannot see a crack: intensity, noise away from edges, background.
 
 Models on these numbers alone are the shortcuts that an audit looks for. Bone is what lies above Otsu's threshold of all
-slices of a scan, slightly smoothed; pixels near its edges, where cracks are too, are left out of all but the grey levels.
+slices of a scan, slightly smoothed; pixels near its edges, where cracks are too, are left out of all but the intensity
+levels.
 
 References:
     Immerkær, Fast noise variance estimation, Comput. Vis. Image Underst. 64 (1996) 300, doi:10.1006/cviu.1996.0060: the
@@ -23,10 +24,10 @@ Features = Mapping[str, Mapping[str, NDArray[np.float64]]]
 """For each model of `KINDS`, for each plane of a scan, the numbers (slice, feature); NaN where there are too few pixels."""
 
 KINDS = {
-    "grey levels": "mean, spread and seven percentiles of all grey levels",
+    "intensity levels": "mean, spread and seven percentiles of all intensity levels",
     "noise outside bone": "fine texture of pixels outside bone, away from its edges",
     "noise inside bone": "fine texture of pixels inside bone, away from its edges",
-    "background": "grey levels of pixels outside bone, away from its edges",
+    "background": "intensity levels of pixels outside bone, away from its edges",
 }
 """What each model looks at."""
 
@@ -64,16 +65,18 @@ def slice_features(slices: NDArray[np.uint8], threshold: int) -> dict[str, NDArr
     Returns:
         For each model of `KINDS` (slice, feature).
     """
-    greys = slices.astype(np.float32)
-    bone = gaussian_filter(greys, (0, 1, 1)) > threshold
+    intensities = slices.astype(np.float32)
+    bone = gaussian_filter(intensities, (0, 1, 1)) > threshold
     inside, outside = _eroded(bone), _eroded(~bone)
-    noise = np.abs(_high_pass(greys))
+    noise = np.abs(_high_pass(intensities))
     rows: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
-    for grey, fine, deep, out in zip(greys, noise, inside, outside, strict=True):
-        rows["grey levels"].append([grey.mean(), grey.std(), *np.percentile(grey, (1, 5, 25, 50, 75, 95, 99))])
+    for intensity, fine, deep, out in zip(intensities, noise, inside, outside, strict=True):
+        rows["intensity levels"].append(
+            [intensity.mean(), intensity.std(), *np.percentile(intensity, (1, 5, 25, 50, 75, 95, 99))]
+        )
         rows["noise outside bone"].append(_texture(fine[out]))
         rows["noise inside bone"].append(_texture(fine[deep]))
-        rows["background"].append(_levels(grey[out]))
+        rows["background"].append(_levels(intensity[out]))
     return {kind: np.array(found, np.float64) for kind, found in rows.items()}
 
 
@@ -84,15 +87,15 @@ def _texture(noise: NDArray[np.float32]) -> list[float]:
     return [noise.mean(), np.sqrt(np.square(noise).mean()), *np.percentile(noise, (50, 75, 90, 99))]
 
 
-def _levels(greys: NDArray[np.float32]) -> list[float]:
-    if greys.size < LEAST:
+def _levels(intensities: NDArray[np.float32]) -> list[float]:
+    if intensities.size < LEAST:
         return [np.nan] * 6
-    return [greys.mean(), greys.std(), *np.percentile(greys, (5, 50, 95, 99))]
+    return [intensities.mean(), intensities.std(), *np.percentile(intensities, (5, 50, 95, 99))]
 
 
-def _high_pass(greys: NDArray[np.float32]) -> NDArray[np.float32]:
+def _high_pass(intensities: NDArray[np.float32]) -> NDArray[np.float32]:
     """Immerkær's kernel, scaled so that white noise keeps its standard deviation."""
-    along_y = convolve1d(greys, _SECOND_DIFFERENCE, axis=1, mode="nearest")
+    along_y = convolve1d(intensities, _SECOND_DIFFERENCE, axis=1, mode="nearest")
     fine: NDArray[np.float32] = convolve1d(along_y, _SECOND_DIFFERENCE, axis=2, mode="nearest")
     return fine / np.float32(6)
 

@@ -1,7 +1,7 @@
 """Leaks between sets: slices that a network has seen although they are held out, proven from the bytes of a store.
 
-Sets are dealt by name, so that nothing by that name is in two of them. What a name holds is another matter: a scan may have
-been copied under two names, one bone scanned twice, two samples cut from one core. And a held-out scan may have been
+Sets are assigned by name, so that nothing by that name is in two of them. What a name holds is another matter: a scan may
+have been copied under two names, one bone scanned twice, two samples cut from one core. And a held-out scan may have been
 prepared by what is known of it. Each of these is looked for here.
 """
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from bonehpo.domain import Group, ProgressCallback, ignore_progress
 from bonehpo.folds import Sets, holdout_pairs
-from bonehpo.leakage.near_duplicates import Seen, Twin, equal_twins, look_at, near_twins
-from bonehpo.scans.intensity import LEVELS, STANDARD_MEAN, STANDARD_SD, grey_moments
+from bonehpo.leakage.near_duplicates import Duplicate, Seen, equal_slices, near_duplicates, read_hashes
+from bonehpo.scans.intensity import LEVELS, STANDARD_MEAN, STANDARD_SD, intensity_moments
 from bonehpo.store.store import SliceStore
 
 MATCHED_LEVELS = 5.0
-"""Mean difference between the grey-level quantiles of a scan and of the reference, up to which the scan can have been
+"""Mean difference between the intensity-level quantiles of a scan and of the reference, up to which the scan can have been
 matched to it: at most 2.8 in five stores of phantoms, whose slices are a part of the volume and filtered after matching; 1.7
 to 22 in two that were not matched."""
 
@@ -39,14 +39,14 @@ class LeakReport:
     """What the prover found.
 
     Attributes:
-        twins: Slices that leak.
+        duplicates: Slices that leak.
         checks: What was asked, in order.
         n_slices: How many slices were looked at.
         n_blank: How many of them show nothing, and were left out.
         n_compared: Pairs of slices of different specimens that were compared.
     """
 
-    twins: tuple[Twin, ...]
+    duplicates: tuple[Duplicate, ...]
     checks: tuple[Check, ...]
     n_slices: int
     n_blank: int
@@ -58,23 +58,23 @@ def find_leaks(store: SliceStore, sets: Sets, progress: ProgressCallback = ignor
 
     Args:
         store: The slices.
-        sets: How they are dealt.
+        sets: How they are assigned.
         progress: Told of each group of slices that is read.
 
     Raises:
         StoreError: A group is damaged, or is not there.
     """
     groups = {group: name for name, members in sets.items() for group in members}
-    seen = look_at(store, list(groups), progress)
-    equal = equal_twins(seen, groups)
-    near, n_compared = near_twins(seen, groups, equal)
+    seen = read_hashes(store, list(groups), progress)
+    equal = equal_slices(seen, groups)
+    near, n_compared = near_duplicates(seen, groups, equal)
     prints = [group.prints for group in seen]
     return LeakReport(
-        twins=(*equal, *near),
+        duplicates=(*equal, *near),
         checks=(
             _names_check(sets),
-            _twins_check(equal, "content", _EQUAL),
-            _twins_check(near, "specimens", _NEAR),
+            _duplicates_check(equal, "content", _EQUAL),
+            _duplicates_check(near, "specimens", _NEAR),
             *_preparation_checks(store, seen),
             _constants_check(seen, sets),
         ),
@@ -91,11 +91,11 @@ _NEAR = (
 )
 
 
-def _twins_check(twins: list[Twin], name: str, words: tuple[str, str]) -> Check:
-    if not twins:
+def _duplicates_check(duplicates: list[Duplicate], name: str, words: tuple[str, str]) -> Check:
+    if not duplicates:
         return Check(name, True, words[0])
-    worst = max(twins, key=lambda twin: twin.correlation)
-    number = "1 slice" if len(twins) == 1 else f"{len(twins)} slices"
+    worst = max(duplicates, key=lambda duplicate: duplicate.correlation)
+    number = "1 slice" if len(duplicates) == 1 else f"{len(duplicates)} slices"
     return Check(name, False, f"{number} {words[1]}, such as {worst.first.name} and {worst.second.name}.")
 
 
@@ -113,14 +113,14 @@ def _names_check(sets: Sets) -> Check:
 
 
 def _preparation_checks(store: SliceStore, seen: list[Seen]) -> list[Check]:
-    """Whether grey values were made what they are without labels: what the manifest says, held against the slices."""
+    """Whether intensities were made what they are without labels: what the manifest says, held against the slices."""
     recipe = store.recipe
     if recipe.standardise:
         return [_standardised_check(seen)]
     if recipe.match:
         return [_matched_check(store, seen)]
-    sentence = "Histograms were not matched; one window of grey values, that of the reference, holds for all scans."
-    return [Check("greys", True, sentence)]
+    sentence = "Histograms were not matched; one window of intensities, that of the reference, holds for all scans."
+    return [Check("intensities", True, sentence)]
 
 
 def _standardised_check(seen: list[Seen]) -> Check:
@@ -133,14 +133,14 @@ def _standardised_check(seen: list[Seen]) -> Check:
     passed = bool((spreads <= STANDARD_SD + STANDARD_LEVELS).all())
     if not passed:
         sentence = (
-            f"A slice has a spread of {spreads.max():.0f} grey levels, although the manifest says that each has 40."
+            f"A slice has a spread of {spreads.max():.0f} intensity levels, although the manifest says 40 for each."
         )
-        return Check("greys", False, sentence)
+        return Check("intensities", False, sentence)
     note = f", but for clipping in {clipped:.0%} of them" if clipped else ""
     sentence = (
         f"Each slice has mean 128 and standard deviation 40 by itself{note}: no label, and no other slice, made them."
     )
-    return Check("greys", True, sentence)
+    return Check("intensities", True, sentence)
 
 
 def _matched_check(store: SliceStore, seen: list[Seen]) -> Check:
@@ -157,16 +157,16 @@ def _matched_check(store: SliceStore, seen: list[Seen]) -> Check:
     to = f"the histogram of {specimen} state {state}"
     if largest > MATCHED_LEVELS:
         return Check(
-            "greys",
+            "intensities",
             False,
-            f"{worst_specimen} state {worst_state} is {largest:.1f} grey levels from {to}, to "
+            f"{worst_specimen} state {worst_state} is {largest:.1f} intensity levels from {to}, to "
             "which the manifest says it was matched: it was matched to another, or its slices show too little of it.",
         )
     return Check(
-        "greys",
+        "intensities",
         True,
-        f"All scans, pristine and failed, have {to} (quantiles at most {largest:.1f} grey levels apart): no label was used, "
-        f"but the grey values of {specimen} are in all other sets, also where it is held out.",
+        f"All scans, pristine and failed, have {to} (quantiles at most {largest:.1f} intensity levels apart): no label "
+        f"was used, but the intensities of {specimen} are in all other sets, also where it is held out.",
     )
 
 
@@ -184,7 +184,7 @@ def _constants_check(seen: list[Seen], sets: Sets) -> Check:
         held_out = np.array([group in out for group in groups])
         train = np.flatnonzero(~held_out)
         replaced = np.where(held_out[:, None, None], np.uint8(255) - pixels, pixels)
-        if grey_moments(pixels, train) != grey_moments(replaced, train):
+        if intensity_moments(pixels, train) != intensity_moments(replaced, train):
             sentence = f"The network's standardisation changes with the pixels of the held-out sets {pair.label}."
             return Check("constants", False, sentence)
     sentence = (

@@ -1,8 +1,9 @@
 """Slices of different sets that show the same: equal byte for byte, or the same bone, turned, shifted or re-scaled.
 
-A perceptual hash [1]_ finds candidates among millions of pairs: the signs of the lowest frequencies, which stay when grey
-values are stretched or noise is added. Low frequencies alone say too little: slices of different vertebrae, or of cortical
-bone with one canal each, agree in them. So each candidate is verified on fine structure, in every quarter of the slice.
+A perceptual hash [1]_ finds candidates among millions of pairs: the signs of the lowest frequencies, which stay when
+intensity values are stretched or noise is added. Low frequencies alone say too little: slices of different vertebrae, or
+of cortical bone with one canal each, agree in them. So each candidate is verified on fine structure, in every quarter of
+the slice.
 
 References:
     .. [1] Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions (2010), §3.2.1: DCT-based hash.
@@ -28,7 +29,7 @@ SIDE = 64
 """Pixels along the edge at which slices are compared."""
 
 BLANK_SD = 2.0
-"""Grey levels; a slice whose values spread less shows nothing, and equals others that show nothing."""
+"""Intensity levels; a slice whose values spread less shows nothing, and equals others that show nothing."""
 
 NEAR_BITS = 12
 """Of 63 bits, how many may differ in a candidate. Measured on phantoms: slices of different specimens differ in 10 bits or
@@ -45,7 +46,7 @@ vertebrae), 0.66 (drawn struts inside one and the same round outline); the same 
 median 0.89, at least 0.77 in 95 % (trabecular), median 0.76 (cortical)."""
 
 EDGE = 4.0
-"""Grey levels from which on a difference counts little more than one of this size: or else the outline of a specimen, which
+"""Intensity levels from which on a difference counts little more than one of this size: or else the outline, which
 all of its slices share, would say more than what is inside."""
 
 N_CHUNK = 512
@@ -56,7 +57,7 @@ ORIENTATIONS = tuple((transposed, y, x) for transposed in (False, True) for y in
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Fingerprints:
+class PerceptualHashes:
     """What is kept of slices (image, y, x) to find them again.
 
     Attributes:
@@ -87,11 +88,11 @@ class Matches(NamedTuple):
     n_compared: int
 
 
-def fingerprints(slices: NDArray[np.uint8], digests: Sequence[bytes]) -> Fingerprints:
-    """Fingerprints of slices (image, y, x), given the hash of the pixels of each."""
+def perceptual_hashes(slices: NDArray[np.uint8], digests: Sequence[bytes]) -> PerceptualHashes:
+    """PerceptualHashes of slices (image, y, x), given the hash of the pixels of each."""
     small = np.stack([resized(image.astype(np.float64), SIDE) for image in _reduced(slices)])
     halved = small.reshape(len(small), SIDE // 2, 2, SIDE // 2, 2).mean(axis=(2, 4))
-    return Fingerprints(
+    return PerceptualHashes(
         digests=np.array(digests),
         blank=slices.std(axis=(1, 2), dtype=np.float32) < BLANK_SD,
         thumbnails=np.rint(small).astype(np.uint8),
@@ -107,9 +108,9 @@ def _reduced(slices: NDArray[np.uint8]) -> NDArray[np.float32]:
     return cut.reshape(len(cut), kept, factor, kept, factor).mean(axis=(2, 4))
 
 
-def joined(parts: Sequence[Fingerprints]) -> Fingerprints:
-    """Fingerprints one after the other."""
-    return Fingerprints(
+def joined(parts: Sequence[PerceptualHashes]) -> PerceptualHashes:
+    """PerceptualHashes one after the other."""
+    return PerceptualHashes(
         digests=np.concatenate([part.digests for part in parts]),
         blank=np.concatenate([part.blank for part in parts]),
         thumbnails=np.concatenate([part.thumbnails for part in parts]),
@@ -117,7 +118,7 @@ def joined(parts: Sequence[Fingerprints]) -> Fingerprints:
     )
 
 
-def same_bone(first: Fingerprints, second: Fingerprints) -> Matches:
+def same_bone(first: PerceptualHashes, second: PerceptualHashes) -> Matches:
     """Slices of the one that show the same bone as slices of the other, whichever way they lie.
 
     Blank slices are left out. Shifts of up to a tenth of the slice are looked for, but the hash finds few beyond a
@@ -176,8 +177,8 @@ def _turned_spectra(spectra: NDArray[np.float32], orientation: tuple[bool, int, 
 
 def _fine_structure(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Slices (image, y, x) between a Gaussian of 1 pixel and one of 4: struts and pores, neither noise nor shading."""
-    greys = thumbnails.astype(np.float32)
-    differences = gaussian_filter(greys, (0, 1, 1)) - gaussian_filter(greys, (0, 4, 4))
+    intensities = thumbnails.astype(np.float32)
+    differences = gaussian_filter(intensities, (0, 1, 1)) - gaussian_filter(intensities, (0, 4, 4))
     fine: NDArray[np.float32] = np.tanh(differences / EDGE)
     return fine - fine.mean(axis=(1, 2), keepdims=True)
 
@@ -217,7 +218,7 @@ class SlicePlace(NamedTuple):
         return f"{self.specimen} state {self.state} {self.plane} slice {self.position}"
 
 
-class Twin(NamedTuple):
+class Duplicate(NamedTuple):
     """Two slices of different sets that show the same.
 
     Attributes:
@@ -239,16 +240,16 @@ class Seen(NamedTuple):
     Attributes:
         group: Which.
         state: Which.
-        prints: Fingerprints of its slices.
-        counts: Pixels of each grey level, (256,).
-        means: Mean grey level of each slice, (slice,).
+        prints: PerceptualHashes of its slices.
+        counts: Pixels of each intensity level, (256,).
+        means: Mean intensity level of each slice, (slice,).
         spreads: Standard deviation of the same, (slice,).
         example: Its middle slice, uint8 (y, x).
     """
 
     group: Group
     state: int
-    prints: Fingerprints
+    prints: PerceptualHashes
     counts: NDArray[np.int64]
     means: NDArray[np.float64]
     spreads: NDArray[np.float64]
@@ -259,7 +260,7 @@ class Seen(NamedTuple):
         return SlicePlace(self.group.specimen, self.state, self.group.plane, position)
 
 
-def look_at(store: SliceStore, groups: Sequence[Group], progress: ProgressCallback) -> list[Seen]:
+def read_hashes(store: SliceStore, groups: Sequence[Group], progress: ProgressCallback) -> list[Seen]:
     """Read all pristine and failed slices of some groups, one group in memory at a time.
 
     Raises:
@@ -274,7 +275,7 @@ def look_at(store: SliceStore, groups: Sequence[Group], progress: ProgressCallba
             Seen(
                 group=group,
                 state=state,
-                prints=fingerprints(slices, digests),
+                prints=perceptual_hashes(slices, digests),
                 counts=np.bincount(slices.ravel(), minlength=LEVELS),
                 means=slices.mean(axis=(1, 2)),
                 spreads=slices.std(axis=(1, 2)),
@@ -285,7 +286,7 @@ def look_at(store: SliceStore, groups: Sequence[Group], progress: ProgressCallba
     return seen
 
 
-def equal_twins(seen: Sequence[Seen], owners: Mapping[Group, str]) -> list[Twin]:
+def equal_slices(seen: Sequence[Seen], owners: Mapping[Group, str]) -> list[Duplicate]:
     """Slices that equal one of another set; blank ones do not count.
 
     Args:
@@ -293,25 +294,27 @@ def equal_twins(seen: Sequence[Seen], owners: Mapping[Group, str]) -> list[Twin]
         owners: The set of each group.
     """
     first_of: dict[bytes, tuple[str, SlicePlace]] = {}
-    twins = []
+    duplicates = []
     for part in seen:
         name = owners[part.group]
         for position in np.flatnonzero(~part.prints.blank):
             place, digest = part.place(int(position)), bytes(part.prints.digests[position])
             owner, other = first_of.setdefault(digest, (name, place))
             if owner != name:
-                twins.append(Twin("equal", other, place, 1.0))
-    return twins
+                duplicates.append(Duplicate("equal", other, place, 1.0))
+    return duplicates
 
 
-class NearTwins(NamedTuple):
+class NearDuplicates(NamedTuple):
     """What was found, and how many pairs of slices were compared for it."""
 
-    found: list[Twin]
+    found: list[Duplicate]
     n_compared: int
 
 
-def near_twins(seen: Sequence[Seen], owners: Mapping[Group, str], known: Sequence[Twin] = ()) -> NearTwins:
+def near_duplicates(
+    seen: Sequence[Seen], owners: Mapping[Group, str], known: Sequence[Duplicate] = ()
+) -> NearDuplicates:
     """Slices of different specimens, in different sets, that show the same bone.
 
     Args:
@@ -319,14 +322,14 @@ def near_twins(seen: Sequence[Seen], owners: Mapping[Group, str], known: Sequenc
         owners: The set of each group.
         known: Equal slices, which are not named again.
     """
-    named = {(twin.first, twin.second) for twin in known}
+    named = {(duplicate.first, duplicate.second) for duplicate in known}
     specimens = list(dict.fromkeys(part.group.specimen for part in seen))
     parts = {name: [part for part in seen if part.group.specimen == name] for name in specimens}
     places = {
         name: [part.place(k) for part in parts[name] for k in range(len(part.prints.blank))] for name in specimens
     }
     prints = {name: joined([part.prints for part in parts[name]]) for name in specimens}
-    twins, n_compared = [], 0
+    duplicates, n_compared = [], 0
     for one, other in combinations(specimens, 2):
         matches = same_bone(prints[one], prints[other])
         n_compared += matches.n_compared
@@ -334,5 +337,5 @@ def near_twins(seen: Sequence[Seen], owners: Mapping[Group, str], known: Sequenc
             first, second = places[one][match.first], places[other][match.second]
             apart = owners[Group(one, first.plane)] != owners[Group(other, second.plane)]
             if apart and (first, second) not in named:
-                twins.append(Twin("near", first, second, match.correlation))
-    return NearTwins(twins, n_compared)
+                duplicates.append(Duplicate("near", first, second, match.correlation))
+    return NearDuplicates(duplicates, n_compared)

@@ -7,7 +7,7 @@ References:
 from bonehpo.errors import NetworkError
 
 CHANNELS = 3
-"""Equal channels that a grey slice becomes."""
+"""Equal channels that an 8-bit slice becomes."""
 
 
 def filters_of(block: int) -> int:

@@ -94,8 +94,8 @@ def load_base_weights(network: keras.Model, path: Path) -> None:
     Raises:
         NetworkError: The file holds no ResNet-50, or cannot be read.
     """
-    facts = path.stat()
-    for name, arrays in _read_base(path, facts.st_mtime_ns, facts.st_size).items():
+    status = path.stat()
+    for name, arrays in _read_base(path, status.st_mtime_ns, status.st_size).items():
         network.get_layer(name).set_weights(arrays)
 
 
@@ -170,7 +170,7 @@ SMALLEST_SIDE = 32
 """Pixels a side: the base halves an image five times."""
 
 BGR_MEANS = (103.939, 116.779, 123.68)
-"""Mean grey values of ImageNet's blue, green and red channels, which Keras's "caffe" preprocessing subtracts."""
+"""Mean intensities of ImageNet's blue, green and red channels, which Keras's "caffe" preprocessing subtracts."""
 
 MOMENTUM = 0.9
 """Of the moving statistics of batch normalisation. Keras's 0.99 still remembers the start after hundreds of steps.
@@ -186,7 +186,7 @@ FEATURE_BATCH = 128
 def build_resnet(*, side: int, dtype: str = "float32") -> keras.Model:
     """Build a ResNet-50 with two classes, with weights drawn at random.
 
-    It takes grey slices as they lie in the store, uint8 (batch, side, side, 1), and answers softmax probabilities, float32
+    It takes 8-bit slices as they lie in the store, uint8 (batch, side, side, 1), and answers softmax probabilities, float32
     (batch, 2), of (pristine, failed). Three equal channels and the preprocessing of Keras's ImageNet weights are layers of
     the graph. The layers of the base keep Keras's names (`conv5_block3_out` is the last) and lie flat in the network.
 
@@ -202,8 +202,8 @@ def build_resnet(*, side: int, dtype: str = "float32") -> keras.Model:
             f"ResNet-50 needs slices of {SMALLEST_SIDE} pixels a side or more, but got {side}: cut larger ones"
         )
     slices = keras.Input((side, side, 1), dtype="uint8", name="slices")
-    grey = keras.ops.cast(slices, "float32")
-    channels = keras.layers.Concatenate(dtype="float32", name="channels")([grey] * CHANNELS)
+    intensity = keras.ops.cast(slices, "float32")
+    channels = keras.layers.Concatenate(dtype="float32", name="channels")([intensity] * CHANNELS)
     # Swapping red and blue, the other half of this preprocessing, changes nothing in equal channels.
     x = keras.layers.Rescaling(1.0, [-mean for mean in BGR_MEANS], dtype="float32", name="preprocess")(channels)
     with _policy(dtype):

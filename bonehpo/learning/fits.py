@@ -64,7 +64,8 @@ class FitSpec:
         seed: Of weights, order and augmentation.
         task: What the network shall answer.
         resnet: For a ResNet-50; None for the paper's family.
-        swapped: Specimens whose pristine slices are called failed and the other way round, for the null check; part of the
+        swapped: Specimens whose pristine slices are called failed and the other way round, for the permutation test; part
+        of the
             address only where there are any.
     """
 

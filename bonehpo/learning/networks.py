@@ -1,7 +1,7 @@
 """The paper's family of networks, and how one of them is built, described, saved and loaded.
 
-A network takes grey slices as they lie in the store, uint8 (batch, side, side, 1), and answers softmax probabilities,
-float32 (batch, 2), of (pristine, failed). Standardising the grey values and the three equal channels of the published
+A network takes 8-bit slices as they lie in the store, uint8 (batch, side, side, 1), and answers softmax probabilities,
+float32 (batch, 2), of (pristine, failed). Standardising the intensities and the three equal channels of the published
 networks are layers of the graph, so that nothing has to be done to an image before any network of bonehpo sees it.
 
 References:
@@ -20,7 +20,7 @@ from bonehpo.errors import NetworkError
 from bonehpo.files import write_whole
 from bonehpo.learning.architecture import CHANNELS, check_architecture, filters_of
 from bonehpo.learning.backend import keras
-from bonehpo.scans.intensity import grey_moments
+from bonehpo.scans.intensity import intensity_moments
 
 STANDARDISE = "standardise"
 
@@ -54,7 +54,7 @@ def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32"
     check_architecture(layers, kernel, side)
     policy = keras.DTypePolicy(dtype)
     slices = keras.Input((side, side, 1), dtype="uint8", name="slices")
-    # In inference mode this layer is (grey - mean) / sd with both in variables, which `standardise` sets.
+    # In inference mode this layer is (intensity - mean) / sd with both in variables, which `standardise` sets.
     x = keras.layers.BatchNormalization(center=False, scale=False, trainable=False, dtype="float32", name=STANDARDISE)(
         keras.ops.cast(slices, "float32")
     )
@@ -81,7 +81,7 @@ def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32"
 def standardise(network: keras.Model, images: npt.NDArray[np.uint8], train: npt.NDArray[np.int64]) -> None:
     """Let a network subtract the mean of its training images from every pixel, and divide by their standard deviation.
 
-    Both are fixed before training and stay with the network. Grey values from 0 to 1 instead leave small data sets at
+    Both are fixed before training and stay with the network. Intensities from 0 to 1 instead leave small data sets at
     chance: with 252 training images and 20 epochs the phantoms gave 0.50 (CB) and 0.54 (TB), standardised 0.89 and 0.84.
 
     Args:
@@ -89,7 +89,7 @@ def standardise(network: keras.Model, images: npt.NDArray[np.uint8], train: npt.
         images: (image, y, x).
         train: Indices of those that it trains on.
     """
-    moments = grey_moments(images, train)
+    moments = intensity_moments(images, train)
     layer = network.get_layer(STANDARDISE)
     layer.moving_mean.assign([moments.mean])
     layer.moving_variance.assign([moments.variance])

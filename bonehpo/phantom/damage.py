@@ -169,11 +169,11 @@ class Loaded(NamedTuple):
     """A specimen under load, before it is scanned.
 
     Attributes:
-        grey: float32, (side, side, side).
+        intensity: float32, (side, side, side).
         truth: Whether a voxel is an open crack or crushed bone, of the same shape.
     """
 
-    grey: Field
+    intensity: Field
     truth: NDArray[np.bool_]
 
 
@@ -187,21 +187,21 @@ def load(spec: PhantomSpec, structure: Structure, damage: Damage, state: LoadSta
     elastic = state.strain - state.damage * damage.shortening
     stretch = np.array([1 / (1 - elastic), *(1 / (1 + POISSON_RATIO * elastic),) * 2])
     pose = small_rotation(np.radians(rng.uniform(-POSE_DEGREES, POSE_DEGREES, 3))) * stretch
-    offset = rng.uniform(-POSE_VOXELS, POSE_VOXELS, 3) + (len(structure.grey) - 1) / 2
-    grey, damaged = np.empty((2, spec.side, spec.side, spec.side), np.float32)
+    offset = rng.uniform(-POSE_VOXELS, POSE_VOXELS, 3) + (len(structure.intensity) - 1) / 2
+    intensity, damaged = np.empty((2, spec.side, spec.side, spec.side), np.float32)
     for first in range(0, spec.side, N_LEVELS_AT_ONCE):
         levels = slice(first, min(first + N_LEVELS_AT_ONCE, spec.side))
         places = material_places(spec.side, levels, pose, offset)
         places += np.float32(state.damage) * damage.shift[:, levels]
-        map_coordinates(material.grey, places, output=grey[levels], order=1, mode="nearest")
+        map_coordinates(material.intensity, places, output=intensity[levels], order=1, mode="nearest")
         map_coordinates(material.damaged, places, output=damaged[levels], order=1, mode="nearest")
-    return Loaded(grey, damaged > 0.5)
+    return Loaded(intensity, damaged > 0.5)
 
 
 class Broken(NamedTuple):
-    """Reference material at some damage: its grey, and the share of each voxel that is an open crack or crushed bone."""
+    """Reference material at some damage: its intensity, and the share of each voxel that is open crack or crushed bone."""
 
-    grey: Field
+    intensity: Field
     damaged: Field
 
 
@@ -211,13 +211,13 @@ def broken(structure: Structure, damage: Damage, progress: float) -> Broken:
     opening = np.clip(passed / np.maximum(1 - damage.onset, np.float32(0.05)), 0, 1)
     gap: Field = np.clip(opening * (damage.aperture / 2) - damage.distance + np.float32(0.5), 0, 1)
     gap *= (opening > 0) * structure.bone
-    grey = structure.grey + gap * (structure.void_grey - structure.grey)
+    intensity = structure.intensity + gap * (structure.void_intensity - structure.intensity)
     if damage.fragments is None:
-        return Broken(grey, gap)
+        return Broken(intensity, gap)
     crushed = damage.fragments * np.clip(passed / CRUSHING_DAMAGE, 0, 1) * (1 - structure.bone)
-    grey += crushed * (structure.bone_grey - grey)
+    intensity += crushed * (structure.bone_intensity - intensity)
     gap += crushed
-    return Broken(grey, gap)
+    return Broken(intensity, gap)
 
 
 def material_places(side: int, levels: slice, pose: np.ndarray, offset: np.ndarray) -> Field:

@@ -24,44 +24,44 @@ from bonehpo.preparation.scan import TRUTH_FOLDER, mask_file
 BLUR_VOXELS = (0.7, 0.82)
 NOISE, NOISE_OF_SIGNAL = 0.028, 0.032
 NOISE_FACTOR = (0.9, 1.15)
-RING_GREY = (0.004, 0.014)
+RING_INTENSITY = (0.004, 0.014)
 SHADING_GAIN: dict[Bone, float] = {"CB": 0.012, "TB": 0.006}
 DRIFT_GAIN, DRIFT_OFFSET = 0.05, 0.02
-ZINGER_FRACTION, ZINGER_GREY = 0.02, 0.80
+ZINGER_FRACTION, ZINGER_INTENSITY = 0.02, 0.80
 
 
-def photograph(grey: Field, bone: Bone, rng: np.random.Generator) -> Field:
+def simulate_scan(intensity: Field, bone: Bone, rng: np.random.Generator) -> Field:
     """Scan a specimen.
 
     Args:
-        grey: Material, 0 to 1, (side, side, side); is overwritten.
+        intensity: Material, 0 to 1, (side, side, side); is overwritten.
         bone: Dense bone hardens the beam more.
         rng: Source of the faults.
 
     Returns:
         What the scanner reconstructs, about 0 to 1, of the same shape.
     """
-    gaussian_filter(grey, rng.uniform(*BLUR_VOXELS), output=grey)
-    deviation = np.sqrt(np.float32(NOISE**2) + np.float32(NOISE_OF_SIGNAL**2) * grey)
+    gaussian_filter(intensity, rng.uniform(*BLUR_VOXELS), output=intensity)
+    deviation = np.sqrt(np.float32(NOISE**2) + np.float32(NOISE_OF_SIGNAL**2) * intensity)
     deviation *= np.float32(rng.uniform(*NOISE_FACTOR))
-    grey += deviation * rng.standard_normal(grey.shape, dtype=np.float32)
-    grey += rings(len(grey), rng)
-    grey *= shading(len(grey), SHADING_GAIN[bone], rng)
-    grey *= np.float32(1 + DRIFT_GAIN * rng.uniform(-1, 1))
-    grey += np.float32(DRIFT_OFFSET * rng.uniform(-1, 1))
-    return grey
+    intensity += deviation * rng.standard_normal(intensity.shape, dtype=np.float32)
+    intensity += rings(len(intensity), rng)
+    intensity *= shading(len(intensity), SHADING_GAIN[bone], rng)
+    intensity *= np.float32(1 + DRIFT_GAIN * rng.uniform(-1, 1))
+    intensity += np.float32(DRIFT_OFFSET * rng.uniform(-1, 1))
+    return intensity
 
 
 def rings(side: int, rng: np.random.Generator) -> Field:
     """Draw rings about the axis of rotation: each detector pixel that is off leaves one.
 
     Returns:
-        (1, side, side) grey, the same at every level.
+        (1, side, side) intensity, the same at every level.
     """
     axis = centred_axis(side)
     radius = np.hypot(axis[:, None], axis)
     faults = rng.standard_normal(side) * (1 + 3 * (rng.random(side) < 0.04))
-    return np.asarray(rng.uniform(*RING_GREY) * np.interp(radius, np.arange(side), faults)[None], dtype=np.float32)
+    return np.asarray(rng.uniform(*RING_INTENSITY) * np.interp(radius, np.arange(side), faults)[None], dtype=np.float32)
 
 
 def shading(side: int, strength: float, rng: np.random.Generator) -> Field:
@@ -77,19 +77,19 @@ def shading(side: int, strength: float, rng: np.random.Generator) -> Field:
     return gain
 
 
-def add_zingers(grey: Field, rng: np.random.Generator) -> None:
+def add_zingers(intensity: Field, rng: np.random.Generator) -> None:
     """Scatter bright and dark single voxels, in place, as direct hits of the detector leave them.
 
     A network tells them at once; a 3 × 3 × 3 median filter takes them away: the trap of the paper's Appendix A, where
     scan noise gave the pristine scans away.
     """
-    hit = rng.random(grey.shape, dtype=np.float32) < ZINGER_FRACTION
-    grey[hit] += np.where(rng.random(int(hit.sum())) < 0.5, ZINGER_GREY, -ZINGER_GREY)
+    hit = rng.random(intensity.shape, dtype=np.float32) < ZINGER_FRACTION
+    intensity[hit] += np.where(rng.random(int(hit.sum())) < 0.5, ZINGER_INTENSITY, -ZINGER_INTENSITY)
 
 
-def quantise(grey: Field) -> NDArray[np.uint8]:
-    """Round grey 0 to 1 to 8 bit."""
-    return np.clip(grey * 235 + 10, 0, 255).round().astype(np.uint8)
+def quantise(intensity: Field) -> NDArray[np.uint8]:
+    """Round intensity 0 to 1 to 8 bit."""
+    return np.clip(intensity * 235 + 10, 0, 255).round().astype(np.uint8)
 
 
 SCANS_CSV = "scans.csv"
@@ -160,7 +160,7 @@ def write_specimen(task: SpecimenTask) -> WrittenSpecimen:
     for state in states:
         faults = stream(spec, index, state.number)
         loaded = load(spec, structure, damage, state, faults)
-        scan = photograph(loaded.grey, spec.bone, faults)
+        scan = simulate_scan(loaded.intensity, spec.bone, faults)
         if spec.shortcut and state.number == 1:
             add_zingers(scan, faults)
         mask = mask_file(task.folder, name, state.number)

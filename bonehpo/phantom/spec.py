@@ -17,7 +17,7 @@ SMALLEST_SIDE, LARGEST_SIDE = 32, 600
 SMALLEST_N_STATES = 2
 
 
-class BoneFacts(NamedTuple):
+class BoneProperties(NamedTuple):
     """What the paper reports of one bone type.
 
     Attributes:
@@ -33,9 +33,9 @@ class BoneFacts(NamedTuple):
     volume_fractions: tuple[float, ...]
 
 
-FACTS: dict[Bone, BoneFacts] = {
-    "CB": BoneFacts(("CB5", "CB6", "CB8", "CB12", "CB22"), 20, (12, 13), (0.965, 0.966, 0.970, 0.969, 0.966)),
-    "TB": BoneFacts(("TB5", "TB6", "TB9", "TB11", "TB12"), 15, (11, 12), (0.128, 0.164, 0.215, 0.263, 0.309)),
+PROPERTIES: dict[Bone, BoneProperties] = {
+    "CB": BoneProperties(("CB5", "CB6", "CB8", "CB12", "CB22"), 20, (12, 13), (0.965, 0.966, 0.970, 0.969, 0.966)),
+    "TB": BoneProperties(("TB5", "TB6", "TB9", "TB11", "TB12"), 15, (11, 12), (0.128, 0.164, 0.215, 0.263, 0.309)),
 }
 
 
@@ -65,10 +65,10 @@ class PhantomSpec:
     structure: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.bone not in FACTS:
+        if self.bone not in PROPERTIES:
             raise PhantomError(f"Bone {self.bone!r} has no phantom: choose CB or TB")
-        object.__setattr__(self, "specimens", self.specimens or FACTS[self.bone].specimens)
-        object.__setattr__(self, "n_states", self.n_states or FACTS[self.bone].n_states)
+        object.__setattr__(self, "specimens", self.specimens or PROPERTIES[self.bone].specimens)
+        object.__setattr__(self, "n_states", self.n_states or PROPERTIES[self.bone].n_states)
         if not SMALLEST_SIDE <= self.side <= LARGEST_SIDE:
             raise PhantomError(
                 f"Side {self.side} of the phantom is out of range: choose {SMALLEST_SIDE} to {LARGEST_SIDE} voxels"
@@ -101,7 +101,7 @@ class PhantomSpec:
 
     def volume_fraction(self, index: int) -> float:
         """Bone volume over total volume that the synthetic specimen at `index` gets."""
-        fractions = FACTS[self.bone].volume_fractions
+        fractions = PROPERTIES[self.bone].volume_fractions
         return fractions[index % len(fractions)]
 
 
@@ -150,9 +150,9 @@ def load_states(spec: PhantomSpec, index: int, rng: np.random.Generator) -> tupl
 
 def first_damaged_state(spec: PhantomSpec, rng: np.random.Generator) -> int:
     """Draw the state at which damage begins; a shorter series has it at the same fraction of its length."""
-    facts = FACTS[spec.bone]
-    onset = int(rng.choice(facts.onsets))
-    scaled = 1 + round((onset - 1) * (spec.n_states - 1) / (facts.n_states - 1))
+    properties = PROPERTIES[spec.bone]
+    onset = int(rng.choice(properties.onsets))
+    scaled = 1 + round((onset - 1) * (spec.n_states - 1) / (properties.n_states - 1))
     return max(2, scaled)
 
 

@@ -1,6 +1,6 @@
-"""Pristine bone as a grey volume: synthetic trabecular and cortical structures, or sub-volumes of a real scan.
+"""Pristine bone as a volume of intensities: synthetic trabecular and cortical structures, or sub-volumes of a real scan.
 
-Grey values run from 0 (air) to 1 (the densest bone).
+Intensities run from 0 (air) to 1 (the densest bone).
 """
 
 import itertools
@@ -80,7 +80,7 @@ LACUNA_UM3 = 420.0
 
 
 class CorticalPores(NamedTuple):
-    """Where cortical bone is open, and how grey the tissue is between.
+    """Where cortical bone is open, and how intensity the tissue is between.
 
     Attributes:
         open: Voxels of canals and of lacunae that fill their voxel, (n, n, n).
@@ -98,13 +98,13 @@ class Canals(NamedTuple):
         y: (n_canals, n) positions in voxels.
         x: (n_canals, n).
         radius: (n_canals,) voxels.
-        grey: (n_canals,) grey of the osteon relative to the old matrix.
+        intensity: (n_canals,) intensity of the osteon relative to the old matrix.
     """
 
     y: Field
     x: Field
     radius: Field
-    grey: Field
+    intensity: Field
 
 
 def cortical_pores(spec: PhantomSpec, porosity: float, rng: np.random.Generator) -> CorticalPores:
@@ -136,8 +136,8 @@ def draw_canals(spec: PhantomSpec, rng: np.random.Generator) -> Canals:
     y, x = (starts[:, :, None] + wander).astype(np.float32)
     radius = HAVERSIAN_DIAMETER_UM / 2 / spec.voxel_um * rng.lognormal(0, rng.uniform(0.25, 0.5), n_canals)
     young = rng.random(n_canals) < rng.uniform(0.1, 0.6)
-    grey = -np.where(young, rng.uniform(0.06, 0.17, n_canals), rng.uniform(0.0, 0.05, n_canals))
-    return Canals(y, x, radius.astype(np.float32), grey.astype(np.float32))
+    intensity = -np.where(young, rng.uniform(0.06, 0.17, n_canals), rng.uniform(0.0, 0.05, n_canals))
+    return Canals(y, x, radius.astype(np.float32), intensity.astype(np.float32))
 
 
 def scatter(n: int, side: int, rng: np.random.Generator) -> np.ndarray:
@@ -155,7 +155,7 @@ def scatter(n: int, side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class Osteons(NamedTuple):
-    """Distance to the nearest canal in units of its radius, and the relative grey of the tissue."""
+    """Distance to the nearest canal in units of its radius, and the relative intensity of the tissue."""
 
     score: Field
     tissue: Field
@@ -182,7 +182,7 @@ def osteons(spec: PhantomSpec, canals: Canals) -> Osteons:
         rim = border * (0.75 + 0.5 * ((owner * 0.618) % 1).astype(np.float32))
         inside = nearest < rim
         rings = 0.008 * np.sin(2 * np.pi * nearest / lamella)
-        tissue[level] = np.where(inside, canals.grey[owner] + rings, 0.0)
+        tissue[level] = np.where(inside, canals.intensity[owner] + rings, 0.0)
         tissue[level] += 0.03 * np.exp(-(((nearest - rim) / line) ** 2))
     return Osteons(score, tissue)
 
@@ -209,24 +209,24 @@ def volkmann_score(spec: PhantomSpec, canals: Canals, rng: np.random.Generator) 
     return score
 
 
-BONE_GREY, MARROW_GREY = 0.70, 0.24
-CORTEX_GREY, CANAL_GREY = 0.74, 0.14
+BONE_INTENSITY, MARROW_INTENSITY = 0.70, 0.24
+CORTEX_INTENSITY, CANAL_INTENSITY = 0.74, 0.14
 
 
 class Structure(NamedTuple):
     """Pristine material on the reference grid, margins included.
 
     Attributes:
-        grey: float32, (n, n, n) with n = side + 2 margins.
+        intensity: float32, (n, n, n) with n = side + 2 margins.
         bone: Fraction of bone in each voxel, 0 to 1, of the same shape.
-        void_grey: What fills an open crack: the grey of marrow.
-        bone_grey: Grey of a fragment of bone.
+        void_intensity: What fills an open crack: the intensity of marrow.
+        bone_intensity: Grey of a fragment of bone.
     """
 
-    grey: Field
+    intensity: Field
     bone: Field
-    void_grey: float
-    bone_grey: float
+    void_intensity: float
+    bone_intensity: float
 
 
 def pristine_structure(spec: PhantomSpec, index: int, rng: np.random.Generator) -> Structure:
@@ -251,18 +251,23 @@ def trabecular_structure(spec: PhantomSpec, index: int, rng: np.random.Generator
     score = gaussian_field(side, wavelength, rng, bandwidth=0.25) ** 2
     score += rodness**2 * gaussian_field(side, wavelength, rng, bandwidth=0.25) ** 2
     bone = soften(score < np.quantile(inner(score, spec.margin), fraction))
-    tissue = BONE_GREY + 0.025 * gaussian_field(side, Wavelength(*(0.12 * spec.side,) * 3), rng)
-    marrow = MARROW_GREY + 0.012 * gaussian_field(side, Wavelength(*(0.2 * spec.side,) * 3), rng)
-    return Structure(np.asarray(marrow + bone * (tissue - marrow), np.float32), bone, MARROW_GREY, BONE_GREY)
+    tissue = BONE_INTENSITY + 0.025 * gaussian_field(side, Wavelength(*(0.12 * spec.side,) * 3), rng)
+    marrow = MARROW_INTENSITY + 0.012 * gaussian_field(side, Wavelength(*(0.2 * spec.side,) * 3), rng)
+    return Structure(np.asarray(marrow + bone * (tissue - marrow), np.float32), bone, MARROW_INTENSITY, BONE_INTENSITY)
 
 
 def cortical_structure(spec: PhantomSpec, index: int, rng: np.random.Generator) -> Structure:
     """Draw a dense matrix with osteons round Haversian canals along z, Volkmann canals across, and lacunae."""
     pores = cortical_pores(spec, 1 - spec.volume_fraction(index), rng)
     side = spec.side + 2 * spec.margin
-    tissue = CORTEX_GREY + pores.tissue + 0.018 * gaussian_field(side, Wavelength(*(0.25 * spec.side,) * 3), rng)
+    tissue = CORTEX_INTENSITY + pores.tissue + 0.018 * gaussian_field(side, Wavelength(*(0.25 * spec.side,) * 3), rng)
     bone = soften(~pores.open)
-    return Structure(np.asarray(CANAL_GREY + bone * (tissue - CANAL_GREY), np.float32), bone, CANAL_GREY, CORTEX_GREY)
+    return Structure(
+        np.asarray(CANAL_INTENSITY + bone * (tissue - CANAL_INTENSITY), np.float32),
+        bone,
+        CANAL_INTENSITY,
+        CORTEX_INTENSITY,
+    )
 
 
 def soften(solid: np.ndarray) -> Field:
@@ -283,7 +288,7 @@ def scanned_structure(spec: PhantomSpec, source: Path, index: int) -> Structure:
 
     Raises:
         ScanError: The scan cannot be read.
-        PhantomError: It is too small, or all of one grey value.
+        PhantomError: It is too small, or all of one intensity.
     """
     volume = open_volume(str(source))
     side = spec.side + 2 * spec.margin
@@ -304,8 +309,13 @@ def scanned_structure(spec: PhantomSpec, source: Path, index: int) -> Structure:
     box = (slice(z, z + side), slice(y, y + side), slice(x, x + side))
     scan = volume.read(box).astype(np.float32)
     if scan.min() == scan.max():
-        raise PhantomError(f"{source} has a single grey value in {box}: choose a scan of bone")
+        raise PhantomError(f"{source} has a single intensity in {box}: choose a scan of bone")
     solid = scan > threshold_otsu(scan)
     marrow, tissue = float(np.median(scan[~solid])), float(np.median(scan[solid]))
     bone = (scan - np.float32(marrow)) / np.float32(tissue - marrow)
-    return Structure(MARROW_GREY + bone * (BONE_GREY - MARROW_GREY), np.clip(bone, 0, 1), MARROW_GREY, BONE_GREY)
+    return Structure(
+        MARROW_INTENSITY + bone * (BONE_INTENSITY - MARROW_INTENSITY),
+        np.clip(bone, 0, 1),
+        MARROW_INTENSITY,
+        BONE_INTENSITY,
+    )

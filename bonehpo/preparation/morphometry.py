@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from bonehpo.scans.intensity import LEVELS, GreyMap
+from bonehpo.scans.intensity import LEVELS, IntensityMap
 
 MEASURED_SIDE = 128
 """Voxels along the longest edge of a volume that is measured; a larger one is reduced by a whole number first. Of a human
@@ -31,8 +31,8 @@ instead of 831 µm, anisotropy as 0.53 instead of 0.49, in a sixth of the time."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Overview:
-    """What one pass over a filtered volume leaves.
+class Preview:
+    """A filtered volume in small, with its threshold and bone volume fraction.
 
     Attributes:
         bone_volume_fraction: Voxels above Otsu's threshold, as a fraction.
@@ -47,11 +47,11 @@ class Overview:
     factor: int
 
 
-def overview(volume: NDArray[Any], to_level: GreyMap) -> Overview:
-    """Look at each section of a volume once; beside the result, memory for a few sections is used.
+def condense(volume: NDArray[Any], to_level: IntensityMap) -> Preview:
+    """Condense a volume to its preview in one pass over its sections; beside the result, memory for a few is used.
 
     Args:
-        volume: Grey values, (z, y, x).
+        volume: Intensities, (z, y, x).
         to_level: To levels 0 to 255, not yet rounded.
     """
     factor = -(-max(volume.shape) // MEASURED_SIDE)
@@ -64,7 +64,7 @@ def overview(volume: NDArray[Any], to_level: GreyMap) -> Overview:
             sums[z // factor] += _block_means(levels, factor)
     depth = min(factor, len(volume))
     threshold = otsu(counts)
-    return Overview(
+    return Preview(
         bone_volume_fraction=fraction_above(counts, threshold),
         threshold=threshold,
         levels=np.rint(sums / depth).astype(np.uint8),
@@ -88,11 +88,11 @@ def fraction_above(counts: NDArray[np.int64], threshold: int | None) -> float:
     return 0.0 if threshold is None else float(counts[threshold + 1 :].sum() / counts.sum())
 
 
-def preview(levels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def preview_cube(levels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """A volume as a cube of `side` voxels an edge: linear interpolation, smoothed before it shrinks.
 
     Args:
-        levels: Grey levels, (z, y, x); what is not a cube is stretched to one, as its slices are to squares.
+        levels: Intensity levels, (z, y, x); what is not a cube is stretched to one, as its slices are to squares.
         side: Voxels along each edge of the result.
     """
     if levels.shape == (side, side, side):
@@ -145,7 +145,7 @@ def measure(levels: NDArray[np.uint8], threshold: int, voxel_um: float | None) -
     """Measure one volume.
 
     Args:
-        levels: Grey levels, (z, y, x).
+        levels: Intensity levels, (z, y, x).
         threshold: Voxels above it are bone.
         voxel_um: Side of a voxel of `levels` in µm; None where it is unknown, and then no length is given.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.scan import check_size, check_type, read_centre
-from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, grey_window, histogram
+from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, histogram, intensity_window
 from bonehpo.scans.readers import Volume, open_volume, read_image
 from bonehpo.scans.sections import NORMALS, Shape
 from bonehpo.scans.table import Scan, ScanTable
@@ -78,7 +78,7 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         reference=f"{reference.specimen}:{reference.state}",
         dtype=str(block.dtype),
         histogram=counted if steps.match else None,
-        window=grey_window(counted, block.dtype),
+        window=intensity_window(counted, block.dtype),
         voxel_um=table.voxel_um,
         standardise=steps.standardise,
     )
@@ -97,7 +97,7 @@ def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     (name, plane), fewest = min(counts.items(), key=lambda item: item[1])
     if fewest == 0:
         raise ScanError(f"{table.csv}: {name} has no slice in plane {plane}; add some, or remove the plane everywhere")
-    greys = [read_image(image.path).ravel() for image in reference.images]
+    intensities = [read_image(image.path).ravel() for image in reference.images]
     recipe = Recipe(
         kind="slices",
         crop=None,
@@ -107,9 +107,9 @@ def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         side=steps.side or min(DEFAULT_SIDE, *(min(read_image(scan.images[0].path).shape) for scan in table.scans)),
         planes=planes,
         reference=f"{reference.specimen}:{reference.state}",
-        dtype=str(greys[0].dtype),
+        dtype=str(intensities[0].dtype),
         histogram=None,
-        window=grey_window(histogram(np.concatenate(greys)[None]), greys[0].dtype),
+        window=intensity_window(histogram(np.concatenate(intensities)[None]), intensities[0].dtype),
         voxel_um=table.voxel_um,
         standardise=steps.standardise,
     )
@@ -144,8 +144,8 @@ def _standard_notes(recipe: Recipe) -> list[str]:
 
 
 _STANDARDISED = (
-    f"Each slice was given mean {STANDARD_MEAN:g} and standard deviation {STANDARD_SD:g} grey levels: level and contrast "
-    "tell nothing any more, neither of the scanner nor of the bone."
+    f"Each slice was given mean {STANDARD_MEAN:g} and standard deviation {STANDARD_SD:g} intensity levels: level and "
+    "contrast tell nothing any more, neither of the scanner nor of the bone."
 )
 
 

@@ -15,7 +15,7 @@ from natsort import natsorted
 from bonehpo.domain import Progress, ProgressCallback, ignore_progress
 from bonehpo.engine import Engine
 from bonehpo.errors import PreparationError, ScanError
-from bonehpo.preparation.morphometry import Morphometry, measure, preview
+from bonehpo.preparation.morphometry import Morphometry, measure, preview_cube
 from bonehpo.preparation.planning import make_plan
 from bonehpo.preparation.scan import PreparedScan, cut_damage, find_masks, prepare_images, prepare_volume
 from bonehpo.scans.table import Scan, ScanTable, SliceImage, read_scans
@@ -100,7 +100,7 @@ def prepare_scan(source: str, recipe: Recipe) -> PreparedScan:
         The slices. Of 2-D images all are taken.
 
     Raises:
-        ScanError: The scan cannot be read, or its grey values cannot be used.
+        ScanError: The scan cannot be read, or its intensities cannot be used.
         PreparationError: The volume is smaller than the crop, or the images are not laid out by planes.
     """
     if recipe.kind == "volumes":
@@ -172,7 +172,7 @@ def _prepare_one(task: _Task) -> _Done:
         sha256=prepared.source_sha256,
         shape=prepared.shape,
         dtype=prepared.dtype,
-        threshold=prepared.overview.threshold if prepared.overview else None,
+        threshold=prepared.preview.threshold if prepared.preview else None,
         bone_volume_fraction=prepared.bone_volume_fraction,
         trabecular_thickness_um=measured.trabecular_thickness_um,
         trabecular_spacing_um=measured.trabecular_spacing_um,
@@ -185,17 +185,17 @@ def _prepare_one(task: _Task) -> _Done:
 
 
 def _measure(prepared: PreparedScan, recipe: Recipe) -> Morphometry:
-    seen = prepared.overview
+    seen = prepared.preview
     if seen is None or seen.threshold is None:
         return Morphometry()
     return measure(seen.levels, seen.threshold, recipe.voxel_um and recipe.voxel_um * seen.factor)
 
 
 def _write_preview(task: _Task, prepared: PreparedScan) -> None:
-    manifest, seen = task.manifest, prepared.overview
+    manifest, seen = task.manifest, prepared.preview
     if seen is not None and manifest.preview_side is not None and task.scan.state in manifest.preview_states:
         place = manifest.preview_states.index(task.scan.state)
-        write_preview(task.folder, task.specimen, place, preview(seen.levels, manifest.preview_side))
+        write_preview(task.folder, task.specimen, place, preview_cube(seen.levels, manifest.preview_side))
 
 
 def _write_damage(task: _Task, shape: tuple[int, ...]) -> float | None:

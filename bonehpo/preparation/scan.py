@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bonehpo.errors import PreparationError, ScanError
-from bonehpo.preparation.morphometry import Overview, fraction_above, otsu, overview
-from bonehpo.scans.intensity import LEVELS, GreyMap, Window, histogram, levels, matching, scan_window, standardised
+from bonehpo.preparation.morphometry import Preview, condense, fraction_above, otsu
+from bonehpo.scans.intensity import LEVELS, IntensityMap, Window, histogram, levels, matching, scan_window, standardised
 from bonehpo.scans.readers import Volume, open_volume, read_image
 from bonehpo.scans.sections import NORMALS, centred_box, cut, even_positions, resized, square
 from bonehpo.scans.table import Scan, ScanTable, SliceImage
@@ -31,7 +31,7 @@ def filter_median(volume: NDArray[Any]) -> None:
     """Replace a volume by its 3×3×3 median; beyond the border, voxels repeat, as with scipy's default mode.
 
     Args:
-        volume: Grey values, (z, y, x), without NaN. Beside it, memory for about 30 sections is used.
+        volume: Intensities, (z, y, x), without NaN. Beside it, memory for about 30 sections is used.
     """
     below = volume[0].copy()
     for z in range(len(volume)):
@@ -82,15 +82,15 @@ class PreparedScan:
     """The slices of one scan and what was learnt on the way.
 
     Attributes:
-        slices: For each plane, grey levels (slice, y, x).
+        slices: For each plane, intensity levels (slice, y, x).
         positions: For each plane, where its slices were cut: the index in the whole source volume, or the position that
             a 2-D slice table gives.
         bone_volume_fraction: Voxels above Otsu's threshold in the filtered volume, before matching; pixels in 2-D slices.
         source_sha256: Hash of the voxels after the crop, or of all images, as they were read.
         contents: Hashes that no two scans may share: that of the volume, or of each image.
         shape: Voxels of the whole source along (z, y, x); empty for 2-D slices.
-        dtype: Grey-value type of the source.
-        overview: The filtered volume in small, before matching; None for 2-D slices.
+        dtype: Intensity type of the source.
+        preview: The filtered volume in small, before matching; None for 2-D slices.
     """
 
     slices: Mapping[str, NDArray[np.uint8]]
@@ -100,7 +100,7 @@ class PreparedScan:
     contents: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: str
-    overview: Overview | None
+    preview: Preview | None
 
 
 def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
@@ -114,7 +114,7 @@ def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
         recipe: Of the store, or of the model, that the scan is for.
 
     Raises:
-        ScanError: The scan cannot be read, or its grey values cannot be used.
+        ScanError: The scan cannot be read, or its intensities cannot be used.
         PreparationError: The volume is smaller than the crop.
     """
     volume = open_volume(source)
@@ -126,7 +126,7 @@ def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
     to_level = levels(recipe.window, matched)
     if recipe.median:
         filter_median(block)
-    seen = overview(block, levels(scan_window(own, block.dtype) if own else recipe.window))
+    seen = condense(block, levels(scan_window(own, block.dtype) if own else recipe.window))
     if block.dtype.kind == "f":  # interpolation is slow: once here, and not for each plane
         for section in block:
             section[...] = to_level(section)
@@ -141,7 +141,7 @@ def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
         contents=(digest,),
         shape=volume.shape,
         dtype=str(volume.dtype),
-        overview=seen,
+        preview=seen,
     )
 
 
@@ -154,7 +154,7 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
         all_images: Take every image, and not only the recipe's `n_slices` of each plane.
 
     Raises:
-        ScanError: An image cannot be read, or is of one grey value.
+        ScanError: An image cannot be read, or is of one intensity.
     """
     slices, positions, contents = {}, {}, []
     to_level, counts = levels(recipe.window), np.zeros(LEVELS, np.int64)
@@ -165,12 +165,12 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
         stack = np.empty((len(chosen), recipe.side, recipe.side), np.uint8)
         for level, image in zip(stack, chosen, strict=True):
             pixels = read_image(image.path)
-            _check_greys(image.path, pixels)
+            _check_intensities(image.path, pixels)
             check_type(image.path, pixels.dtype, recipe)
             contents.append(content_hash(pixels))
-            greys = resized(to_level(square(pixels)), recipe.side)
-            counts += np.bincount(np.rint(greys).astype(np.intp).ravel(), minlength=LEVELS)
-            level[...] = _rounded(greys, recipe)
+            intensities = resized(to_level(square(pixels)), recipe.side)
+            counts += np.bincount(np.rint(intensities).astype(np.intp).ravel(), minlength=LEVELS)
+            level[...] = _rounded(intensities, recipe)
         slices[plane], positions[plane] = stack, np.array([image.position for image in chosen], np.float64)
     return PreparedScan(
         slices=slices,
@@ -180,20 +180,20 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
         contents=tuple(contents),
         shape=(),
         dtype=recipe.dtype,
-        overview=None,
+        preview=None,
     )
 
 
 def read_centre(volume: Volume, crop: int | None) -> NDArray[Any]:
-    """Read the centre cube of a volume, or all of it when `crop` is None, and check its grey values.
+    """Read the centre cube of a volume, or all of it when `crop` is None, and check its intensities.
 
     Raises:
         PreparationError: The volume is smaller than the crop.
-        ScanError: It cannot be read, holds NaN or infinite values, or is of one grey value.
+        ScanError: It cannot be read, holds NaN or infinite values, or is of one intensity.
     """
     check_size(volume, crop)
     block = volume.read(centred_box(volume.shape, crop))
-    _check_greys(volume.source, block)
+    _check_intensities(volume.source, block)
     return block
 
 
@@ -211,7 +211,7 @@ def check_size(volume: Volume, crop: int | None) -> None:
 
 
 def check_type(source: str, dtype: np.dtype[Any], recipe: Recipe) -> None:
-    """Refuse a scan whose grey values cannot be compared with those of the reference.
+    """Refuse a scan whose intensities cannot be compared with those of the reference.
 
     Raises:
         ScanError: Its type differs and histograms are not matched.
@@ -219,15 +219,15 @@ def check_type(source: str, dtype: np.dtype[Any], recipe: Recipe) -> None:
     if not recipe.match and dtype != recipe.dtype:
         raise ScanError(
             f"{source}: holds {dtype}, the reference {recipe.reference} {recipe.dtype}; "
-            "without histogram matching all scans need one grey-value type"
+            "without histogram matching all scans need one intensity type"
         )
 
 
-def cut_slices(volume: NDArray[Any], plane: str, to_level: GreyMap, recipe: Recipe) -> NDArray[np.uint8]:
+def cut_slices(volume: NDArray[Any], plane: str, to_level: IntensityMap, recipe: Recipe) -> NDArray[np.uint8]:
     """Cut a prepared volume into the slices of one plane, evenly spaced, resized and, if the recipe says so, standardised.
 
     Returns:
-        Grey levels, (slice, y, x).
+        Intensity levels, (slice, y, x).
     """
     positions = even_positions(volume.shape[NORMALS[plane]], recipe.n_slices)
     slices = np.empty((len(positions), recipe.side, recipe.side), np.uint8)
@@ -242,18 +242,18 @@ def _rounded(image: NDArray[np.float64], recipe: Recipe) -> NDArray[np.float64]:
 
 
 def content_hash(voxels: NDArray[Any]) -> str:
-    """SHA-256 over type, shape and grey values: equal for the same scan in another file format."""
+    """SHA-256 over type, shape and intensities: equal for the same scan in another file format."""
     digest = hashlib.sha256(f"{voxels.dtype} {voxels.shape} ".encode())
     digest.update(np.ascontiguousarray(voxels).data)
     return digest.hexdigest()
 
 
-def _check_greys(source: str, voxels: NDArray[Any]) -> None:
+def _check_intensities(source: str, voxels: NDArray[Any]) -> None:
     low, high = voxels.min(), voxels.max()
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ScanError(f"{source}: holds NaN or infinite grey values; reconstruct it again, or crop them away")
+        raise ScanError(f"{source}: holds NaN or infinite intensities; reconstruct it again, or crop them away")
     if low == high:
-        raise ScanError(f"{source}: every grey value is {low}; replace the scan")
+        raise ScanError(f"{source}: every intensity is {low}; replace the scan")
 
 
 TRUTH_FOLDER = "truth"

@@ -10,7 +10,7 @@ from bonehpo.store.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class CardFacts:
+class CardContents:
     """What is known of the one network that is promoted.
 
     Attributes:
@@ -34,14 +34,14 @@ class CardFacts:
     because: str | None = None
 
 
-def model_card(study: StudySummary, estimates: Estimates, recipe: Recipe, facts: CardFacts) -> str:
+def model_card(study: StudySummary, estimates: Estimates, recipe: Recipe, contents: CardContents) -> str:
     """The card in Markdown.
 
     Args:
         study: Of the network.
         estimates: Of its accuracy, from the folds of the study.
         recipe: How a scan is prepared for it.
-        facts: Of the network itself.
+        contents: Of the network itself.
     """
     source = (
         "**phantoms: synthetic specimens whose damage is simulated. It says nothing about real bone.**"
@@ -52,7 +52,7 @@ def model_card(study: StudySummary, estimates: Estimates, recipe: Recipe, facts:
 
 Tells failed from pristine slices of {study.bone}. It was made from {source}
 
-{_table(study, estimates.trial, recipe, facts)}
+{_table(study, estimates.trial, recipe, contents)}
 
 ## Accuracy
 
@@ -63,17 +63,17 @@ Its accuracy on other bones, scanners, voxel sizes or preparations is not known.
 
 ## Probabilities
 
-Its logits are divided by {facts.temperature:.2f}, the temperature that makes its softmax outputs probabilities on its two
+Its logits are divided by {contents.temperature:.2f}, the temperature that makes its softmax outputs probabilities on its two
 held-out sets. They hold for slices of bone that is pristine or failed, as many of each; for states between there is no such
-truth.{_calibration(facts)}
+truth.{_calibration(contents)}
 
 ## What the audit found
 
-{_audit(facts)}
+{_audit(contents)}
 """
 
 
-def _table(study: StudySummary, trial: int, recipe: Recipe, facts: CardFacts) -> str:
+def _table(study: StudySummary, trial: int, recipe: Recipe, contents: CardContents) -> str:
     row = study.row(trial)
     choice = row.hyperparameters
     steps = [
@@ -91,9 +91,9 @@ def _table(study: StudySummary, trial: int, recipe: Recipe, facts: CardFacts) ->
         "study": f"{study.name}, trial {trial} of {len(study.trials)}, {study.split} split",
         "protocol": study.protocol_in_words,
         "store": study.store_id,
-        "code": facts.commit,
-        "trained on": ", ".join(facts.train),
-        "held out": ", ".join(facts.pair),
+        "code": contents.commit,
+        "trained on": ", ".join(contents.train),
+        "held out": ", ".join(contents.pair),
         "slices": f"{', '.join(recipe.planes)}, {recipe.side} × {recipe.side}, uint8",
         "preparation": ", ".join(steps),
     }
@@ -110,21 +110,21 @@ def _accuracy(study: StudySummary, estimates: Estimates) -> str:
     return f"""\
 - **Nested accuracy {estimates.nested_score:.3f}**: what to expect on {unseen}; at least {estimates.nested_score_bound:.3f}
   (one-sided 95 %, approximate, {len(estimates.nested_score_by_set)} sets).
-- Paper accuracy {estimates.paper_score:.3f} ± {estimates.sd:.3f}: mean ± sd over the {estimates.n_folds} folds of the
+- Apparent accuracy {estimates.apparent_score:.3f} ± {estimates.sd:.3f}: mean ± sd over the {estimates.n_folds} folds of the
   chosen trial. The search maximised it, so it flatters: it is {estimates.gap:+.3f} from the nested accuracy.
 
 By specimen: {by_set}."""
 
 
-def _calibration(facts: CardFacts) -> str:
-    if facts.calibration is None:
+def _calibration(contents: CardContents) -> str:
+    if contents.calibration is None:
         return ""
-    return f" Over the folds of the optimum:\n{calibration_in_words(facts.calibration)}"
+    return f" Over the folds of the optimum:\n{calibration_in_words(contents.calibration)}"
 
 
-def _audit(facts: CardFacts) -> str:
-    told = "\n".join(f"- {sentence}" for sentence in facts.audit)
-    if not facts.against:
+def _audit(contents: CardContents) -> str:
+    told = "\n".join(f"- {sentence}" for sentence in contents.audit)
+    if not contents.against:
         return f"It raised no flag, and the network beats chance and the baseline.\n\n{told}"
-    against = "\n".join(f"- {text}" for text in facts.against)
-    return f"{against}\n\n**Promoted nevertheless, because:** {facts.because}\n\n{told}".rstrip()
+    against = "\n".join(f"- {text}" for text in contents.against)
+    return f"{against}\n\n**Promoted nevertheless, because:** {contents.because}\n\n{told}".rstrip()

@@ -24,7 +24,7 @@ from bonehpo.report.sections import (
 )
 from bonehpo.report.views import brief, figure_views
 from bonehpo.results.result import Result
-from bonehpo.search.recorder import StudyFacts
+from bonehpo.search.recorder import StudyRecord
 from bonehpo.search.summary import StudySummary
 
 TEMPLATE = "page.html.j2"
@@ -38,14 +38,14 @@ class Report:
 
     Attributes:
         study: Its trials and estimates.
-        facts: Where it comes from: code, versions, settings.
+        record: Where it comes from: code, versions, settings.
         results: Comparisons and explanations that there are, in any order.
         drawn: The figures of each result by its name; those of the study itself under `STUDY_FIGURES`.
         made: When the page is made.
     """
 
     study: StudySummary
-    facts: StudyFacts
+    record: StudyRecord
     results: Sequence[Result]
     drawn: Mapping[str, Sequence[Drawn]]
     made: datetime
@@ -85,7 +85,7 @@ def render_page(report: Report) -> str:
     )
     return environment.get_template(TEMPLATE).render(
         study=study,
-        facts=report.facts,
+        record=report.record,
         made=report.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
         numbers=headline_numbers(study),
         nested=nested_view(study),

@@ -62,7 +62,7 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
         ),
         Headline(
             f"Paper {what}",
-            f"{score_text(found.paper_score, task)} ± {spread_text(found.sd, task)}",
+            f"{score_text(found.apparent_score, task)} ± {spread_text(found.sd, task)}",
             f"Mean ± standard deviation over the {found.n_folds} folds of trial {found.trial}. The search maximised it, so "
             "that it flatters.",
         ),
@@ -146,7 +146,7 @@ def variance_sentences(study: StudySummary) -> tuple[str, ...]:
 AUDIT = {
     "leakage": "whether a held-out slice is, or shows the bone of, one that networks were trained on",
     "audit": "how far models come that cannot see a crack",
-    "null": "what the procedure finds in labels that mean nothing",
+    "permutation": "what the procedure finds in labels that mean nothing",
     "grad-cam": "whether heat maps depend on what was learnt and, on phantoms, lie on the damage",
     "detection": "whether loaded bone is told from pristine bone before there is damage",
     "ablation": "what networks learn from scans without histogram matching and filter",
@@ -167,7 +167,7 @@ KINDS = {
     "leakage": Kind(
         "Leaks between sets",
         "audit --leakage",
-        {"checks": "What was asked of the slice store", "twins": "Slices that show the same"},
+        {"checks": "What was asked of the slice store", "near-duplicates": "Slices that show the same"},
     ),
     "sweep": Kind(
         "One hyperparameter at a time",
@@ -184,21 +184,23 @@ KINDS = {
         "audit",
         {"models": "The network and the models beside it; differences from the network over test sets"},
     ),
-    "null": Kind(
+    "permutation": Kind(
         "The same on labels that mean nothing",
-        "audit --null",
+        "audit --permutation",
         {
             "trials": "Candidates on permuted labels",
             "sets": "For each test set the candidate that is chosen without it",
         },
     ),
-    "race": Kind("What the race has lost", "audit --race", {"trials": "Stopped trials, finished"}),
+    "pruning": Kind("What pruning has lost", "audit --pruning", {"trials": "Stopped trials, finished"}),
     "calibration": Kind("Whether p(failed) is a probability", "explain", {"folds": "Brier score of each fold"}),
-    "mixed": Kind("Mixed split", "compare", {"arms": "Accuracy in each split", "sets": "What each set holds"}),
+    "mixed": Kind(
+        "Mixed split", "compare", {"configurations": "Accuracy in each split", "sets": "What each set holds"}
+    ),
     "compare": Kind(
         "Beside ResNet-50",
         "compare",
-        {"arms": "Accuracy of each network", "tests": "Differences over test sets, sign-flip test"},
+        {"configurations": "Accuracy of each network", "tests": "Differences over test sets, sign-flip test"},
     ),
     "ablation": Kind(
         "What preparation is for", "ablate SCANS.csv", {"separation": "Lowest mean accuracy over all loaded states"}
@@ -206,7 +208,7 @@ KINDS = {
     "strain": Kind(
         "Strain read from slices",
         "strain",
-        {"arms": "Mean absolute error", "specimens": "Mean absolute error on each specimen"},
+        {"configurations": "Mean absolute error", "specimens": "Mean absolute error on each specimen"},
     ),
 }
 """The results of docs/results.md in the order of the page."""
@@ -328,7 +330,7 @@ def missing_results(
     there = {result.name for result in results} | {name for name, figures in drawn.items() if figures}
     flag = f"--bone {shlex.quote(study.name)}"
     by_name = {result.name: result for result in results}
-    wanted = [name for name in KINDS if name != "race" or study.raced] if study.task == "damage" else ["specimens"]
+    wanted = [name for name in KINDS if name != "pruning" or study.pruned] if study.task == "damage" else ["specimens"]
     found = [Missing(KINDS[name].heading, command_of(name, flag, by_name)) for name in wanted if name not in there]
     if study.optimum is None:
         n_trials = max(len(study.trials), 1)

@@ -18,11 +18,11 @@ from bonehpo.config import StudyFolder
 from bonehpo.domain import FAILED, PRISTINE, Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import ScanError, StudyError
-from bonehpo.folds import deal
+from bonehpo.folds import assign_sets
 from bonehpo.learning.fits import FitTask
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.detection import first_damaged, state_table
-from bonehpo.results.finished import Arm, FinishedStudy, fit_arms, parameters_of
+from bonehpo.results.finished import Configuration, FinishedStudy, fit_configurations, parameters_of
 from bonehpo.results.heat_maps import Asked, MapTask, SliceKey, explain_slices, read_slices
 from bonehpo.results.result import Result, address_of
 from bonehpo.scans.table import read_scans
@@ -88,16 +88,22 @@ def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress:
     if read_scans(scans).kind == "slices":
         raise ScanError(f"{scans} lists 2-D slices, which are neither matched nor filtered: give scans of volumes")
     plans = {variant.name: _plan(finished, variant, scans, engine, progress) for variant in VARIANTS}
-    arms = {name: _arm(finished, name, plan) for name, plan in plans.items()}
-    fitted = {name: arm.whole() for name, arm in fit_arms(list(arms.values()), engine, progress).items()}
+    configurations = {name: _configuration(finished, name, plan) for name, plan in plans.items()}
+    fitted = {
+        name: configuration.whole()
+        for name, configuration in fit_configurations(list(configurations.values()), engine, progress).items()
+    }
     stores = {name: SliceStore.open(plan.folder.store) for name, plan in plans.items()}
     states = pd.concat(
-        [state_table(arm, stores[name], plans[name].sets).assign(variant=name) for name, arm in fitted.items()],
+        [
+            state_table(configuration, stores[name], plans[name].sets).assign(variant=name)
+            for name, configuration in fitted.items()
+        ],
         ignore_index=True,
     )
     visible = first_damaged(stores["prepared"])
     separation = pd.DataFrame(_separation(name, states[states["variant"] == name], visible) for name in fitted)
-    slices, pictures = _maps(plans, arms, stores, engine)
+    slices, pictures = _maps(plans, configurations, stores, engine)
     return finished.result(
         NAME,
         "comparison",
@@ -111,7 +117,7 @@ def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress:
         sentences=[_sentence(row) for row in separation.to_dict("records")],
         tables={"states": states, "separation": separation, "slices": slices},
         arrays=pictures,
-        arms=list(fitted.values()),
+        configurations=list(fitted.values()),
     )
 
 
@@ -124,12 +130,12 @@ def digest_of_scans(scans: Path) -> str:
     table = read_scans(scans)
     named = [scan.source.partition("::")[0] for scan in table.scans]
     named += [image.path for scan in table.scans for image in scan.images]
-    facts = [
+    files = [
         (str(file), file.stat().st_size, file.stat().st_mtime_ns)
         for path in dict.fromkeys(map(Path, named))
         for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
     ]
-    return hashlib.sha256(repr((scans.read_bytes(), facts)).encode()).hexdigest()
+    return hashlib.sha256(repr((scans.read_bytes(), files)).encode()).hexdigest()
 
 
 def _plan(
@@ -163,17 +169,17 @@ def _plan(
         folder=folder,
         store_id=store.id,
         side=store.side,
-        sets=deal(finished.plan.config.split, finished.plan.config.bone, store.specimens, store.planes),
+        sets=assign_sets(finished.plan.config.split, finished.plan.config.bone, store.specimens, store.planes),
     )
 
 
-def _arm(finished: FinishedStudy, name: str, plan: SearchPlan) -> Arm:
+def _configuration(finished: FinishedStudy, name: str, plan: SearchPlan) -> Configuration:
     """Fits of a variant, among those of the study; of the first pair the network is kept, to be explained."""
     own = finished.plan
     tasks = [replace(plan.task(finished.choice, pair), fits=own.folder.fits.absolute()) for pair in plan.pairs]
     tasks = [replace(task, states=own.states(task.spec.key).absolute()) for task in tasks]
     tasks[0] = replace(tasks[0], network=own.kept(tasks[0].spec.key))
-    return Arm(name=name, parameters={**parameters_of(finished.choice), "variant": name}, tasks=tuple(tasks))
+    return Configuration(name=name, parameters={**parameters_of(finished.choice), "variant": name}, tasks=tuple(tasks))
 
 
 def _separation(name: str, states: pd.DataFrame, visible_from: int | None) -> dict[str, object]:
@@ -204,10 +210,13 @@ def _sentence(row: Mapping[object, object]) -> str:
 
 
 def _maps(
-    plans: Mapping[str, SearchPlan], arms: Mapping[str, Arm], stores: Mapping[str, SliceStore], engine: Engine
+    plans: Mapping[str, SearchPlan],
+    configurations: Mapping[str, Configuration],
+    stores: Mapping[str, SliceStore],
+    engine: Engine,
 ) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.generic]]]:
     """Heat maps of `EXPLAINED` variants: the middle slice of one test specimen, pristine, hardly loaded and failed."""
-    tasks = {name: _map_task(plans[name], arms[name].tasks[0], stores[name]) for name in EXPLAINED}
+    tasks = {name: _map_task(plans[name], configurations[name].tasks[0], stores[name]) for name in EXPLAINED}
     found = {outcome.task: outcome.result() for outcome in engine.run(explain_slices, list(tasks.values()))}
     rows, slices, maps = [], [], []
     for name, task in tasks.items():

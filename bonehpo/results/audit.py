@@ -111,7 +111,7 @@ def score_models(
 
     Args:
         store: The slices.
-        sets: How they are dealt.
+        sets: How they are assigned.
         network: Folds of the network: `test`, `validation`, `accuracy`.
         visible_from: First state with damage; None where nobody knows.
         network_states: What detection limits are made from; None where nobody asked the network.

@@ -17,9 +17,9 @@ from bonehpo.analysis.calibration import (
 from bonehpo.domain import FoldScores, Hyperparameters, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
-from bonehpo.results.finished import FinishedStudy, FittedArm, fit_arms, parameters_of
+from bonehpo.results.finished import FinishedStudy, FittedConfiguration, fit_configurations, parameters_of
 from bonehpo.results.result import Result
-from bonehpo.search.plan import fold_facts
+from bonehpo.search.plan import fold_records
 from bonehpo.search.records import answers_of
 
 BEST_FOLD = "best-fold"
@@ -32,8 +32,8 @@ def best_fold_address(finished: FinishedStudy) -> str:
 
 def run_best_fold(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
     """Table of the optimum's fold models with fresh seeds, the best first, and of its layers."""
-    arm = fit_arms([finished.optimum_arm()], engine, progress)["optimum"]
-    folds = ranked(arm)
+    configuration = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"]
+    folds, spread = ranked(configuration), configuration.spread
     best = folds[0]
     table = pd.DataFrame(_row(fold, tuple(finished.plan.sets)) for fold in folds)
     choice = finished.choice
@@ -42,10 +42,10 @@ def run_best_fold(finished: FinishedStudy, engine: Engine, progress: ProgressCal
         "explanation",
         best_fold_address(finished),
         parameters={**parameters_of(choice), "test": best.test, "validation": best.validation},
-        metrics={"best_accuracy": best.test_score, "mean_accuracy": arm.spread.mean, **best.details},
+        metrics={"best_accuracy": best.test_score, "mean_accuracy": configuration.spread.mean, **best.details},
         sentences=[
             f"The best of {len(folds)} fold models tests {best.test} (validation {best.validation}): accuracy "
-            f"{best.test_score:.3f}; the mean of all is {arm.spread.mean:.3f} ± {arm.spread.sd:.3f}. The best fold was "
+            f"{best.test_score:.3f}; the mean of all is {spread.mean:.3f} ± {spread.sd:.3f}. The best fold was "
             "chosen by its test accuracy: it shows how a network works, and not how well networks do."
         ],
         tables={"folds": table, "layers": layers_table(choice, finished.plan.side)},
@@ -71,9 +71,9 @@ def layers_table(choice: Hyperparameters, side: int) -> pd.DataFrame:
     )
 
 
-def ranked(arm: FittedArm) -> list[FoldScores]:
-    """Folds of an arm by test accuracy, the surer of equals first."""
-    return sorted(arm.folds, key=_merit, reverse=True)
+def ranked(configuration: FittedConfiguration) -> list[FoldScores]:
+    """Folds of a configuration by test accuracy, the surer of equals first."""
+    return sorted(configuration.folds, key=_merit, reverse=True)
 
 
 def _merit(fold: FoldScores) -> tuple[float, float]:
@@ -100,8 +100,8 @@ def calibration_address(finished: FinishedStudy) -> str:
 
 def run_calibration(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
     """Brier scores and reliability of the optimum's fold models, as trained and with a temperature."""
-    arm = fit_arms([finished.optimum_arm()], engine, progress)["optimum"].whole()
-    answers = answers_of([fold for fit in arm.fits for fold in fold_facts(fit)])
+    configuration = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"].whole()
+    answers = answers_of([fold for fit in configuration.fits for fold in fold_records(fit)])
     calibrated, found = calibrated_folds(answers), calibrate(answers)
     if found is None:
         raise StudyError("no fold of the optimum has its mirror image: fit it again")

@@ -15,11 +15,17 @@ from bonehpo.domain import HoldoutPair, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import FoldError, StudyError
 from bonehpo.files import file_sha256
-from bonehpo.folds import Sets, deal
+from bonehpo.folds import Sets, assign_sets
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import RESNET, FitTask, ResNet, ResNetMode
 from bonehpo.results.detection import state_table
-from bonehpo.results.finished import Arm, FinishedStudy, FittedArm, fit_arms, parameters_of
+from bonehpo.results.finished import (
+    Configuration,
+    FinishedStudy,
+    FittedConfiguration,
+    fit_configurations,
+    parameters_of,
+)
 from bonehpo.results.result import Result, load_result
 from bonehpo.search.plan import SearchPlan
 from bonehpo.store.store import SliceStore
@@ -28,8 +34,8 @@ MIXED = "mixed"
 
 SPLITS = {
     "specimen": Split(kind="specimen"),
-    "mixed, published": Split(kind="mixed", dealing="published"),
-    "mixed, seeded": Split(kind="mixed", dealing="seeded"),
+    "mixed, published": Split(kind="mixed", assignment="published"),
+    "mixed, seeded": Split(kind="mixed", assignment="seeded"),
 }
 
 
@@ -39,48 +45,56 @@ def mixed_address(finished: FinishedStudy) -> str:
 
 
 def run_mixed(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
-    """The optimum by specimen and in both mixed dealings; the published one where the specimens are the paper's."""
+    """The optimum by specimen and in both mixed assignments; the published one where the specimens are the paper's."""
     plans, left_out = {}, ""
     for name, split in SPLITS.items():
         try:
             plans[name] = with_split(finished.plan, split, finished.store.specimens, finished.store.planes)
         except FoldError as error:
             left_out = f"{name} is left out: {error}"
-    fitted = fit_arms([_mixed(finished, name, plan) for name, plan in plans.items()], engine, progress)
+    fitted = fit_configurations([_mixed(finished, name, plan) for name, plan in plans.items()], engine, progress)
     rows = [
-        {"arm": name, "mean": arm.spread.mean, "sd": arm.spread.sd, "n_folds": len(arm.folds), "reason": arm.reason}
-        for name, arm in fitted.items()
+        {
+            "configuration": name,
+            "mean": configuration.spread.mean,
+            "sd": configuration.spread.sd,
+            "n_folds": len(configuration.folds),
+            "reason": configuration.reason,
+        }
+        for name, configuration in fitted.items()
     ]
     folds = [
-        {"arm": name, "test": fold.test, "validation": fold.validation, "accuracy": fold.test_score}
-        for name, arm in fitted.items()
-        for fold in arm.folds
+        {"configuration": name, "test": fold.test, "validation": fold.validation, "accuracy": fold.test_score}
+        for name, configuration in fitted.items()
+        for fold in configuration.folds
     ]
     return finished.result(
         MIXED,
         "comparison",
         mixed_address(finished),
         parameters={**parameters_of(finished.choice), "seed": SPLITS["mixed, seeded"].seed},
-        metrics={f"accuracy/{name}".replace(",", ""): arm.spread.mean for name, arm in fitted.items()},
+        metrics={
+            f"accuracy/{name}".replace(",", ""): configuration.spread.mean for name, configuration in fitted.items()
+        },
         sentences=[left_out, *_sentences_on_mixed(fitted)],
-        tables={"arms": pd.DataFrame(rows), "folds": pd.DataFrame(folds), "sets": _sets_table(plans)},
-        arms=list(fitted.values()),
+        tables={"configurations": pd.DataFrame(rows), "folds": pd.DataFrame(folds), "sets": _sets_table(plans)},
+        configurations=list(fitted.values()),
     )
 
 
 def with_split(plan: SearchPlan, split: Split, specimens: tuple[str, ...], planes: tuple[str, ...]) -> SearchPlan:
-    """The same study, its groups dealt in another way.
+    """The same study, its groups assigned in another way.
 
     Raises:
-        FoldError: They cannot be dealt so.
+        FoldError: They cannot be assigned so.
     """
-    sets = deal(split, plan.config.bone, specimens, planes)
+    sets = assign_sets(split, plan.config.bone, specimens, planes)
     return replace(plan, config=replace(plan.config, split=split), sets=sets)
 
 
-def _mixed(finished: FinishedStudy, name: str, plan: SearchPlan) -> Arm:
+def _mixed(finished: FinishedStudy, name: str, plan: SearchPlan) -> Configuration:
     tasks = tuple(plan.task(finished.choice, pair, repeat=1) for pair in plan.pairs)
-    return Arm(name=name, parameters={**parameters_of(finished.choice), "split": name}, tasks=tasks)
+    return Configuration(name=name, parameters={**parameters_of(finished.choice), "split": name}, tasks=tasks)
 
 
 def _sets_table(plans: dict[str, SearchPlan]) -> pd.DataFrame:
@@ -88,17 +102,20 @@ def _sets_table(plans: dict[str, SearchPlan]) -> pd.DataFrame:
         return ", ".join(f"{group.specimen} {group.plane}" for group in sets[name])
 
     return pd.DataFrame(
-        {"arm": arm, "set": name, "groups": words(plan.sets, name)} for arm, plan in plans.items() for name in plan.sets
+        {"configuration": configuration, "set": name, "groups": words(plan.sets, name)}
+        for configuration, plan in plans.items()
+        for name in plan.sets
     )
 
 
-def _sentences_on_mixed(fitted: dict[str, FittedArm]) -> list[str]:
+def _sentences_on_mixed(fitted: dict[str, FittedConfiguration]) -> list[str]:
     specimen = fitted["specimen"].spread
     return [
-        f"{name}: {arm.spread.mean:.3f} ± {arm.spread.sd:.3f}, against {specimen.mean:.3f} ± {specimen.sd:.3f} by specimen. "
+        f"{name}: {configuration.spread.mean:.3f} ± {configuration.spread.sd:.3f}, "
+        f"against {specimen.mean:.3f} ± {specimen.sd:.3f} by specimen. "
         "A mixed set is tested by networks that know its specimens from other planes: it answers an easier question."
-        for name, arm in fitted.items()
-        if name != "specimen" and arm.fits
+        for name, configuration in fitted.items()
+        if name != "specimen" and configuration.fits
     ]
 
 
@@ -163,7 +180,11 @@ def _scans(store: SliceStore) -> frozenset[str]:
 
 def _of_study(study: StudyFolder) -> Path:
     found = load_result(study, COMPARE)
-    keys = {arm.name.split(",")[0]: arm.keys for arm in reversed(found.arms)} if found else {}
+    keys = (
+        {configuration.name.split(",")[0]: configuration.keys for configuration in reversed(found.configurations)}
+        if found
+        else {}
+    )
     for mode in ("fine-tuned", "scratch"):
         for key in keys.get(mode, ()):
             file = study.networks / f"{key}.keras"
@@ -200,29 +221,35 @@ def run_compare(
             f"{weights.name} was trained on scans of study {finished.plan.folder.name}, which it would be tested on: "
             "take weights of other specimens"
         )
-    arms: dict[tuple[str, str], Arm] = {}
+    configurations: dict[tuple[str, str], Configuration] = {}
     for split, plan in _plans(finished).items():
-        arms["cnn", split] = _cnn_arm(finished, plan, split)
-        arms |= {(mode, split): _backbone(finished, plan, mode, weights, epochs) for mode in weights.modes}
-    _prepare_features([arm for (name, _), arm in arms.items() if name == "frozen"], engine)
-    in_turn = sorted(arms.values(), key=lambda arm: arm.parameters.get("resnet50", ""))  # a worker keeps one kind ready
-    by_name = fit_arms(in_turn, engine, progress)
-    fitted = {key: by_name[arm.name] for key, arm in arms.items()}
+        configurations["cnn", split] = _cnn_configuration(finished, plan, split)
+        configurations |= {(mode, split): _backbone(finished, plan, mode, weights, epochs) for mode in weights.modes}
+    _prepare_features(
+        [configuration for (name, _), configuration in configurations.items() if name == "frozen"], engine
+    )
+    in_turn = sorted(
+        configurations.values(), key=lambda configuration: configuration.parameters.get("resnet50", "")
+    )  # a worker keeps one kind ready
+    by_name = fit_configurations(in_turn, engine, progress)
+    fitted = {key: by_name[configuration.name] for key, configuration in configurations.items()}
     tests = _tests_table(fitted)
     return finished.result(
         COMPARE,
         "comparison",
         compare_address(finished, weights, epochs),
         parameters={"weights": weights.name, "weights_sha256": weights.hash, **parameters_of(RESNET)},
-        metrics={f"accuracy/{split} {name}": arm.spread.mean for (name, split), arm in fitted.items()},
+        metrics={
+            f"accuracy/{split} {name}": configuration.spread.mean for (name, split), configuration in fitted.items()
+        },
         sentences=_sentences(fitted, tests, weights),
         tables={
-            "arms": _arms_table(fitted, finished, epochs),
+            "configurations": _configurations_table(fitted, finished, epochs),
             "folds": _folds_table(fitted),
             "tests": tests,
             "states": _states_table(fitted, finished),
         },
-        arms=list(fitted.values()),
+        configurations=list(fitted.values()),
     )
 
 
@@ -230,23 +257,25 @@ def _plans(finished: FinishedStudy) -> dict[str, SearchPlan]:
     """The study's own split, and the other one: mixed sets as published where the specimens are the paper's."""
     own, store = finished.plan, finished.store
     plans: dict[str, SearchPlan] = {own.config.split.kind: own}
-    for split in (Split(kind="specimen"), Split(kind="mixed", dealing="published"), Split(kind="mixed")):
+    for split in (Split(kind="specimen"), Split(kind="mixed", assignment="published"), Split(kind="mixed")):
         if split.kind not in plans:
             with suppress(FoldError):
                 plans[split.kind] = with_split(own, split, store.specimens, store.planes)
     return plans
 
 
-def _cnn_arm(finished: FinishedStudy, plan: SearchPlan, split: str) -> Arm:
+def _cnn_configuration(finished: FinishedStudy, plan: SearchPlan, split: str) -> Configuration:
     if split == finished.plan.config.split.kind:
-        return replace(finished.optimum_arm(), name=f"cnn, {split}")
+        return replace(finished.optimum_configuration(), name=f"cnn, {split}")
     tasks = tuple(plan.task(finished.choice, pair, repeat=1) for pair in plan.pairs)
-    return Arm(name=f"cnn, {split}", parameters=parameters_of(finished.choice), tasks=tasks)
+    return Configuration(name=f"cnn, {split}", parameters=parameters_of(finished.choice), tasks=tasks)
 
 
-def _backbone(finished: FinishedStudy, plan: SearchPlan, mode: ResNetMode, weights: Weights, epochs: Epochs) -> Arm:
+def _backbone(
+    finished: FinishedStudy, plan: SearchPlan, mode: ResNetMode, weights: Weights, epochs: Epochs
+) -> Configuration:
     split = plan.config.split.kind
-    return Arm(
+    return Configuration(
         name=f"{mode}, {split}",
         parameters={**parameters_of(RESNET), "resnet50": mode, "epochs": str(epochs[mode]), "split": split},
         tasks=tuple(_task(finished, plan, pair, mode, weights, epochs[mode]) for pair in plan.pairs),
@@ -273,49 +302,51 @@ def _task(
     )
 
 
-def _prepare_features(arms: Sequence[Arm], engine: Engine) -> None:
+def _prepare_features(configurations: Sequence[Configuration], engine: Engine) -> None:
     """Compute what a frozen base makes of each image, once for all fits."""
-    if arms:
+    if configurations:
         from bonehpo.learning.learners import compute_features
 
-        for outcome in engine.run(compute_features, [arms[0].tasks[0]]):
+        for outcome in engine.run(compute_features, [configurations[0].tasks[0]]):
             outcome.result()
 
 
-def _arms_table(fitted: Mapping[tuple[str, str], FittedArm], finished: FinishedStudy, epochs: Epochs) -> pd.DataFrame:
+def _configurations_table(
+    fitted: Mapping[tuple[str, str], FittedConfiguration], finished: FinishedStudy, epochs: Epochs
+) -> pd.DataFrame:
     choice, side = finished.choice, finished.plan.side
     n_epochs: dict[str, int] = {"cnn": finished.plan.config.training.epochs, **{str(m): n for m, n in epochs.items()}}
     sizes = {"cnn": count_parameters(choice.layers, choice.kernel, side), **{str(m): n for m, n in N_TRAINABLE.items()}}
     return pd.DataFrame(
         {
-            "arm": name,
+            "configuration": name,
             "split": split,
             "epochs": n_epochs[name],
             "n_trainable": sizes[name],
-            "mean": arm.spread.mean,
-            "sd": arm.spread.sd,
-            "n_folds": len(arm.folds),
-            "reason": arm.reason,
+            "mean": configuration.spread.mean,
+            "sd": configuration.spread.sd,
+            "n_folds": len(configuration.folds),
+            "reason": configuration.reason,
         }
-        for (name, split), arm in fitted.items()
+        for (name, split), configuration in fitted.items()
     )
 
 
-def _folds_table(fitted: Mapping[tuple[str, str], FittedArm]) -> pd.DataFrame:
+def _folds_table(fitted: Mapping[tuple[str, str], FittedConfiguration]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "arm": name,
+            "configuration": name,
             "split": split,
             "test": fold.test,
             "validation": fold.validation,
             "accuracy": fold.test_score,
         }
-        for (name, split), arm in fitted.items()
-        for fold in arm.folds
+        for (name, split), configuration in fitted.items()
+        for fold in configuration.folds
     )
 
 
-def _tests_table(fitted: Mapping[tuple[str, str], FittedArm]) -> pd.DataFrame:
+def _tests_table(fitted: Mapping[tuple[str, str], FittedConfiguration]) -> pd.DataFrame:
     """Every two networks of a split, compared by test set, and over folds as a second opinion."""
     rows = []
     for split in dict.fromkeys(split for _, split in fitted):
@@ -336,29 +367,31 @@ def _tests_table(fitted: Mapping[tuple[str, str], FittedArm]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _by_set(arm: FittedArm) -> dict[str, float]:
-    scores = pd.DataFrame({"test": f.test, "score": f.test_score} for f in arm.folds)
+def _by_set(configuration: FittedConfiguration) -> dict[str, float]:
+    scores = pd.DataFrame({"test": f.test, "score": f.test_score} for f in configuration.folds)
     return {str(name): float(score) for name, score in scores.groupby("test")["score"].mean().items()}
 
 
-def _states_table(fitted: Mapping[tuple[str, str], FittedArm], finished: FinishedStudy) -> pd.DataFrame:
+def _states_table(fitted: Mapping[tuple[str, str], FittedConfiguration], finished: FinishedStudy) -> pd.DataFrame:
     """Accuracy at every load state of the optimum and of the best trained ResNet-50, as in Fig 9."""
     split = finished.plan.config.split.kind
     shown = ["cnn", "fine-tuned" if ("fine-tuned", split) in fitted else "scratch"]
     tables = [
-        state_table(fitted[name, split], finished.store, finished.plan.sets).assign(arm=name)
+        state_table(fitted[name, split], finished.store, finished.plan.sets).assign(configuration=name)
         for name in shown
         if (name, split) in fitted and fitted[name, split].fits
     ]
     return pd.concat(tables, ignore_index=True)
 
 
-def _sentences(fitted: Mapping[tuple[str, str], FittedArm], tests: pd.DataFrame, weights: Weights) -> list[str]:
+def _sentences(
+    fitted: Mapping[tuple[str, str], FittedConfiguration], tests: pd.DataFrame, weights: Weights
+) -> list[str]:
     sentences = [
-        f"{'The optimum' if name == 'cnn' else f'ResNet-50 {name}'}, {split} split: {arm.spread.mean:.3f} ± "
-        f"{arm.spread.sd:.3f}."
-        for (name, split), arm in fitted.items()
-        if arm.fits
+        f"{'The optimum' if name == 'cnn' else f'ResNet-50 {name}'}, {split} split: {configuration.spread.mean:.3f} ± "
+        f"{configuration.spread.sd:.3f}."
+        for (name, split), configuration in fitted.items()
+        if configuration.fits
     ]
     if len(tests):
         smallest, least = float(tests["p"].min()), float(tests["smallest_p"].max())

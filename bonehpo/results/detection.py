@@ -19,7 +19,7 @@ from bonehpo.engine import Engine
 from bonehpo.errors import ConfigError
 from bonehpo.folds import Sets
 from bonehpo.results.best_fold import ranked
-from bonehpo.results.finished import FinishedStudy, FittedArm, fit_arms
+from bonehpo.results.finished import FinishedStudy, FittedConfiguration, fit_configurations
 from bonehpo.results.result import Result
 from bonehpo.store.store import SliceStore
 
@@ -53,9 +53,9 @@ def run_detection(
         raise ConfigError(
             f"--visible-from {visible_from} is no loaded state: give one from {states[1]} to {states[-1]}"
         )
-    arm = fit_arms([finished.optimum_arm()], engine, progress)["optimum"]
-    table = state_table(arm, finished.store, finished.plan.sets)
-    best = ranked(arm)[0]
+    configuration = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"]
+    table = state_table(configuration, finished.store, finished.plan.sets)
+    best = ranked(configuration)[0]
     table["best"] = (table["test"] == best.test) & (table["validation"] == best.validation)
     mean, limits = mean_by_state(table), detection_limits(table)
     visible = visible_from or first_damaged(finished.store)
@@ -80,10 +80,10 @@ def run_detection(
     )
 
 
-def state_table(arm: FittedArm, store: SliceStore, sets: Sets) -> pd.DataFrame:
-    """Accuracies of every fold of an arm at every load state of its test set; columns of `detection` but `best`."""
+def state_table(configuration: FittedConfiguration, store: SliceStore, sets: Sets) -> pd.DataFrame:
+    """Accuracies of every fold of a configuration at every load state of its test set; all columns but `best`."""
     rows = []
-    for pair, answers in arm.states().items():
+    for pair, answers in configuration.states().items():
         for test, validation in (pair, tuple(reversed(pair))):
             found = accuracies_by_state(answers.p_failed(pair, test))
             found["strain"] = [_strain(store, sets, test, int(state)) for state in found["state"]]

@@ -15,9 +15,9 @@ from bonehpo.engine import Engine
 from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.learning.fits import FitResult, FitTask, StateAnswers, load_answers
 from bonehpo.learning.fitting import find_fit, run_fit
-from bonehpo.results.result import ArmRecord, Result, address_of, load_result
+from bonehpo.results.result import ConfigurationEntry, Result, address_of, load_result
 from bonehpo.search.plan import SearchPlan
-from bonehpo.search.recorder import StudyFacts
+from bonehpo.search.recorder import StudyRecord
 from bonehpo.search.records import Optimum, Spread, mean_and_sd, read_study
 from bonehpo.store.store import SliceStore
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class Configuration:
     """A configuration to be cross-validated.
 
     Attributes:
@@ -40,16 +40,16 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FittedArm:
-    """What became of an arm: its fits in the order of its tasks, or the reason why it has none."""
+class FittedConfiguration:
+    """What became of a configuration: its fits in the order of its tasks, or the reason why it has none."""
 
-    arm: Arm
+    configuration: Configuration
     fits: tuple[FitResult, ...]
     reason: str
 
     @property
     def folds(self) -> tuple[FoldScores, ...]:
-        """Two of each fit; none where the arm failed."""
+        """Two of each fit; none where the configuration failed."""
         return tuple(fold for fit in self.fits for fold in fit.fold_scores())
 
     @property
@@ -57,46 +57,55 @@ class FittedArm:
         """Mean and standard deviation of the test score over folds."""
         return mean_and_sd([fold.test_score for fold in self.folds])
 
-    def whole(self) -> "FittedArm":
+    def whole(self) -> "FittedConfiguration":
         """Itself.
 
         Raises:
             StudyError: It failed.
         """
         if not self.fits:
-            raise StudyError(f"{self.arm.name} could not be fitted: {self.reason}")
+            raise StudyError(f"{self.configuration.name} could not be fitted: {self.reason}")
         return self
 
     @property
-    def record(self) -> ArmRecord:
+    def record(self) -> ConfigurationEntry:
         """What a result keeps of it."""
         keys = tuple(fit.key for fit in self.fits)
-        return ArmRecord(name=self.arm.name, parameters=self.arm.parameters, keys=keys, reason=self.reason)
+        return ConfigurationEntry(
+            name=self.configuration.name, parameters=self.configuration.parameters, keys=keys, reason=self.reason
+        )
 
     def states(self) -> dict[HoldoutPair, StateAnswers]:
-        """For each pair, what its network said of every load state; for arms whose tasks ask for it."""
-        return {task.spec.pair: load_answers(task.states) for task in self.arm.tasks if task.states and self.fits}
+        """For each pair, what its network said of every load state; for configurations whose tasks ask for it."""
+        return {
+            task.spec.pair: load_answers(task.states) for task in self.configuration.tasks if task.states and self.fits
+        }
 
 
-def fit_arms(arms: Sequence[Arm], engine: Engine, progress: ProgressCallback) -> dict[str, FittedArm]:
-    """Do all fits of some arms, or find that they were done before.
+def fit_configurations(
+    configurations: Sequence[Configuration], engine: Engine, progress: ProgressCallback
+) -> dict[str, FittedConfiguration]:
+    """Do all fits of some configurations, or find that they were done before.
 
-    A fit that two arms share is done once. An arm of which a fit fails has a reason and no fits; the others go on.
+    A fit that two configurations share is done once. A configuration of which a fit fails has a reason and no fits; the
+    others go on.
 
     Args:
-        arms: What to fit.
+        configurations: What to fit.
         engine: Where fits run.
         progress: Told after every fit.
 
     Returns:
-        By name of the arm.
+        By name of the configuration.
 
     Raises:
         StoreError: The store is damaged.
         StudyError: A result cannot be written.
     """
-    tasks = {_address(task): task for arm in arms for task in arm.tasks}
-    owners = {_address(task): arm.name for arm in reversed(arms) for task in arm.tasks}
+    tasks = {_address(task): task for configuration in configurations for task in configuration.tasks}
+    owners = {
+        _address(task): configuration.name for configuration in reversed(configurations) for task in configuration.tasks
+    }
     done: dict[str, FitResult] = {}
     reasons: dict[str, str] = {}
     for address, task in tasks.items():
@@ -112,13 +121,17 @@ def fit_arms(arms: Sequence[Arm], engine: Engine, progress: ProgressCallback) ->
         else:
             done[address] = outcome.result()
         progress(Progress(len(done) + len(reasons), len(tasks), owners[address]))
-    return {arm.name: _fitted(arm, done, reasons) for arm in arms}
+    return {configuration.name: _fitted(configuration, done, reasons) for configuration in configurations}
 
 
-def _fitted(arm: Arm, done: Mapping[str, FitResult], reasons: Mapping[str, str]) -> FittedArm:
-    addresses = [_address(task) for task in arm.tasks]
+def _fitted(
+    configuration: Configuration, done: Mapping[str, FitResult], reasons: Mapping[str, str]
+) -> FittedConfiguration:
+    addresses = [_address(task) for task in configuration.tasks]
     reason = next((reasons[address] for address in addresses if address in reasons), "")
-    return FittedArm(arm=arm, fits=() if reason else tuple(done[address] for address in addresses), reason=reason)
+    return FittedConfiguration(
+        configuration=configuration, fits=() if reason else tuple(done[address] for address in addresses), reason=reason
+    )
 
 
 def _address(task: FitTask) -> str:
@@ -136,25 +149,25 @@ class FinishedStudy:
 
     Attributes:
         plan: Of its search.
-        facts: What holds for the whole of it, for a `Recorder`.
+        record: What holds for the whole of it, for a `Recorder`.
         store: Its slices.
         optimum: Which trial, and the addresses of its fresh fits.
         choice: Hyperparameters of that trial.
     """
 
     plan: SearchPlan
-    facts: StudyFacts
+    record: StudyRecord
     store: SliceStore
     optimum: Optimum
     choice: Hyperparameters
 
-    def optimum_arm(self) -> Arm:
+    def optimum_configuration(self) -> Configuration:
         """The optimum's fits with fresh seeds, whose networks and answers to all load states are kept."""
         repeats = {
             self._task(pair, repeat).spec.key: (pair, repeat) for pair in self.plan.pairs for repeat in (1, 2, 3)
         }
         found = [repeats[self.optimum.keys[pair.label]] for pair in self.plan.pairs]
-        return Arm(
+        return Configuration(
             name="optimum",
             parameters=parameters_of(self.choice),
             tasks=tuple(self._task(pair, repeat) for pair, repeat in found),
@@ -174,7 +187,7 @@ class FinishedStudy:
         sentences: Sequence[str],
         tables: Mapping[str, pd.DataFrame],
         arrays: Mapping[str, npt.NDArray[np.generic]] | None = None,
-        arms: Sequence[FittedArm] = (),
+        configurations: Sequence[FittedConfiguration] = (),
     ) -> Result:
         """A result of this study, finished now."""
         return Result(
@@ -194,7 +207,7 @@ class FinishedStudy:
             sentences=tuple(sentence for sentence in sentences if sentence),
             tables=tables,
             arrays=arrays or {},
-            arms=tuple(arm.record for arm in arms),
+            configurations=tuple(configuration.record for configuration in configurations),
             finished=datetime.now().astimezone(),
         )
 
@@ -215,7 +228,7 @@ def finished_study(plan: SearchPlan) -> FinishedStudy:
             f"study {plan.folder.name} has no optimum yet: let `bonehpo search` run to its end, which fits it"
         )
     store = SliceStore.open(plan.folder.store)
-    return FinishedStudy(plan=plan, facts=found.facts, store=store, optimum=found.optimum, choice=found.choice)
+    return FinishedStudy(plan=plan, record=found.record, store=store, optimum=found.optimum, choice=found.choice)
 
 
 def optimum_address(plan: SearchPlan, optimum: Optimum) -> str:

@@ -19,7 +19,7 @@ from bonehpo.domain import FAILED, PRISTINE, FoldScores, Group, HoldoutPair, Pro
 from bonehpo.engine import Engine
 from bonehpo.learning.fits import StateAnswers
 from bonehpo.results.best_fold import ranked
-from bonehpo.results.finished import FinishedStudy, FittedArm, fit_arms
+from bonehpo.results.finished import FinishedStudy, FittedConfiguration, fit_configurations
 from bonehpo.results.result import Result
 from bonehpo.store.images import open_store
 from bonehpo.store.store import SliceStore
@@ -108,7 +108,7 @@ def explain_slices(task: MapTask) -> MapAnswer:
 
 
 def read_slices(store: SliceStore, slices: Sequence[SliceKey]) -> npt.NDArray[np.uint8]:
-    """Grey slices (slice, y, x); each group is read once."""
+    """8-bit slices (slice, y, x); each group is read once."""
     groups = {key[:3]: store.group(*key[:3]) for key in slices}
     return np.stack([groups[key[:3]][key.position] for key in slices])
 
@@ -169,11 +169,11 @@ def run_heat_maps(finished: FinishedStudy, engine: Engine, progress: ProgressCal
     Raises:
         NetworkError: A network of the optimum is gone.
     """
-    arm = fit_arms([finished.optimum_arm()], engine, progress)["optimum"]
-    best, states = ranked(arm)[0], arm.states()
+    configuration = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"]
+    best, states = ranked(configuration)[0], configuration.states()
     best_pair = _pair(best)
     shown = _shown(finished, best, states[best_pair])
-    tasks = {pair: _task(finished, arm, pair, shown if pair == best_pair else ()) for pair in states}
+    tasks = {pair: _task(finished, configuration, pair, shown if pair == best_pair else ()) for pair in states}
     randomised = _randomised(finished, tasks[best_pair], best.test)
     found = _run([*tasks.values(), *randomised], engine, progress)
     explained = _Explained(finished=finished, tasks=tasks, answers={pair: found[task] for pair, task in tasks.items()})
@@ -255,8 +255,10 @@ def _checked(finished: FinishedStudy, name: str) -> list[Asked]:
     ]
 
 
-def _task(finished: FinishedStudy, arm: FittedArm, pair: HoldoutPair, shown: Sequence[Shown]) -> MapTask:
-    fit = next(task for task in arm.arm.tasks if task.spec.pair == pair)
+def _task(
+    finished: FinishedStudy, configuration: FittedConfiguration, pair: HoldoutPair, shown: Sequence[Shown]
+) -> MapTask:
+    fit = next(task for task in configuration.configuration.tasks if task.spec.pair == pair)
     wanted = [asked for name in pair for asked in _checked(finished, name)] + [one.asked for one in shown]
     return MapTask(
         network=finished.plan.network(fit.spec.key).absolute(),
@@ -343,9 +345,9 @@ def _energy_table(explained: _Explained) -> pd.DataFrame:
         groups = [(one.key.specimen, one.key.state, one.key.plane) for one in asked]
         for group in dict.fromkeys(groups):
             mine = [i for i, other in enumerate(groups) if other == group]
-            truth, grey = (np.concatenate(values[mine]).astype(np.float32) for values in (damage, slices))
+            truth, intensity = (np.concatenate(values[mine]).astype(np.float32) for values in (damage, slices))
             found = damage_energy(np.concatenate(maps[mine]), truth)
-            trivial = (damage_energy(255 - grey, truth).share, damage_energy(grey, truth).share)
+            trivial = (damage_energy(255 - intensity, truth).share, damage_energy(intensity, truth).share)
             rows.append((test, validation, *group, *found, *trivial))
     names = ["test", "validation", "specimen", "state", "plane", "share", "chance", "gain", "dark", "bright"]
     return pd.DataFrame(rows, columns=names)

@@ -21,7 +21,7 @@ LEAKS = ("names", "content", "specimens", "constants")
 
 
 def leakage_address(plan: SearchPlan) -> str:
-    """What the report is made from: the store, and how it is dealt."""
+    """What the report is made from: the store, and how it is assigned."""
     return address_of(NAME, VERSION, plan.store_id, {name: list(groups) for name, groups in plan.sets.items()})
 
 
@@ -49,7 +49,8 @@ def prove_no_leak(
     if leaks and not despite_leaks:
         raise StudyError(
             f"study {plan.folder.name} leaks between its sets: {' '.join(leaks)} All are named in "
-            f"{plan.folder.results / NAME / 'twins.csv'}: leave one of two such specimens out, or search --despite-leaks"
+            f"{plan.folder.results / NAME / 'near-duplicates.csv'}: leave one of two such specimens out, "
+            "or search --despite-leaks"
         )
     return result
 
@@ -83,13 +84,13 @@ def leakage_result(plan: SearchPlan, progress: ProgressCallback = ignore_progres
             "n_slices": report.n_slices,
             "n_blank": report.n_blank,
             "n_compared": report.n_compared,
-            "n_equal": sum(twin.kind == "equal" for twin in report.twins),
-            "n_near": sum(twin.kind == "near" for twin in report.twins),
+            "n_equal": sum(duplicate.kind == "equal" for duplicate in report.duplicates),
+            "n_near": sum(duplicate.kind == "near" for duplicate in report.duplicates),
         },
         sentences=tuple(c.sentence if c.passed else f"Caution: {c.sentence}" for c in report.checks),
         tables={
             "checks": pd.DataFrame(report.checks, columns=["check", "passed", "sentence"]),
-            "twins": _twins(report),
+            "near-duplicates": _duplicates_table(report),
         },
         finished=datetime.now(UTC),
     )
@@ -110,9 +111,11 @@ def leakage_line(result: Result) -> str:
     return " ".join([f"Leakage: {'none' if not cautions else 'see below'} ({looked}{blank}).", *cautions])
 
 
-def _twins(report: LeakReport) -> pd.DataFrame:
+def _duplicates_table(report: LeakReport) -> pd.DataFrame:
     columns = [
         f"{which}_{name}" for which in ("first", "second") for name in ("specimen", "state", "plane", "position")
     ]
-    rows = [(twin.kind, *twin.first, *twin.second, twin.correlation) for twin in report.twins]
+    rows = [
+        (duplicate.kind, *duplicate.first, *duplicate.second, duplicate.correlation) for duplicate in report.duplicates
+    ]
     return pd.DataFrame(rows, columns=["kind", *columns, "correlation"])

@@ -19,7 +19,8 @@ import pandas as pd
 
 from bonehpo.config import StudyFolder
 from bonehpo.files import content_address, writing
-from bonehpo.search.recorder import ArmFacts, ResultFacts, StepImage
+from bonehpo.renamed import COLUMNS, NUMBERS, RESULTS, TABLES, old_name, with_new_names
+from bonehpo.search.recorder import ConfigurationRecord, ResultRecord, StepImage
 from bonehpo.search.records import mean_and_sd, read_folds
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ HEAD, ARRAYS = "result.json", "arrays.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmRecord:
+class ConfigurationEntry:
     """One configuration that was cross-validated for a result.
 
     Attributes:
@@ -61,7 +62,7 @@ class Result:
         sentences: What it says in words; warnings begin with "Caution".
         tables: By name.
         arrays: Pictures, in the order of the rows of a table.
-        arms: What was cross-validated for it.
+        configurations: What was cross-validated for it.
         finished: When it was done.
     """
 
@@ -77,16 +78,17 @@ class Result:
     sentences: tuple[str, ...]
     tables: Mapping[str, pd.DataFrame]
     arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
-    arms: tuple[ArmRecord, ...] = ()
+    configurations: tuple[ConfigurationEntry, ...] = ()
     finished: datetime
 
 
-_IN_HEAD = tuple(f.name for f in fields(Result) if f.name not in ("tables", "arrays", "arms"))
+_IN_HEAD = tuple(f.name for f in fields(Result) if f.name not in ("tables", "arrays", "configurations"))
 
 
 def result_folder(folder: StudyFolder, name: str) -> Path:
-    """Where a result lies."""
-    return folder.results / name
+    """Where a result lies: under its name, or under its old one where it was made before the renaming."""
+    place, before = folder.results / name, folder.results / old_name(name, RESULTS)
+    return before if before.exists() and not place.exists() else place
 
 
 def save_result(result: Result, folder: StudyFolder) -> Path:
@@ -98,15 +100,15 @@ def save_result(result: Result, folder: StudyFolder) -> Path:
     Raises:
         StudyError: The folder cannot be written.
     """
-    place = result_folder(folder, result.name)
+    place, before = folder.results / result.name, result_folder(folder, result.name)
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{result.name}-") as made:
             new = Path(made) / "new"
             new.mkdir()
             _write(result, new)
-            if place.exists():
-                place.rename(Path(made) / "old")
+            if before.exists():
+                before.rename(Path(made) / "old")
             new.rename(place)
     return place
 
@@ -147,7 +149,7 @@ def _write(result: Result, place: Path) -> None:
     head = {name: getattr(result, name) for name in _IN_HEAD}
     head["metrics"] = {key: float(v) if math.isfinite(v) else None for key, v in result.metrics.items()}
     head["finished"] = result.finished.isoformat()
-    head["arms"] = [asdict(arm) for arm in result.arms]
+    head["configurations"] = [asdict(configuration) for configuration in result.configurations]
     head["tables"] = {
         name: {str(column): _KINDS.get(table[column].dtype.kind, "str") for column in table}
         for name, table in result.tables.items()
@@ -160,23 +162,30 @@ def _write(result: Result, place: Path) -> None:
 
 
 def _read(place: Path) -> Result:
-    head = json.loads((place / HEAD).read_text(encoding="utf-8"))
-    tables = {name: _read_table(place / f"{name}.csv", kinds) for name, kinds in head.pop("tables").items()}
+    head = with_new_names(json.loads((place / HEAD).read_text(encoding="utf-8")), TABLES)
+    head["name"] = RESULTS.get(head["name"], head["name"])
+    tables = with_new_names(
+        {name: _read_table(place / f"{name}.csv", kinds) for name, kinds in head.pop("tables").items()}, TABLES
+    )
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     if (place / ARRAYS).exists():
         with np.load(place / ARRAYS, allow_pickle=False) as file:
             arrays = dict(file)
-    head["metrics"] = {key: math.nan if value is None else value for key, value in head["metrics"].items()}
+    metrics = with_new_names(head["metrics"], NUMBERS)
+    head["metrics"] = {key: math.nan if value is None else value for key, value in metrics.items()}
     head["finished"] = datetime.fromisoformat(head["finished"])
     head["sentences"] = tuple(head["sentences"])
-    head["arms"] = tuple(ArmRecord(**{**arm, "keys": tuple(arm["keys"])}) for arm in head["arms"])
+    head["configurations"] = tuple(
+        ConfigurationEntry(**{**configuration, "keys": tuple(configuration["keys"])})
+        for configuration in head["configurations"]
+    )
     return Result(**head, tables=tables, arrays=arrays)
 
 
 def _read_table(path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
     """A table as it was written: names stay text, empty text stays empty, an empty number is NaN."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    for column, kind in kinds.items():
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=dict(COLUMNS))
+    for column, kind in with_new_names(kinds, COLUMNS).items():
         if kind == "bool":
             table[column] = table[column] == "True"
         elif kind != "str":
@@ -184,10 +193,10 @@ def _read_table(path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
     return table
 
 
-def result_facts(result: Result, folder: StudyFolder) -> ResultFacts:
-    """A saved result with its arms, and with all files of its folder."""
+def result_record(result: Result, folder: StudyFolder) -> ResultRecord:
+    """A saved result with its configurations, and with all files of its folder."""
     files = sorted(path for path in result_folder(folder, result.name).iterdir() if path.is_file())
-    return ResultFacts(
+    return ResultRecord(
         level=result.level,
         name=result.name,
         inputs=result.inputs,
@@ -195,7 +204,7 @@ def result_facts(result: Result, folder: StudyFolder) -> ResultFacts:
         metrics=result.metrics,
         sentences=result.sentences,
         files=files,
-        arms=tuple(_arm(arm, folder) for arm in result.arms),
+        configurations=tuple(_configuration(configuration, folder) for configuration in result.configurations),
         images=tuple(_images(result)),
         finished=result.finished,
     )
@@ -207,13 +216,20 @@ def _images(result: Result) -> Iterator[StepImage]:
     if maps is None or slices is None:
         return
     rows = result.tables["maps" if "maps" in result.tables else "slices"].to_dict("records")
-    for row, grey, heat in zip(rows, slices, maps, strict=True):
+    for row, intensity, heat in zip(rows, slices, maps, strict=True):
         words = (row.get("variant", ""), row["specimen"], row["plane"], row["position"], row["panel"])
-        pixels = np.hstack([grey, np.rint(255 * heat)]).astype(np.uint8)
+        pixels = np.hstack([intensity, np.rint(255 * heat)]).astype(np.uint8)
         yield StepImage(series=" ".join(str(word) for word in words if word != ""), step=row["state"], pixels=pixels)
 
 
-def _arm(arm: ArmRecord, folder: StudyFolder) -> ArmFacts:
-    folds = read_folds(folder, arm.keys)
+def _configuration(configuration: ConfigurationEntry, folder: StudyFolder) -> ConfigurationRecord:
+    folds = read_folds(folder, configuration.keys)
     mean, sd = mean_and_sd([fold.scores.test_score for fold in folds])
-    return ArmFacts(name=arm.name, parameters=arm.parameters, mean_score=mean, sd=sd, folds=folds, reason=arm.reason)
+    return ConfigurationRecord(
+        name=configuration.name,
+        parameters=configuration.parameters,
+        mean_score=mean,
+        sd=sd,
+        folds=folds,
+        reason=configuration.reason,
+    )

@@ -20,14 +20,20 @@ from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
 from bonehpo.learning.fits import FitTask
 from bonehpo.results.compare import with_split
-from bonehpo.results.finished import Arm, FinishedStudy, FittedArm, fit_arms, parameters_of
+from bonehpo.results.finished import (
+    Configuration,
+    FinishedStudy,
+    FittedConfiguration,
+    fit_configurations,
+    parameters_of,
+)
 from bonehpo.results.heat_maps import Asked, MapTask, SliceKey, explain_slices, read_slices
 from bonehpo.results.result import Result
 from bonehpo.search.plan import SearchPlan
 
 FOLD = ["specimen", "validation"]
 
-ARMS = ("network", "mean of the training strains")
+CONFIGURATIONS = ("network", "mean of the training strains")
 
 
 class Calibration(NamedTuple):
@@ -75,20 +81,28 @@ def errors_by_specimen(table: pd.DataFrame) -> pd.DataFrame:
     return found.loc[natsorted(found.index)].reset_index()
 
 
-def errors_by_arm(table: pd.DataFrame) -> pd.DataFrame:
+def errors_by_configuration(table: pd.DataFrame) -> pd.DataFrame:
     """Overall error of the network and of the constant that is the mean of the training strains.
 
     Returns:
-        Columns `arm`, `error_percent`, `sd` (NaN for one fold), `n_folds`; the network first.
+        Columns `configuration`, `error_percent`, `sd` (NaN for one fold), `n_folds`; the network first.
 
     Raises:
         StudyError: The table has no training specimens for some fold.
     """
-    arms = dict(zip(ARMS, (table, constant_predictions(table)), strict=True))
-    folds = {arm: _with_errors(rows).groupby(FOLD)["error_percent"].mean() for arm, rows in arms.items()}
+    configurations = dict(zip(CONFIGURATIONS, (table, constant_predictions(table)), strict=True))
+    folds = {
+        configuration: _with_errors(rows).groupby(FOLD)["error_percent"].mean()
+        for configuration, rows in configurations.items()
+    }
     return pd.DataFrame(
-        {"arm": arm, "error_percent": errors.mean(), "sd": errors.std(ddof=1), "n_folds": len(errors)}
-        for arm, errors in folds.items()
+        {
+            "configuration": configuration,
+            "error_percent": errors.mean(),
+            "sd": errors.std(ddof=1),
+            "n_folds": len(errors),
+        }
+        for configuration, errors in folds.items()
     )
 
 
@@ -160,15 +174,15 @@ def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallba
     store = finished.store
     plan = replace(finished.plan, config=_as_strain(finished.plan.config))
     plan = with_split(plan, Split(kind="specimen"), store.specimens, store.planes)
-    arm = Arm(
+    configuration = Configuration(
         name="strain",
         parameters=parameters_of(finished.choice),
         tasks=tuple(_task(finished, plan, i) for i in range(len(plan.pairs))),
     )
-    fitted = fit_arms([arm], engine, progress)[arm.name].whole()
+    fitted = fit_configurations([configuration], engine, progress)[configuration.name].whole()
     slices = _slices_table(fitted)
-    arms, line = errors_by_arm(slices), calibration(slices)
-    network, constant = (float(error) for error in arms["error_percent"])
+    configurations, line = errors_by_configuration(slices), calibration(slices)
+    network, constant = (float(error) for error in configurations["error_percent"])
     by_specimen = errors_by_specimen(slices)
     by_specimen["constant_error_percent"] = errors_by_specimen(constant_predictions(slices))["error_percent"]
     gain = compare_by_set(
@@ -196,11 +210,11 @@ def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallba
             "slices": slices,
             "states": errors_by_state(slices),
             "specimens": by_specimen,
-            "arms": arms,
+            "configurations": configurations,
             "maps": maps,
         },
         arrays=pictures,
-        arms=[fitted],
+        configurations=[fitted],
     )
 
 
@@ -222,7 +236,7 @@ def _task(finished: FinishedStudy, plan: SearchPlan, i: int) -> FitTask:
     return replace(task, network=plan.kept(task.spec.key)) if i == 0 else task
 
 
-def _slices_table(fitted: FittedArm) -> pd.DataFrame:
+def _slices_table(fitted: FittedConfiguration) -> pd.DataFrame:
     tables = []
     for fit in fitted.fits:
         for i, tested in enumerate(fit.predictions):
@@ -240,10 +254,10 @@ def _slices_table(fitted: FittedArm) -> pd.DataFrame:
 
 
 def _maps(
-    finished: FinishedStudy, fitted: FittedArm, engine: Engine
+    finished: FinishedStudy, fitted: FittedConfiguration, engine: Engine
 ) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.generic]]]:
     """Heat maps for the answer of one network: a middle slice of one of its test specimens at every state."""
-    store, first = finished.store, fitted.arm.tasks[0]
+    store, first = finished.store, fitted.configuration.tasks[0]
     pair = first.spec.pair
     group = first.spec.sets[pair.first][0]
     at = store.n_slices // 2

@@ -9,7 +9,13 @@ from bonehpo.analysis.sweep import Choice, Score, SweptPoint, next_step
 from bonehpo.domain import Hyperparameters, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.results.finished import Arm, FinishedStudy, FittedArm, fit_arms, parameters_of
+from bonehpo.results.finished import (
+    Configuration,
+    FinishedStudy,
+    FittedConfiguration,
+    fit_configurations,
+    parameters_of,
+)
 from bonehpo.results.result import Result
 from bonehpo.search.space import sweep_points
 
@@ -32,21 +38,21 @@ def run_sweep(finished: FinishedStudy, engine: Engine, progress: ProgressCallbac
     """
     points = sweep_points(finished.plan.config)
     choices = tuple(dict.fromkeys(choice for _, choice in points))
-    fitted = fit_arms([_arm(finished, choice, 0) for choice in choices], engine, progress)
+    fitted = fit_configurations([_configuration(finished, choice, 0) for choice in choices], engine, progress)
     by_choice = {choice: fitted[_name(choice, 0)] for choice in choices}
     swept = [
         SweptPoint(parameter, getattr(choice, parameter), *by_choice[choice].spread) for parameter, choice in points
     ]
-    together: dict[Hyperparameters, FittedArm] = {}
+    together: dict[Hyperparameters, FittedConfiguration] = {}
     roles: dict[Hyperparameters, str] = {}
     baseline = finished.plan.config.baseline
     scores: dict[Hyperparameters, Score] = {}
     while not isinstance(step := next_step(swept, baseline, scores), Choice):
-        arm = _arm(finished, step.hyperparameters, 1)
-        together[step.hyperparameters] = fit_arms([arm], engine, progress)[arm.name]
+        configuration = _configuration(finished, step.hyperparameters, 1)
+        together[step.hyperparameters] = fit_configurations([configuration], engine, progress)[configuration.name]
         scores[step.hyperparameters] = Score(*together[step.hyperparameters].spread)
         roles[step.hyperparameters] = step.role
-    search = fit_arms([finished.optimum_arm()], engine, progress)["optimum"]
+    search = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"]
     return finished.result(
         NAME,
         "comparison",
@@ -64,13 +70,13 @@ def run_sweep(finished: FinishedStudy, engine: Engine, progress: ProgressCallbac
             "combinations": _combinations_table(together, roles, step, by_choice),
             "optima": _optima_table(step, search, finished, by_choice | together),
         },
-        arms=[*by_choice.values(), *together.values()],
+        configurations=[*by_choice.values(), *together.values()],
     )
 
 
-def _arm(finished: FinishedStudy, choice: Hyperparameters, repeat: int) -> Arm:
+def _configuration(finished: FinishedStudy, choice: Hyperparameters, repeat: int) -> Configuration:
     tasks = tuple(finished.plan.task(choice, pair, repeat=repeat) for pair in finished.plan.pairs)
-    return Arm(name=_name(choice, repeat), parameters=parameters_of(choice), tasks=tasks)
+    return Configuration(name=_name(choice, repeat), parameters=parameters_of(choice), tasks=tasks)
 
 
 def _name(choice: Hyperparameters, repeat: int) -> str:
@@ -80,19 +86,19 @@ def _name(choice: Hyperparameters, repeat: int) -> str:
     )
 
 
-def _row(choice: Hyperparameters, arm: FittedArm) -> dict[str, object]:
-    spread = arm.spread
+def _row(choice: Hyperparameters, configuration: FittedConfiguration) -> dict[str, object]:
+    spread = configuration.spread
     return {
         **dataclasses.asdict(choice),
         "mean": spread.mean,
         "sd": spread.sd,
-        "n_folds": len(arm.folds),
-        "reason": arm.reason,
+        "n_folds": len(configuration.folds),
+        "reason": configuration.reason,
     }
 
 
 def _points_table(
-    points: Sequence[tuple[str, Hyperparameters]], fitted: Mapping[Hyperparameters, FittedArm]
+    points: Sequence[tuple[str, Hyperparameters]], fitted: Mapping[Hyperparameters, FittedConfiguration]
 ) -> pd.DataFrame:
     return pd.DataFrame(
         {"parameter": parameter, "value": float(getattr(choice, parameter)), **_row(choice, fitted[choice])}
@@ -101,14 +107,14 @@ def _points_table(
 
 
 def _combinations_table(
-    together: Mapping[Hyperparameters, FittedArm],
+    together: Mapping[Hyperparameters, FittedConfiguration],
     roles: Mapping[Hyperparameters, str],
     chosen: Choice,
-    swept: Mapping[Hyperparameters, FittedArm],
+    swept: Mapping[Hyperparameters, FittedConfiguration],
 ) -> pd.DataFrame:
     rows = [
-        {"role": roles[choice], **_row(choice, arm), "chosen": choice == chosen.hyperparameters}
-        for choice, arm in together.items()
+        {"role": roles[choice], **_row(choice, configuration), "chosen": choice == chosen.hyperparameters}
+        for choice, configuration in together.items()
     ]
     if chosen.hyperparameters not in together:
         rows.append(
@@ -118,7 +124,10 @@ def _combinations_table(
 
 
 def _optima_table(
-    chosen: Choice, search: FittedArm, finished: FinishedStudy, fitted: Mapping[Hyperparameters, FittedArm]
+    chosen: Choice,
+    search: FittedConfiguration,
+    finished: FinishedStudy,
+    fitted: Mapping[Hyperparameters, FittedConfiguration],
 ) -> pd.DataFrame:
     found = (
         ("sweep", chosen.hyperparameters, fitted[chosen.hyperparameters], chosen.rule),
@@ -127,11 +136,11 @@ def _optima_table(
     return pd.DataFrame(
         {
             "by": by,
-            **_row(choice, arm),
+            **_row(choice, configuration),
             "n_parameters": count_parameters(choice.layers, choice.kernel, finished.plan.side),
             "rule": rule,
         }
-        for by, choice, arm, rule in found
+        for by, choice, configuration, rule in found
     ).drop(columns="reason")
 
 
@@ -139,7 +148,7 @@ def _search_rule(finished: FinishedStudy) -> str:
     return f"{finished.optimum.rule} of {len(finished.optimum.trials)} trials, fitted again with fresh seeds"
 
 
-def _sentences(chosen: Choice, search: FittedArm, finished: FinishedStudy) -> list[str]:
+def _sentences(chosen: Choice, search: FittedConfiguration, finished: FinishedStudy) -> list[str]:
     same = chosen.hyperparameters == finished.choice
     which = "the same network as" if same else "another network than"
     return [

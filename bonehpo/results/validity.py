@@ -13,7 +13,14 @@ from bonehpo.analysis.estimates import CHANCE, NestedEstimate, nested_accuracy, 
 from bonehpo.domain import Hyperparameters, ProgressCallback, Task, shown
 from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
-from bonehpo.results.finished import Arm, FinishedStudy, FittedArm, fit_arms, parameters_of
+from bonehpo.renamed import RESULTS, old_name
+from bonehpo.results.finished import (
+    Configuration,
+    FinishedStudy,
+    FittedConfiguration,
+    fit_configurations,
+    parameters_of,
+)
 from bonehpo.results.result import Result
 from bonehpo.search.plan import SearchPlan, objective
 from bonehpo.search.pruning import Stop, read_stop, stopped_trials
@@ -21,17 +28,19 @@ from bonehpo.search.records import folds_table, hyperparameters
 from bonehpo.search.space import candidates
 from bonehpo.search.storage import load_study
 
-PERMUTATION = "null"
+PERMUTATION = "permutation"
 
 N_PERMUTED = 8
 
 
-def null_address(finished: FinishedStudy, n_trials: int = N_PERMUTED) -> str:
-    """What the null check is made from."""
-    return finished.address(PERMUTATION, n_trials)
+def permutation_address(finished: FinishedStudy, n_trials: int = N_PERMUTED) -> str:
+    """What the permutation test is made from."""
+    return finished.address(old_name(PERMUTATION, RESULTS), n_trials)
 
 
-def run_null(finished: FinishedStudy, engine: Engine, progress: ProgressCallback, n_trials: int = N_PERMUTED) -> Result:
+def run_permutation(
+    finished: FinishedStudy, engine: Engine, progress: ProgressCallback, n_trials: int = N_PERMUTED
+) -> Result:
     """Search a short list of candidates on permuted labels, and estimate as for a real study.
 
     A specimen's two labels are exchanged, or not, by the toss of a coin: what is learnt from others then says nothing of it.
@@ -46,10 +55,14 @@ def run_null(finished: FinishedStudy, engine: Engine, progress: ProgressCallback
         StudyError: Too few candidates can be fitted, or there are too few specimens to permute.
     """
     swapped = swapped_specimens(finished.store.specimens, finished.plan.config.search.seed)
-    arms = [_permuted(finished, choice, swapped) for choice in _choices(finished, n_trials)]
-    fitted = [arm for arm in fit_arms(arms, engine, progress).values() if arm.fits]
+    configurations = [_permuted(finished, choice, swapped) for choice in _choices(finished, n_trials)]
+    fitted = [
+        configuration
+        for configuration in fit_configurations(configurations, engine, progress).values()
+        if configuration.fits
+    ]
     if len(fitted) < 2:
-        raise StudyError("the null check needs two candidates that can be fitted: give it more trials")
+        raise StudyError("the permutation test needs two candidates that can be fitted: give it more trials")
     folds = _folds_table(fitted)
     nested = nested_accuracy(folds)
     honest = mean_interval(np.array(list(nested.by_set.values())))
@@ -58,9 +71,9 @@ def run_null(finished: FinishedStudy, engine: Engine, progress: ProgressCallback
     return finished.result(
         PERMUTATION,
         "explanation",
-        null_address(finished, n_trials),
+        permutation_address(finished, n_trials),
         parameters={"swapped": " ".join(swapped), "trials": len(fitted)},
-        metrics={"nested_accuracy": nested.mean, "paper_accuracy": best.mean},
+        metrics={"nested_accuracy": nested.mean, "apparent_accuracy": best.mean},
         sentences=[
             f"With permuted labels (exchanged on {', '.join(swapped)}) the nested accuracy of {len(fitted)} candidates is "
             f"{nested.mean:.3f} ({honest.lower:.3f} to {honest.upper:.3f}, n = {len(nested.by_set)} sets).",
@@ -69,7 +82,7 @@ def run_null(finished: FinishedStudy, engine: Engine, progress: ProgressCallback
             f"{len(fitted[best.trial].folds)} folds independent). {_naive_verdict(naive)}",
         ],
         tables={"trials": _trials_of_permutation(fitted), "sets": _sets_table(nested)},
-        arms=fitted,
+        configurations=fitted,
     )
 
 
@@ -108,24 +121,32 @@ def _choices(finished: FinishedStudy, n_trials: int) -> tuple[Hyperparameters, .
     return candidates(listed, n_trials)[:n_trials]
 
 
-def _permuted(finished: FinishedStudy, choice: Hyperparameters, swapped: tuple[str, ...]) -> Arm:
+def _permuted(finished: FinishedStudy, choice: Hyperparameters, swapped: tuple[str, ...]) -> Configuration:
     plan, parameters = finished.plan, parameters_of(choice)
     tasks = (plan.task(choice, pair) for pair in plan.pairs)
-    return Arm(
+    return Configuration(
         name=", ".join(f"{name} {value}" for name, value in parameters.items()),
         parameters=parameters,
         tasks=tuple(replace(task, spec=replace(task.spec, swapped=swapped)) for task in tasks),
     )
 
 
-def _folds_table(fitted: Sequence[FittedArm]) -> pd.DataFrame:
-    return pd.DataFrame({"trial": i, **asdict(fold)} for i, arm in enumerate(fitted) for fold in arm.folds)
-
-
-def _trials_of_permutation(fitted: Sequence[FittedArm]) -> pd.DataFrame:
+def _folds_table(fitted: Sequence[FittedConfiguration]) -> pd.DataFrame:
     return pd.DataFrame(
-        {"trial": i, **arm.arm.parameters, "mean": arm.spread.mean, "sd": arm.spread.sd, "n_folds": len(arm.folds)}
-        for i, arm in enumerate(fitted)
+        {"trial": i, **asdict(fold)} for i, configuration in enumerate(fitted) for fold in configuration.folds
+    )
+
+
+def _trials_of_permutation(fitted: Sequence[FittedConfiguration]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "trial": i,
+            **configuration.configuration.parameters,
+            "mean": configuration.spread.mean,
+            "sd": configuration.spread.sd,
+            "n_folds": len(configuration.folds),
+        }
+        for i, configuration in enumerate(fitted)
     )
 
 
@@ -135,28 +156,28 @@ def _sets_table(nested: NestedEstimate) -> pd.DataFrame:
     )
 
 
-PRUNING = "race"
+PRUNING = "pruning"
 
 N_COMPLETED = 3
 
 
 class StoppedTrial(NamedTuple):
-    """A trial that a race stopped: its number and choice, and why."""
+    """A trial that pruning stopped: its number and choice, and why."""
 
     number: int
     choice: Hyperparameters
     stop: Stop
 
 
-class RacedStudy(NamedTuple):
-    """What a race left: the trials that it stopped, and the folds of those that are complete."""
+class PrunedStudy(NamedTuple):
+    """What pruning left: the trials that it stopped, and the folds of those that are complete."""
 
     stopped: tuple[StoppedTrial, ...]
     folds: pd.DataFrame
 
 
-def read_race(plan: SearchPlan) -> RacedStudy:
-    """Read what a race left of a study.
+def read_pruning(plan: SearchPlan) -> PrunedStudy:
+    """Read what pruning left of a study.
 
     Raises:
         StudyError: The study has not begun.
@@ -164,15 +185,17 @@ def read_race(plan: SearchPlan) -> RacedStudy:
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     stops = {trial.number: (hyperparameters(trial.params), read_stop(trial)) for trial in stopped_trials(study)}
     stopped = tuple(StoppedTrial(n, choice, stop) for n, (choice, stop) in stops.items() if stop is not None)
-    return RacedStudy(stopped, folds_table(study))
+    return PrunedStudy(stopped, folds_table(study))
 
 
-def race_address(finished: FinishedStudy, n_trials: int = N_COMPLETED) -> str:
-    """What the audit of a race is made from."""
-    return finished.address(PRUNING, n_trials, [trial.number for trial in read_race(finished.plan).stopped])
+def pruning_address(finished: FinishedStudy, n_trials: int = N_COMPLETED) -> str:
+    """What the audit of pruning is made from."""
+    return finished.address(
+        old_name(PRUNING, RESULTS), n_trials, [trial.number for trial in read_pruning(finished.plan).stopped]
+    )
 
 
-def audit_race(
+def audit_pruning(
     finished: FinishedStudy, engine: Engine, progress: ProgressCallback, n_trials: int = N_COMPLETED
 ) -> Result:
     """Finish a random sample of the stopped trials, and say what would have been lost.
@@ -186,33 +209,33 @@ def audit_race(
     Raises:
         StudyError: No trial was stopped.
     """
-    plan, raced = finished.plan, read_race(finished.plan)
-    if not raced.stopped:
+    plan, pruned = finished.plan, read_pruning(finished.plan)
+    if not pruned.stopped:
         raise StudyError(
             f"study {plan.folder.name} has no stopped trials, so that nothing was lost: see `bonehpo show`"
         )
-    sample = _sample(raced.stopped, n_trials, plan.config.search.seed)
-    fitted = list(fit_arms([_completed(finished, trial) for trial in sample], engine, progress).values())
-    before = nested_accuracy(raced.folds).mean
-    after = nested_accuracy(pd.concat([raced.folds, _folds_of(sample, fitted)], ignore_index=True)).mean
-    trials = _trials_of_pruning(sample, fitted, raced.folds, finished.optimum.trial)
+    sample = _sample(pruned.stopped, n_trials, plan.config.search.seed)
+    fitted = list(fit_configurations([_completed(finished, trial) for trial in sample], engine, progress).values())
+    before = nested_accuracy(pruned.folds).mean
+    after = nested_accuracy(pd.concat([pruned.folds, _folds_of(sample, fitted)], ignore_index=True)).mean
+    trials = _trials_of_pruning(sample, fitted, pruned.folds, finished.optimum.trial)
     won = trials["gain_score"] > 0
     metrics = {
         "n_finished": float(trials["gain_score"].notna().sum()),
         "n_would_have_won": float(won.sum()),
-        "n_stopped": float(len(raced.stopped)),
+        "n_stopped": float(len(pruned.stopped)),
         "nested_score": before,
         "nested_score_with_them": after,
     }
     return finished.result(
         PRUNING,
         "explanation",
-        race_address(finished, n_trials),
+        pruning_address(finished, n_trials),
         parameters={"trials": " ".join(str(trial.number) for trial in sample)},
         metrics=shown(metrics, plan.config.task),
-        sentences=_sentences(trials, len(raced.stopped), before, after, plan.config.task),
+        sentences=_sentences(trials, len(pruned.stopped), before, after, plan.config.task),
         tables={"trials": _named(trials, plan.config.task)},
-        arms=fitted,
+        configurations=fitted,
     )
 
 
@@ -221,39 +244,41 @@ def _sample(stopped: Sequence[StoppedTrial], n: int, seed: int) -> list[StoppedT
     return [stopped[i] for i in sorted(drawn.tolist())]
 
 
-def _completed(finished: FinishedStudy, trial: StoppedTrial) -> Arm:
+def _completed(finished: FinishedStudy, trial: StoppedTrial) -> Configuration:
     """The trial itself, with its own seeds: what it has finished is found among the fits."""
     tasks = tuple(finished.plan.task(trial.choice, pair) for pair in finished.plan.pairs)
-    return Arm(name=f"trial {trial.number}", parameters=parameters_of(trial.choice), tasks=tasks)
+    return Configuration(name=f"trial {trial.number}", parameters=parameters_of(trial.choice), tasks=tasks)
 
 
-def _folds_of(sample: Sequence[StoppedTrial], fitted: Sequence[FittedArm]) -> pd.DataFrame:
+def _folds_of(sample: Sequence[StoppedTrial], fitted: Sequence[FittedConfiguration]) -> pd.DataFrame:
     return pd.DataFrame(
-        {"trial": trial.number, **asdict(fold)} for trial, arm in zip(sample, fitted, strict=True) for fold in arm.folds
+        {"trial": trial.number, **asdict(fold)}
+        for trial, configuration in zip(sample, fitted, strict=True)
+        for fold in configuration.folds
     )
 
 
 def _trials_of_pruning(
-    sample: Sequence[StoppedTrial], fitted: Sequence[FittedArm], folds: pd.DataFrame, optimum: int
+    sample: Sequence[StoppedTrial], fitted: Sequence[FittedConfiguration], folds: pd.DataFrame, optimum: int
 ) -> pd.DataFrame:
     """A row for each finished trial; scores are those that the search maximises, gains are over the other's."""
     scores = folds.groupby("trial")["validation_score"].mean()
     rows = []
-    for trial, arm in zip(sample, fitted, strict=True):
-        score = objective(arm.folds) if arm.folds else float("nan")
+    for trial, configuration in zip(sample, fitted, strict=True):
+        score = objective(configuration.folds) if configuration.folds else float("nan")
         rows.append(
             {
                 "trial": trial.number,
                 **asdict(trial.choice),
                 "n_folds": 2 * trial.stop.n_fits,
                 "p": trial.stop.p,
-                "leader": trial.stop.leader,
-                "leader_score": float(scores[trial.stop.leader]),
+                "incumbent": trial.stop.incumbent,
+                "incumbent_score": float(scores[trial.stop.incumbent]),
                 "told_score": trial.stop.score,
                 "score": score,
-                "gain_score": score - scores[trial.stop.leader],
+                "gain_score": score - scores[trial.stop.incumbent],
                 "gain_on_optimum_score": score - scores[optimum],
-                "reason": arm.reason,
+                "reason": configuration.reason,
             }
         )
     return pd.DataFrame(rows)

@@ -1,8 +1,8 @@
 """Intensities: histograms and their matching, the 256 levels of the store, mean and spread.
 
-Matching is scikit-image's `match_histograms` done out of core: two histograms give a table of new grey values, and the
+Matching is scikit-image's `match_histograms` done out of core: two histograms give a table of new intensities, and the
 table is applied where it is needed. A table that never falls commutes with a median of an odd number of voxels, so the
-median filter runs on the grey values of the file, and its result is the same as after matching.
+median filter runs on the intensities of the file, and its result is the same as after matching.
 
 References:
     Gonzalez & Woods, Digital Image Processing, 4th ed. (2018), section 3.3: histogram matching.
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from bonehpo.errors import PreparationError
 
 MAX_VALUES = 65_536
-"""Distinct grey values that a histogram keeps: all that 16 bits can hold. Scans of 32 bits with more are kept as this
-many even quantiles, between which the cumulative histogram is linear; the matched grey then differs by far less than
+"""Distinct intensities that a histogram keeps: all that 16 bits can hold. Scans of 32 bits with more are kept as this
+many even quantiles, between which the cumulative histogram is linear; the matched intensity then differs by far less than
 one of the 256 levels of the store."""
 
 LEVELS = 256
@@ -28,10 +28,10 @@ LEVELS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """How often each grey value occurs.
+    """How often each intensity occurs.
 
     Attributes:
-        values: Grey values, rising.
+        values: Intensities, rising.
         counts: Voxels of each value, and of the values between it and the one before that are not kept.
     """
 
@@ -51,17 +51,17 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The grey values that become level 0 and level 255; what lies outside is clipped."""
+    """The intensities that become level 0 and level 255; what lies outside is clipped."""
 
     low: float
     high: float
 
 
 def histogram(volume: NDArray[Any]) -> Histogram:
-    """Count the grey values of a volume.
+    """Count the intensities of a volume.
 
     Args:
-        volume: Grey values, (z, y, x), finite.
+        volume: Intensities, (z, y, x), finite.
 
     Returns:
         Exact for 8 and 16 bit, and wherever at most `MAX_VALUES` values occur.
@@ -84,87 +84,87 @@ def histogram(volume: NDArray[Any]) -> Histogram:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class GreyMap:
-    """A map of grey values that never falls: linear between its knots, constant beyond them.
+class IntensityMap:
+    """A map of intensities that never falls: linear between its knots, constant beyond them.
 
     Attributes:
-        knots: Grey values of the file, rising.
-        greys: What each becomes.
+        knots: Intensities of the file, rising.
+        intensities: What each becomes.
     """
 
     knots: NDArray[np.float64]
-    greys: NDArray[np.float64]
+    intensities: NDArray[np.float64]
 
     def __call__(self, image: NDArray[Any]) -> NDArray[np.float64]:
         """Map an image of any shape."""
         if image.dtype.kind in "iu" and image.dtype.itemsize <= 2:
             return self._table.take(image.astype(np.intp) - math.floor(self.knots[0]), mode="clip")
-        return np.interp(image, self.knots, self.greys)
+        return np.interp(image, self.knots, self.intensities)
 
     @cached_property
     def _table(self) -> NDArray[np.float64]:
         """What each whole number between the ends becomes: ten times faster than interpolation."""
         span = np.arange(math.floor(self.knots[0]), math.ceil(self.knots[-1]) + 1)
-        return np.interp(span, self.knots, self.greys)
+        return np.interp(span, self.knots, self.intensities)
 
 
-def matching(scan: Histogram, reference: Histogram) -> GreyMap:
+def matching(scan: Histogram, reference: Histogram) -> IntensityMap:
     """The map that gives a scan the histogram of the reference, as `skimage.exposure.match_histograms` does."""
-    greys = np.interp(scan.quantiles, reference.quantiles, reference.values)
-    return GreyMap(knots=np.asarray(scan.values), greys=greys)
+    intensities = np.interp(scan.quantiles, reference.quantiles, reference.values)
+    return IntensityMap(knots=np.asarray(scan.values), intensities=intensities)
 
 
-def levels(window: Window, matched: GreyMap | None = None) -> GreyMap:
-    """The map to levels 0 to 255, not yet rounded, of grey values as they are or of matched ones."""
+def levels(window: Window, matched: IntensityMap | None = None) -> IntensityMap:
+    """The map to levels 0 to 255, not yet rounded, of intensities as they are or of matched ones."""
     if matched is None:
-        return GreyMap(knots=np.array([window.low, window.high]), greys=np.array([0.0, LEVELS - 1]))
-    scaled = (matched.greys - window.low) / (window.high - window.low)
-    return GreyMap(knots=matched.knots, greys=np.clip(scaled, 0, 1) * (LEVELS - 1))
+        return IntensityMap(knots=np.array([window.low, window.high]), intensities=np.array([0.0, LEVELS - 1]))
+    scaled = (matched.intensities - window.low) / (window.high - window.low)
+    return IntensityMap(knots=matched.knots, intensities=np.clip(scaled, 0, 1) * (LEVELS - 1))
 
 
-def grey_window(reference: Histogram, dtype: np.dtype[Any]) -> Window:
-    """The grey values that become levels 0 and 255 in every scan of a store.
+def intensity_window(reference: Histogram, dtype: np.dtype[Any]) -> Window:
+    """The intensities that become levels 0 and 255 in every scan of a store.
 
     Args:
         reference: Histogram of the reference scan.
-        dtype: Its grey-value type.
+        dtype: Its intensity type.
 
     Returns:
-        0 to 255 for unsigned 8 bit, so that those grey values stay as they are; otherwise the 0.1 % and 99.9 %
+        0 to 255 for unsigned 8 bit, so that those intensities stay as they are; otherwise the 0.1 % and 99.9 %
         quantiles of the reference, so that a few bright voxels cannot flatten the rest.
 
     Raises:
-        PreparationError: Nearly all voxels of the reference are of one grey value.
+        PreparationError: Nearly all voxels of the reference are of one intensity.
     """
     if dtype == np.uint8:
         return Window(low=0, high=LEVELS - 1)
     low, high = reference.quantile(0.001), reference.quantile(0.999)
     if low == high:
-        raise PreparationError(f"99.8 % of the reference scan is the grey value {low:g}; name another with --reference")
+        raise PreparationError(f"99.8 % of the reference scan is the intensity {low:g}; name another with --reference")
     return Window(low=low, high=high)
 
 
 def scan_window(scan: Histogram, dtype: np.dtype[Any]) -> Window:
-    """As `grey_window`, for a scan by itself; where nearly all its voxels are of one grey value, all its grey values."""
+    """As `intensity_window`, for a scan by itself; where nearly all its voxels are of one intensity, all its intensities."""
     try:
-        return grey_window(scan, dtype)
+        return intensity_window(scan, dtype)
     except PreparationError:
         return Window(low=scan.values[0], high=scan.values[-1])
 
 
 STANDARD_MEAN, STANDARD_SD = 128.0, 40.0
-"""Grey levels that every slice gets by `bonehpo prepare --standardise`: levels 0 and 255 are then 3.2 sd from the mean, so
+"""Levels that every slice gets by `bonehpo prepare --standardise`: levels 0 and 255 are then 3.2 sd from the mean, so
 that little is clipped."""
 
 
-class GreyMoments(NamedTuple):
-    """Mean and variance of grey levels over all pixels of some slices."""
+class IntensityMoments(NamedTuple):
+    """Mean and variance of intensity levels over all pixels of some slices."""
 
     mean: float
     variance: float
 
 
-def grey_moments(pixels: NDArray[np.uint8], indices: NDArray[np.int64]) -> GreyMoments:
+def intensity_moments(pixels: NDArray[np.uint8], indices: NDArray[np.int64]) -> IntensityMoments:
     """Moments of some slices, exact, whatever their number; no other slice is looked at.
 
     Args:
@@ -172,19 +172,19 @@ def grey_moments(pixels: NDArray[np.uint8], indices: NDArray[np.int64]) -> GreyM
         indices: Which of them.
 
     Examples:
-        >>> grey_moments(np.array([[[0, 2]], [[9, 9]]], np.uint8), np.array([0]))
-        GreyMoments(mean=1.0, variance=1.0)
+        >>> intensity_moments(np.array([[[0, 2]], [[9, 9]]], np.uint8), np.array([0]))
+        IntensityMoments(mean=1.0, variance=1.0)
     """
     counts = np.zeros(LEVELS)
     for i in indices:
         counts += np.bincount(pixels[i].ravel(), minlength=LEVELS)
-    greys = np.arange(LEVELS)
-    mean = float(np.average(greys, weights=counts))
-    return GreyMoments(mean, float(np.average((greys - mean) ** 2, weights=counts)))
+    intensities = np.arange(LEVELS)
+    mean = float(np.average(intensities, weights=counts))
+    return IntensityMoments(mean, float(np.average((intensities - mean) ** 2, weights=counts)))
 
 
 def standardised(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One slice (y, x) with mean 128 and standard deviation 40, not clipped; 128 everywhere if it is of one grey.
+    """One slice (y, x) with mean 128 and standard deviation 40, not clipped; 128 everywhere if it is of one intensity.
 
     To be given levels that are not rounded yet: of rounded ones the gaps between levels would still tell the old spread.
     """

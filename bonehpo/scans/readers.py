@@ -1,6 +1,6 @@
 """Volumes in the file formats of a micro-CT lab, opened by their headers and read by the box.
 
-A `Volume` knows its shape and its grey-value type before a voxel is read, and reads any box of them in the type of the
+A `Volume` knows its shape and its intensity type before a voxel is read, and reads any box of them in the type of the
 file, so that the centre of a huge scan costs no more memory than the centre.
 """
 
@@ -21,7 +21,7 @@ from bonehpo.scans.sections import Box, Shape
 RAW_MARKERS = frozenset({"image_key", "rotation_angle", "theta", "data_white", "data_dark"})
 """Datasets that lie beside raw projections in NeXus (NXtomo) and Data Exchange files, and never beside a volume."""
 
-GREY_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
+INTENSITY_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Volume:
     Attributes:
         source: The path that it was opened by.
         shape: Voxels along (z, y, x).
-        dtype: Type of the grey values, one of `GREY_TYPES`, in the byte order of this machine.
+        dtype: Type of the intensities, one of `INTENSITY_TYPES`, in the byte order of this machine.
         read: Reads one box of voxels, (z, y, x), into memory.
     """
 
@@ -50,7 +50,7 @@ def open_volume(source: str) -> Volume:
             with the extra `formats`.
 
     Returns:
-        The volume; no grey value has been read yet.
+        The volume; no intensity has been read yet.
 
     Raises:
         ScanError: The file is missing, of another format, damaged, or holds no volume.
@@ -75,7 +75,7 @@ def read_image(path: str) -> NDArray[Any]:
         path: A single-page TIFF or a 2-D `.npy`.
 
     Raises:
-        ScanError: The file is missing, damaged, or holds no grey 2-D image.
+        ScanError: The file is missing, damaged, or holds no single-channel 2-D image.
     """
     if not Path(path).is_file():
         raise ScanError(f"{path}: no such image; correct the path of the slice")
@@ -83,8 +83,10 @@ def read_image(path: str) -> NDArray[Any]:
         image = np.load(path) if path.lower().endswith(".npy") else tiffs.read_image(Path(path))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ScanError(f"{path}: cannot be read as an image ({one_line(error)}); replace the file") from error
-    if image.ndim != 2 or str(image.dtype.newbyteorder("=")) not in GREY_TYPES:
-        raise ScanError(f"{path}: holds {image.dtype} {image.shape}, not one grey image; give a file for each slice")
+    if image.ndim != 2 or str(image.dtype.newbyteorder("=")) not in INTENSITY_TYPES:
+        raise ScanError(
+            f"{path}: holds {image.dtype} {image.shape}, not one single-channel image; give a file for each slice"
+        )
     return np.ascontiguousarray(image, image.dtype.newbyteorder("="))
 
 
@@ -121,10 +123,10 @@ def _guarded(source: str, read: Callable[[Box], NDArray[Any]]) -> Callable[[Box]
 def _check_header(source: str, shape: Shape, dtype: np.dtype[Any]) -> None:
     if len(shape) != 3 or min(shape) < 2:
         raise ScanError(
-            f"{source}: holds an array of shape {tuple(shape)}, not a volume; give grey values over (z, y, x)"
+            f"{source}: holds an array of shape {tuple(shape)}, not a volume; give intensities over (z, y, x)"
         )
-    if str(dtype.newbyteorder("=")) not in GREY_TYPES:
-        raise ScanError(f"{source}: holds {dtype}; save it with 8, 16 or 32 bit ({', '.join(GREY_TYPES)})")
+    if str(dtype.newbyteorder("=")) not in INTENSITY_TYPES:
+        raise ScanError(f"{source}: holds {dtype}; save it with 8, 16 or 32 bit ({', '.join(INTENSITY_TYPES)})")
 
 
 def _open_tiff_folder(path: Path, _: str) -> _Header:

@@ -100,14 +100,16 @@ def open_multipage(path: Path) -> PagedStack:
     """Open a multipage TIFF by its page table.
 
     Raises:
-        ScanError: The file is truncated, its pages differ, or they are not grey.
+        ScanError: The file is truncated, its pages differ, or they are not single-channel.
     """
     with _opened(path) as tif:
         if len(tif.series) != 1:
             raise ScanError(f"{path}: holds {len(tif.series)} series of pages that differ; save one volume a file")
         series = tif.series[0]
         if len(series.shape) != 3 or series.axes.endswith("S"):
-            raise ScanError(f"{path}: its pages are {series.axes} {series.shape}; save one grey volume over (z, y, x)")
+            raise ScanError(
+                f"{path}: its pages are {series.axes} {series.shape}; save one single-channel volume over (z, y, x)"
+            )
         dtype = np.dtype(tif.byteorder + series.dtype.char)
         return PagedStack(file=path, shape=series.shape, dtype=dtype, offset=series.dataoffset)
 

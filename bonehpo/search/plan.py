@@ -14,7 +14,8 @@ from bonehpo.config import StudyConfig, StudyFolder, plain
 from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
 from bonehpo.folds import Sets, holdout_pairs
 from bonehpo.learning.fits import CODE_VERSION, FitResult, FitSpec, FitTask, pair_seed
-from bonehpo.search.recorder import FoldFacts
+from bonehpo.renamed import SETTINGS, old_name
+from bonehpo.search.recorder import FoldRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class SearchPlan:
         config: What is searched.
         store_id: Of the slice store.
         side: Side of the slices in pixels.
-        sets: What is dealt.
+        sets: What is assigned.
         n_images: Labelled images in each set.
         ran_on: "phantom" or "scans".
         storage: URL of Optuna's storage.
@@ -51,7 +52,7 @@ class SearchPlan:
         """What must stay as it is while a study lasts: the store, the code, and all that changes a score or a proposal."""
         config = plain(self.config)
         settings = {
-            f"{table}.{key}": json.dumps(value)
+            f"{table}.{old_name(key, SETTINGS)}": json.dumps(value)
             for table in ("split", "space", "baseline", "training")
             for key, value in config[table].items()
         }
@@ -137,15 +138,15 @@ def objective(folds: Sequence[FoldScores]) -> float:
     return float(np.mean([fold.validation_score for fold in folds]))
 
 
-def fold_facts(result: FitResult) -> tuple[FoldFacts, FoldFacts]:
+def fold_records(result: FitResult) -> tuple[FoldRecord, FoldRecord]:
     """Both folds of a fit as they are recorded."""
     first, second = result.fold_scores()
-    return _facts(result, first, 0), _facts(result, second, 1)
+    return _record(result, first, 0), _record(result, second, 1)
 
 
-def _facts(result: FitResult, scores: FoldScores, i: int) -> FoldFacts:
+def _record(result: FitResult, scores: FoldScores, i: int) -> FoldRecord:
     curves = result.curves
-    return FoldFacts(
+    return FoldRecord(
         task=result.task,
         scores=scores,
         key=result.key,

@@ -1,8 +1,9 @@
 """Pruning: a trial is stopped when its first fits show that it falls behind the incumbent.
 
-A race saves fits on trials that would not win. It must hardly ever stop one that would have: the level here was chosen so
+Pruning saves fits on trials that would not win. It must hardly ever stop one that would have: the significance level
+here was chosen so
 that with five sets at most 1.6 % of those were stopped, in simulated studies and in recorded ones, and with ten sets, where
-0.8 of all luck is of the fit, 2.9 % (docs/race.md).
+0.8 of all luck is of the fit, 2.9 % (docs/pruning.md).
 
 References:
     Maron and Moore, Artificial Intelligence Review 11 (1997) 193, doi:10.1023/A:1006556606079: racing on paired scores.
@@ -26,6 +27,7 @@ from scipy import stats
 
 from bonehpo.config import StudyConfig
 from bonehpo.domain import HoldoutPair
+from bonehpo.renamed import COLUMNS, find_attribute, with_new_names
 from bonehpo.search.plan import FinishedPair, SearchPlan
 from bonehpo.search.storage import REASON, finished_pairs
 
@@ -34,18 +36,18 @@ Scores = npt.NDArray[np.float64]
 FIRST_LOOK = 3
 """Fits before the first look: fewer give four folds, of which no order is significant at 0.05 (1/16)."""
 
-TOTAL_LEVEL = 0.1
-"""Divided by the number of fits of a trial: the level of each look. Ten fits (five sets): 0.01, within reach of four."""
+TOTAL_ALPHA = 0.1
+"""Divided by the number of fits of a trial: alpha of each look. Ten fits (five sets): 0.01, within reach of four."""
 
 MAX_EXACT = 50
 """Folds up to which the exact distribution is taken; it is close to normal beyond."""
 
 
-class Verdict(NamedTuple):
-    """What a race says of a trial.
+class PruningDecision(NamedTuple):
+    """What pruning says of a trial.
 
     Attributes:
-        n_fits: Fits, from the first on, that the verdict is made of.
+        n_fits: Fits, from the first on, that the decision is made of.
         p: One-sided p of the signed-rank test on their folds; 1 before the first look.
         difference: Mean over those folds of the trial's score minus the other's.
         stops: Whether the trial is to be stopped.
@@ -88,17 +90,17 @@ def _pair(one: str, other: str) -> HoldoutPair:
     return HoldoutPair(first, second)
 
 
-def level(n_fits: int) -> float:
-    """The level of one look at a trial of `n_fits` fits in all: the more looks there can be, the stricter is each."""
-    return TOTAL_LEVEL / n_fits
+def alpha(n_fits: int) -> float:
+    """Significance level of one look at a trial of `n_fits` fits in all: the more looks there can be, the stricter."""
+    return TOTAL_ALPHA / n_fits
 
 
-def judge(scores: Scores, other: Scores, n_fits: int) -> Verdict:
+def decide(scores: Scores, other: Scores, n_fits: int) -> PruningDecision:
     """Look after every fit, in order, whether the trial has fallen behind; the first look that says so decides.
 
     A look is a one-sided Wilcoxon signed-rank test on the differences of all folds so far. Folds are not independent (two
-    of each fit, and they share sets), so that its p is a score and not a probability: what the level is worth was measured.
-    The fits must come in a fixed order, not as they finish, so that the verdict is the same whenever it is asked for.
+    of each fit, and they share sets), so that its p is a score and not a probability: what alpha is worth was measured.
+    The fits must come in a fixed order, not as they finish, so that the decision is the same whenever it is asked for.
 
     Args:
         scores: Validation scores of the trial's first fits, in the order of `fit_blocks`: (fit, 2).
@@ -106,17 +108,17 @@ def judge(scores: Scores, other: Scores, n_fits: int) -> Verdict:
         n_fits: Fits of a whole trial. A trial that has them all is not stopped.
 
     Returns:
-        The verdict of the first look that stops the trial, else that of the last look.
+        The decision of the first look that stops the trial, else that of the last look.
     """
     differences = scores - other[: len(scores)]
-    verdict = Verdict(0, 1.0, float("nan"), False)
+    decision = PruningDecision(0, 1.0, float("nan"), False)
     for n in range(FIRST_LOOK, min(len(scores), n_fits - 1) + 1):
         so_far = differences[:n].ravel()
         p, mean = float(p_worse(so_far)), float(so_far.mean())
-        verdict = Verdict(n, p, mean, p <= level(n_fits) and mean < 0)
-        if verdict.stops:
+        decision = PruningDecision(n, p, mean, p <= alpha(n_fits) and mean < 0)
+        if decision.stops:
             break
-    return verdict
+    return decision
 
 
 def p_worse(differences: Scores) -> Scores:
@@ -136,21 +138,21 @@ def p_worse(differences: Scores) -> Scores:
     return np.asarray(found.pvalue)
 
 
-def adjusted_score(verdict: Verdict, other: Scores) -> float:
+def adjusted_score(decision: PruningDecision, other: Scores) -> float:
     """What a stopped trial would have had in all its folds, if it stays as far behind as it is.
 
     The plain mean of its folds depends on which they are: some sets are easier. This is what the sampler is told.
 
     Args:
-        verdict: That stops it.
+        decision: That stops it.
         other: All folds of the trial that it is behind, (fit, 2).
     """
-    return float(other.mean()) + verdict.difference
+    return float(other.mean()) + decision.difference
 
 
 TrialStateName = Literal["complete", "stopped", "failed", "unfinished"]
 
-RACED, LEADER, STOPPED = "raced", "race:leader", "race:stopped"
+PRUNED, INCUMBENT, STOPPED = "pruned", "pruning:incumbent", "pruning:stopped"
 NOBODY = -1
 
 
@@ -159,14 +161,14 @@ class Stop:
     """Why a trial was stopped.
 
     Attributes:
-        leader: Number of the trial that it fell behind.
+        incumbent: Number of the trial that it fell behind.
         n_fits: Fits, from the first on, that showed it.
         p: One-sided, of the signed-rank test on their folds.
-        difference: Mean score of those folds minus the leader's in the same.
-        score: What the sampler is told: the leader's score plus that difference.
+        difference: Mean score of those folds minus the incumbent's in the same.
+        score: What the sampler is told: the incumbent's score plus that difference.
     """
 
-    leader: int
+    incumbent: int
     n_fits: int
     p: float
     difference: float
@@ -175,22 +177,22 @@ class Stop:
     @property
     def reason(self) -> str:
         """In words; differences of scores have the same size whatever they measure."""
-        behind = f"{abs(self.difference):.3f} behind trial {self.leader}"
+        behind = f"{abs(self.difference):.3f} behind trial {self.incumbent}"
         return f"{behind} in the same {2 * self.n_fits} folds, p = {self.p:.2g}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Race:
-    """One trial's race: the order of its fits, and whom it is held against.
+class TrialPruning:
+    """The pruning of one trial: the order of its fits, and whom it is held against.
 
     Attributes:
         pairs: Holdout pairs in the order in which they are fitted and looked at.
-        leader: Number of the trial that it is held against.
+        incumbent: Number of the trial that it is held against.
         scores: Validation scores of that, (fit, 2), in the order of `pairs`; None where nobody leads: then all goes on.
     """
 
     pairs: tuple[HoldoutPair, ...]
-    leader: int = NOBODY
+    incumbent: int = NOBODY
     scores: Scores | None = None
 
     def stop(self, done: Mapping[str, FinishedPair]) -> Stop | None:
@@ -204,15 +206,15 @@ class Race:
         if self.scores is None:
             return None
         n = next((i for i, pair in enumerate(self.pairs) if pair.label not in done), len(self.pairs))
-        verdict = judge(_scores(done, self.pairs[:n]), self.scores, len(self.pairs))
-        if not verdict.stops:
+        decision = decide(_scores(done, self.pairs[:n]), self.scores, len(self.pairs))
+        if not decision.stops:
             return None
         return Stop(
-            leader=self.leader,
-            n_fits=verdict.n_fits,
-            p=verdict.p,
-            difference=verdict.difference,
-            score=adjusted_score(verdict, self.scores),
+            incumbent=self.incumbent,
+            n_fits=decision.n_fits,
+            p=decision.p,
+            difference=decision.difference,
+            score=adjusted_score(decision, self.scores),
         )
 
 
@@ -221,38 +223,38 @@ def _scores(done: Mapping[str, FinishedPair], pairs: tuple[HoldoutPair, ...]) ->
     return np.array(scores, dtype=np.float64).reshape(-1, 2)
 
 
-def enter_race(plan: SearchPlan, study: optuna.Study, trial: optuna.Trial) -> Race:
+def begin_pruning(plan: SearchPlan, study: optuna.Study, trial: optuna.Trial) -> TrialPruning:
     """Hold a trial against the best complete trial; against the same one when it is taken up again."""
     pairs = tuple(pair for block in fit_blocks(list(plan.sets)) for pair in block)
     trials = study.get_trials(deepcopy=False)
-    number = trials[trial.number].user_attrs.get(LEADER)
+    number = find_attribute(trials[trial.number].user_attrs, INCUMBENT)
     if number is None:
         best = max(complete_trials(study), key=lambda t: (t.value or 0.0, -t.number), default=None)
         number = NOBODY if best is None else best.number
-        trial.set_user_attr(LEADER, number)
+        trial.set_user_attr(INCUMBENT, number)
     if number == NOBODY:
-        return Race(pairs=pairs)
-    return Race(pairs=pairs, leader=number, scores=_scores(finished_pairs(trials[number]), pairs))
+        return TrialPruning(pairs=pairs)
+    return TrialPruning(pairs=pairs, incumbent=number, scores=_scores(finished_pairs(trials[number]), pairs))
 
 
-def why_no_race(config: StudyConfig) -> str | None:
-    """Why a study of this kind is not raced; None where it is."""
+def why_not_pruned(config: StudyConfig) -> str | None:
+    """Why a study of this kind is not pruned; None where it is."""
     if config.protocol == "strict":
         return "the protocol is strict: what is tried, and how long, must not depend on scores"
     if config.search.optimum == "one-se":
-        return 'optimum = "one-se" may choose a trial that is behind, and a race stops those'
+        return 'optimum = "one-se" may choose a trial that is behind, and pruning stops those'
     return None
 
 
-def mark_raced(study: optuna.Study) -> None:
-    """Write down that the study was raced, once and for all: that leaks a little into its estimates."""
-    if not is_raced(study):
-        study.set_user_attr(RACED, True)
+def mark_pruned(study: optuna.Study) -> None:
+    """Write down that the study was pruned, once and for all: that leaks a little into its estimates."""
+    if not is_pruned(study):
+        study.set_user_attr(PRUNED, True)
 
 
-def is_raced(study: optuna.Study) -> bool:
-    """Whether some call of the search raced."""
-    return bool(study.user_attrs.get(RACED, False))
+def is_pruned(study: optuna.Study) -> bool:
+    """Whether some call of the search pruned."""
+    return bool(find_attribute(study.user_attrs, PRUNED))
 
 
 def record_stop(trial: optuna.Trial, stop: Stop) -> None:
@@ -263,24 +265,24 @@ def record_stop(trial: optuna.Trial, stop: Stop) -> None:
 
 def read_stop(trial: FrozenTrial) -> Stop | None:
     """Why a trial was stopped; None where it was not."""
-    text = trial.user_attrs.get(STOPPED)
-    return None if text is None else Stop(**json.loads(text))
+    text = find_attribute(trial.user_attrs, STOPPED)
+    return None if text is None else Stop(**with_new_names(json.loads(text), COLUMNS))
 
 
 def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that have all their folds, in order of number: those of which anything may be estimated or chosen."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [trial for trial in trials if STOPPED not in trial.user_attrs]
+    return [trial for trial in trials if read_stop(trial) is None]
 
 
 def trial_state(trial: FrozenTrial) -> TrialStateName:
     """What became of a trial that has begun."""
     if trial.state == TrialState.COMPLETE:
-        return "complete" if STOPPED not in trial.user_attrs else "stopped"
+        return "complete" if read_stop(trial) is None else "stopped"
     return "failed" if trial.state.is_finished() else "unfinished"
 
 
 def stopped_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that a race stopped, in order of number."""
+    """The trials that pruning stopped, in order of number."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [trial for trial in trials if STOPPED in trial.user_attrs]
+    return [trial for trial in trials if read_stop(trial) is not None]

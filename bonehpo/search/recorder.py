@@ -1,6 +1,6 @@
 """What a search tells of itself, and the protocol of whoever writes it down.
 
-The search is handed a `Recorder` and never knows whether MLflow stands behind it. All facts are values that the study's
+The search is handed a `Recorder` and never knows whether MLflow stands behind it. All records are values that the study's
 own storage and its fits hold, so a record can be made again from them: `bonehpo sync` is the same calls once more.
 """
 
@@ -21,7 +21,7 @@ from bonehpo.learning.fits import Predictions
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyFacts:
+class StudyRecord:
     """What holds for a whole study.
 
     Attributes:
@@ -31,18 +31,18 @@ class StudyFacts:
         task: What networks answer.
         store_id: Hash of the slice store's manifest.
         ran_on: Whether the store was made from phantoms or from scans.
-        split: How sets are dealt, `specimen` or `mixed`.
+        split: How sets are assigned, `specimen` or `mixed`.
         sampler: Who proposes trials.
         protocol: `adaptive`, or `strict` when all candidates were fixed before any score.
         seed: Seed of the study.
         config_toml: study.toml, whole.
         space: Values of each hyperparameter, as text.
-        n_sets: Number of sets that are dealt.
+        n_sets: Number of sets that are assigned.
         n_images: Number of slices in each set.
         versions: Version of each package that the result depends on.
         git_commit: Commit of the code, or "unknown".
         started: When the study was made.
-        raced: Whether trials could be stopped early, which leaks a little into all estimates.
+        pruned: Whether trials could be stopped early, which leaks a little into all estimates.
         candidates: SHA-256 of the list of candidates that was fixed before any score; None without such a list.
     """
 
@@ -63,12 +63,12 @@ class StudyFacts:
     versions: Mapping[str, str]
     git_commit: str
     started: datetime
-    raced: bool = False
+    pruned: bool = False
     candidates: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialFacts:
+class TrialRecord:
     """A trial at its start.
 
     Attributes:
@@ -85,7 +85,7 @@ class TrialFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldFacts:
+class FoldRecord:
     """One finished fold.
 
     Attributes:
@@ -123,7 +123,7 @@ class TrialSummary:
         mean_score: Mean test score over its folds; NaN when it has none, or was stopped.
         sd: Standard deviation of the same.
         score_by_set: Mean test score of each test set.
-        state: `complete`, `failed`, or `stopped` by racing; `unfinished` before its end.
+        state: `complete`, `failed`, or `stopped` by pruning; `unfinished` before its end.
         reason: Why it failed or was stopped; None for a complete trial.
         finished: When it ended.
     """
@@ -137,14 +137,14 @@ class TrialSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimumFacts:
+class OptimumRecord:
     """The optimum of a study, and how good it is.
 
     Attributes:
         hyperparameters: What it is.
         rule: How it was chosen.
         n_trials: Complete trials among which it was chosen.
-        estimates: Its paper score and its nested score.
+        estimates: Its apparent score and its nested score.
         refit_score: Mean test score of the networks fitted again with fresh seeds.
         refit_sd: Standard deviation of the same.
         chosen: When it was chosen.
@@ -160,13 +160,13 @@ class OptimumFacts:
     refit_score: float
     refit_sd: float
     chosen: datetime
-    repeats: Sequence[Sequence[FoldFacts]] = ()
+    repeats: Sequence[Sequence[FoldRecord]] = ()
     calibration: Calibration | None = None
     variance: Variance | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmFacts:
+class ConfigurationRecord:
     """One configuration that was cross-validated for a result.
 
     Attributes:
@@ -182,7 +182,7 @@ class ArmFacts:
     parameters: Mapping[str, str]
     mean_score: float
     sd: float
-    folds: Sequence[FoldFacts]
+    folds: Sequence[FoldRecord]
     reason: str
 
 
@@ -196,7 +196,7 @@ class StepImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResultFacts:
+class ResultRecord:
     """A comparison or an explanation of a finished study.
 
     Attributes:
@@ -207,7 +207,7 @@ class ResultFacts:
         metrics: What came out.
         sentences: What it says in words.
         files: Figures, tables and pages to keep with it.
-        arms: What was cross-validated for it.
+        configurations: What was cross-validated for it.
         images: Pictures to step through.
         finished: When it was done.
     """
@@ -219,30 +219,30 @@ class ResultFacts:
     metrics: Mapping[str, float]
     sentences: Sequence[str] = field(default=())
     files: Sequence[Path] = field(default=())
-    arms: Sequence[ArmFacts] = field(default=())
+    configurations: Sequence[ConfigurationRecord] = field(default=())
     images: Sequence[StepImage] = field(default=())
     finished: datetime
 
 
 class Recorder(Protocol):
-    """Writes facts down. Every call may be made twice with the same facts, and none raises when its backend is out."""
+    """Writes records down. Every call may be made twice with the same record, and none raises when its backend is out."""
 
-    def study(self, facts: StudyFacts) -> None:
+    def study(self, record: StudyRecord) -> None:
         """Open the record of a study; the first call, before any other."""
 
-    def trial_started(self, trial: TrialFacts) -> None:
+    def trial_started(self, trial: TrialRecord) -> None:
         """A trial starts, or goes on after an interruption."""
 
-    def fold(self, trial_number: int, fold: FoldFacts) -> None:
+    def fold(self, trial_number: int, fold: FoldRecord) -> None:
         """A fold of a started trial is finished."""
 
     def trial_finished(self, trial_number: int, summary: TrialSummary) -> None:
         """A started trial has ended."""
 
-    def optimum(self, facts: OptimumFacts, refit: Sequence[FoldFacts]) -> None:
+    def optimum(self, record: OptimumRecord, refit: Sequence[FoldRecord]) -> None:
         """An optimum was chosen among recorded trials, and fitted again: `refit` are the folds of that."""
 
-    def result(self, facts: ResultFacts) -> None:
+    def result(self, record: ResultRecord) -> None:
         """A comparison or an explanation is done."""
 
     def interrupted(self) -> None:
@@ -255,22 +255,22 @@ class Recorder(Protocol):
 class NullRecorder:
     """Writes nothing down."""
 
-    def study(self, facts: StudyFacts) -> None:
+    def study(self, record: StudyRecord) -> None:
         """Do nothing."""
 
-    def trial_started(self, trial: TrialFacts) -> None:
+    def trial_started(self, trial: TrialRecord) -> None:
         """Do nothing."""
 
-    def fold(self, trial_number: int, fold: FoldFacts) -> None:
+    def fold(self, trial_number: int, fold: FoldRecord) -> None:
         """Do nothing."""
 
     def trial_finished(self, trial_number: int, summary: TrialSummary) -> None:
         """Do nothing."""
 
-    def optimum(self, facts: OptimumFacts, refit: Sequence[FoldFacts]) -> None:
+    def optimum(self, record: OptimumRecord, refit: Sequence[FoldRecord]) -> None:
         """Do nothing."""
 
-    def result(self, facts: ResultFacts) -> None:
+    def result(self, record: ResultRecord) -> None:
         """Do nothing."""
 
     def interrupted(self) -> None:

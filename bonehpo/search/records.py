@@ -1,6 +1,6 @@
 """The optimum of a study, and the folds from which it is chosen, as Optuna's storage holds them.
 
-The search tells facts as they arise; `replay` tells all of them again, so that a lost record is rebuilt whole.
+The search tells records as they arise; `replay` tells all of them again, so that a lost record is rebuilt whole.
 """
 
 import dataclasses
@@ -27,9 +27,9 @@ from bonehpo.config import StudyFolder, config_to_toml
 from bonehpo.domain import FoldScores, Hyperparameters
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import FitResult, load_fit
-from bonehpo.search.plan import SearchPlan, fold_facts
-from bonehpo.search.pruning import complete_trials, is_raced, trial_state
-from bonehpo.search.recorder import FoldFacts, OptimumFacts, Recorder, StudyFacts, TrialFacts, TrialSummary
+from bonehpo.search.plan import SearchPlan, fold_records
+from bonehpo.search.pruning import complete_trials, is_pruned, trial_state
+from bonehpo.search.recorder import FoldRecord, OptimumRecord, Recorder, StudyRecord, TrialRecord, TrialSummary
 from bonehpo.search.space import is_done, read_fixed_list, space_in_words
 from bonehpo.search.storage import OPTIMUM, REASON, STUDY_ID, finished_pairs, load_study
 
@@ -90,12 +90,12 @@ def read_optimum(study: optuna.Study) -> Optimum | None:
 PACKAGES = ("bonehpo", "tensorflow", "keras", "optuna", "mlflow", "numpy", "scikit-image", "zarr")
 
 
-def study_facts(plan: SearchPlan, study: optuna.Study) -> StudyFacts:
+def study_record(plan: SearchPlan, study: optuna.Study) -> StudyRecord:
     """What holds for the whole study."""
     trials = study.get_trials(deepcopy=False)
     started = min((t.datetime_start for t in trials if t.datetime_start), default=None)
     fixed = read_fixed_list(study)
-    return StudyFacts(
+    return StudyRecord(
         study_id=study.user_attrs[STUDY_ID],
         name=plan.folder.name,
         bone=plan.config.bone,
@@ -105,7 +105,7 @@ def study_facts(plan: SearchPlan, study: optuna.Study) -> StudyFacts:
         split=plan.config.split.kind,
         sampler=plan.config.search.sampler,
         protocol=plan.config.protocol,
-        raced=is_raced(study),
+        pruned=is_pruned(study),
         seed=plan.config.search.seed,
         config_toml=config_to_toml(plan.config),
         space=space_in_words(plan.config.space),
@@ -122,12 +122,12 @@ class RecordedStudy(NamedTuple):
     """What a study's storage holds of it.
 
     Attributes:
-        facts: What holds for the whole of it.
+        record: What holds for the whole of it.
         optimum: None before the search has run to its end.
         choice: Hyperparameters of the optimum.
     """
 
-    facts: StudyFacts
+    record: StudyRecord
     optimum: Optimum | None
     choice: Hyperparameters | None
 
@@ -142,12 +142,12 @@ def read_study(plan: SearchPlan) -> RecordedStudy:
     optimum = read_optimum(study)
     trials = study.get_trials(deepcopy=False)
     choice = None if optimum is None else hyperparameters(trials[optimum.trial].params)
-    return RecordedStudy(study_facts(plan, study), optimum, choice)
+    return RecordedStudy(study_record(plan, study), optimum, choice)
 
 
-def trial_facts(trial: FrozenTrial, choice: Hyperparameters, side: int) -> TrialFacts:
+def trial_record(trial: FrozenTrial, choice: Hyperparameters, side: int) -> TrialRecord:
     """A trial at its start."""
-    return TrialFacts(
+    return TrialRecord(
         number=trial.number,
         hyperparameters=choice,
         n_parameters=count_parameters(choice.layers, choice.kernel, side),
@@ -156,7 +156,7 @@ def trial_facts(trial: FrozenTrial, choice: Hyperparameters, side: int) -> Trial
 
 
 def trial_summary(trial: FrozenTrial, folds: Sequence[FoldScores]) -> TrialSummary:
-    """A trial at its end. One that a race stopped has no scores of its own."""
+    """A trial at its end. One that pruning stopped has no scores of its own."""
     state = trial_state(trial)
     if state == "stopped":  # its mean would be that of other folds than everybody's
         folds = ()
@@ -174,16 +174,16 @@ def trial_summary(trial: FrozenTrial, folds: Sequence[FoldScores]) -> TrialSumma
     )
 
 
-def optimum_facts(
+def optimum_record(
     optimum: Optimum,
     choice: Hyperparameters,
     folds: pd.DataFrame,
-    refit: Sequence[FoldFacts],
-    repeats: Sequence[Sequence[FoldFacts]] = (),
-) -> OptimumFacts:
+    refit: Sequence[FoldRecord],
+    repeats: Sequence[Sequence[FoldRecord]] = (),
+) -> OptimumRecord:
     """The optimum and its estimates, computed from the folds that it was chosen from and those of its fresh seeds."""
     mean, sd = mean_and_sd([fold.scores.test_score for fold in refit])
-    return OptimumFacts(
+    return OptimumRecord(
         hyperparameters=choice,
         rule=optimum.rule,
         n_trials=len(optimum.trials),
@@ -193,11 +193,11 @@ def optimum_facts(
         chosen=datetime.fromisoformat(optimum.chosen),
         repeats=repeats,
         calibration=calibrate(answers_of(refit)),
-        variance=study_variance(folds, optimum.trial, [[f.scores for f in facts] for facts in (refit, *repeats)]),
+        variance=study_variance(folds, optimum.trial, [[f.scores for f in records] for records in (refit, *repeats)]),
     )
 
 
-def answers_of(folds: Sequence[FoldFacts]) -> list[Answers]:
+def answers_of(folds: Sequence[FoldRecord]) -> list[Answers]:
     """What the networks of folds said of their test sets; none of folds that predict strain."""
     return [
         Answers(fold.scores.test, fold.scores.validation, fold.predictions.truth, fold.predictions.output)
@@ -243,15 +243,15 @@ def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
     Returns:
         Number of fits whose result file is gone: their scores are in Optuna's storage, curves and predictions are lost.
     """
-    recorder.study(study_facts(plan, study))
+    recorder.study(study_record(plan, study))
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING and trial.params]
     n_lost = sum(replay_trial(plan, trial, recorder) for trial in trials)
     optimum = read_optimum(study)
     if optimum is not None:
         refit, *repeats = read_refits(plan.folder, optimum)
-        n_lost += sum(len(optimum.keys) - len(facts) // 2 for facts in (refit, *repeats))
+        n_lost += sum(len(optimum.keys) - len(records) // 2 for records in (refit, *repeats))
         choice = hyperparameters(study.get_trials(deepcopy=False)[optimum.trial].params)
-        recorder.optimum(optimum_facts(optimum, choice, folds_of_optimum(study, optimum), refit, repeats), refit)
+        recorder.optimum(optimum_record(optimum, choice, folds_of_optimum(study, optimum), refit, repeats), refit)
     return n_lost
 
 
@@ -261,7 +261,7 @@ def replay_trial(plan: SearchPlan, trial: FrozenTrial, recorder: Recorder) -> in
     Returns:
         Number of its fits whose result file is gone.
     """
-    recorder.trial_started(trial_facts(trial, hyperparameters(trial.params), plan.side))
+    recorder.trial_started(trial_record(trial, hyperparameters(trial.params), plan.side))
     pairs = finished_pairs(trial).values()
     folds = read_folds(plan.folder, [pair.key for pair in pairs])
     for fold in folds:
@@ -277,13 +277,13 @@ def folds_of_optimum(study: optuna.Study, optimum: Optimum) -> pd.DataFrame:
     return folds[folds["trial"].isin(optimum.trials)]
 
 
-def read_folds(folder: StudyFolder, keys: Sequence[str]) -> list[FoldFacts]:
+def read_folds(folder: StudyFolder, keys: Sequence[str]) -> list[FoldRecord]:
     """Both folds of each fit that is still among the results."""
     results = [load_fit(folder.fits, key) for key in keys]
-    return [fold for result in results if result is not None for fold in fold_facts(result)]
+    return [fold for result in results if result is not None for fold in fold_records(result)]
 
 
-def read_refits(folder: StudyFolder, optimum: Optimum) -> list[list[FoldFacts]]:
+def read_refits(folder: StudyFolder, optimum: Optimum) -> list[list[FoldRecord]]:
     """The folds of each set of fresh seeds of the optimum, as far as their results are still there; the first is kept."""
     return [read_folds(folder, list(keys.values())) for keys in (optimum.keys, *optimum.repeats)]
 
@@ -365,8 +365,8 @@ def write_optimum(
         optimum = known
     else:
         study.set_user_attr(OPTIMUM, json.dumps(dataclasses.asdict(optimum)))
-    folds = [[f for pair in plan.pairs for f in fold_facts(results[pair.label])] for results in refits]
-    recorder.optimum(optimum_facts(optimum, chosen.choice, chosen.folds, folds[0], folds[1:]), folds[0])
+    folds = [[f for pair in plan.pairs for f in fold_records(results[pair.label])] for results in refits]
+    recorder.optimum(optimum_record(optimum, chosen.choice, chosen.folds, folds[0], folds[1:]), folds[0])
     for path in plan.folder.optimum.glob("*.keras"):  # of former optima
         if path.stem not in optimum.keys.values():
             path.unlink()

@@ -25,19 +25,19 @@ from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.learning.fits import FitResult, FitTask
 from bonehpo.learning.fitting import find_fit, run_fit
-from bonehpo.search.plan import FinishedPair, SearchPlan, fold_facts, objective
+from bonehpo.search.plan import FinishedPair, SearchPlan, fold_records, objective
 from bonehpo.search.pruning import (
-    Race,
+    TrialPruning,
+    begin_pruning,
     complete_trials,
-    enter_race,
-    mark_raced,
+    mark_pruned,
     read_stop,
     record_stop,
     stopped_trials,
-    why_no_race,
+    why_not_pruned,
 )
 from bonehpo.search.recorder import Recorder
-from bonehpo.search.records import choose_trial, n_seeds_known, replay_trial, study_facts, trial_summary, write_optimum
+from bonehpo.search.records import choose_trial, n_seeds_known, replay_trial, study_record, trial_summary, write_optimum
 from bonehpo.search.space import check_space, make_sampler, settle_candidates, suggest
 from bonehpo.search.storage import (
     REASON,
@@ -128,7 +128,7 @@ class SearchOutcome(NamedTuple):
         n_elsewhere: Trials that other drivers are still at; the last of them fits the optimum.
         n_trials: Trials that the study shall have.
         has_optimum: Whether the optimum is fitted again.
-        n_stopped: Trials that a race stopped.
+        n_stopped: Trials that pruning stopped.
     """
 
     n_complete: int
@@ -150,7 +150,7 @@ def run_search(
     *,
     timeout_s: float | None = None,
     n_seeds: int = 1,
-    is_race: bool = False,
+    prune: bool = False,
     progress: Callable[[SearchProgress], None] = lambda _: None,
 ) -> SearchOutcome:
     """Search until the study has `n_trials` trials, then fit the optimum again with fresh seeds.
@@ -162,7 +162,7 @@ def run_search(
         n_trials: Trials that the study shall have in all, those of earlier calls included.
         timeout_s: Stop after this time; within a trial too. The next call goes on.
         n_seeds: Sets of fresh seeds with which the optimum is fitted; networks of the first are kept.
-        is_race: Whether to stop trials that fall behind, see `analysis.racing`. Nothing is where `why_no_race` says why.
+        prune: Whether to stop trials that fall behind, see `search.pruning`. Nothing is where `why_not_pruned` says why.
         progress: Told after every fit.
 
     Raises:
@@ -176,13 +176,13 @@ def run_search(
         with driver.alone():
             study = open_study(storage, plan.folder.name, plan.identity)
             n_trials = settle_candidates(study, plan, n_trials)
-        is_race = is_race and why_no_race(plan.config) is None
-        if is_race:
-            mark_raced(study)
+        prune = prune and why_not_pruned(plan.config) is None
+        if prune:
+            mark_pruned(study)
         search = _Search(
-            plan, study, driver, engine, recorder, interrupts, n_trials, timeout_s, n_seeds, is_race, progress
+            plan, study, driver, engine, recorder, interrupts, n_trials, timeout_s, n_seeds, prune, progress
         )
-        recorder.study(study_facts(plan, study))
+        recorder.study(study_record(plan, study))
         try:
             for trial in study.get_trials(deepcopy=False):
                 if trial.state.is_finished() and trial.params:  # killed between storage and record, or MLflow was out
@@ -216,11 +216,11 @@ class _Search:
         n_trials: int,
         timeout_s: float | None,
         n_seeds: int,
-        is_race: bool,
+        prune: bool,
         progress: Callable[[SearchProgress], None],
     ) -> None:
         self.plan, self.study, self.driver, self.engine, self.recorder = plan, study, driver, engine, recorder
-        self.interrupts, self.n_trials, self.is_race, self.tell = interrupts, n_trials, is_race, progress
+        self.interrupts, self.n_trials, self.prune, self.tell = interrupts, n_trials, prune, progress
         self.started = time.monotonic()
         self.n_seeds, self.sets_left = n_seeds, n_seeds
         self.deadline = None if timeout_s is None else self.started + timeout_s
@@ -250,32 +250,32 @@ class _Search:
         frozen = self.study.get_trials(deepcopy=False)[number]
         done = finished_pairs(frozen)
         replay_trial(self.plan, frozen, self.recorder)
-        is_raced = self.is_race or read_stop(frozen) is not None
-        race = enter_race(self.plan, self.study, trial) if is_raced else Race(pairs=self.plan.pairs)
-        tasks = [self.plan.task(choice, pair) for pair in race.pairs if pair.label not in done]
+        is_pruned = self.prune or read_stop(frozen) is not None
+        pruning = begin_pruning(self.plan, self.study, trial) if is_pruned else TrialPruning(pairs=self.plan.pairs)
+        tasks = [self.plan.task(choice, pair) for pair in pruning.pairs if pair.label not in done]
         self._report(number, choice, len(done))
 
         def keep(task: FitTask, result: FitResult) -> None:
             done[task.spec.pair.label] = FinishedPair.of(result)
             record_pair(trial, task.spec.pair, done[task.spec.pair.label])
-            for fold in fold_facts(result):
+            for fold in fold_records(result):
                 self.recorder.fold(number, fold)
             self._report(number, choice, len(done))
 
         try:
-            self._fit(tasks, keep, lambda: race.stop(done) is not None)
+            self._fit(tasks, keep, lambda: pruning.stop(done) is not None)
         except DeadlinePassed:
             raise
         except (FitError, EngineError) as error:
             trial.set_user_attr(REASON, str(error))
             frozen = self.study.tell(trial, state=TrialState.FAIL)
         else:
-            frozen = self._tell(trial, race, done)
+            frozen = self._tell(trial, pruning, done)
         self.recorder.trial_finished(number, trial_summary(frozen, [f for pair in done.values() for f in pair.folds]))
 
-    def _tell(self, trial: optuna.Trial, race: Race, done: Mapping[str, FinishedPair]) -> FrozenTrial:
-        """Tell Optuna the value of a trial that has all its folds, or that a race has stopped."""
-        stop = race.stop(done)
+    def _tell(self, trial: optuna.Trial, pruning: TrialPruning, done: Mapping[str, FinishedPair]) -> FrozenTrial:
+        """Tell Optuna the value of a trial that has all its folds, or that pruning has stopped."""
+        stop = pruning.stop(done)
         if stop is not None:
             record_stop(trial, stop)
             return self.study.tell(trial, stop.score)

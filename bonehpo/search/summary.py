@@ -17,7 +17,7 @@ from bonehpo.analysis.variance import Variance
 from bonehpo.domain import FoldScores, Hyperparameters, Task
 from bonehpo.learning.architecture import count_operations, count_parameters
 from bonehpo.search.plan import SearchPlan
-from bonehpo.search.pruning import TrialStateName, is_raced, trial_state
+from bonehpo.search.pruning import TrialStateName, is_pruned, trial_state
 from bonehpo.search.records import (
     answers_of,
     folds_table,
@@ -86,7 +86,7 @@ class StudySummary:
     trials: tuple[TrialRow, ...]
     estimates: Estimates | None
     optimum: RefitOptimum | None
-    raced: bool = False
+    pruned: bool = False
     variance: Variance | None = None
     candidates: str | None = None
     n_candidates: int | None = None
@@ -103,17 +103,17 @@ class StudySummary:
             return "strict protocol, but the list of its candidates was not written down before the first score"
         return (
             "adaptive protocol: what was tried, and how long, may depend on scores that were seen, which leaks a little "
-            f"into every estimate{self._race_in_words}"
+            f"into every estimate{self._pruning_in_words}"
         )
 
     @property
-    def _race_in_words(self) -> str:
-        if not self.raced:
+    def _pruning_in_words(self) -> str:
+        if not self.pruned:
             return ""
         n = sum(row.state == "stopped" for row in self.trials)
         return (
-            f"; raced: {n} of {len(self.trials)} trials were stopped early and are in no estimate, which leaks a little "
-            "more (docs/race.md)"
+            f"; pruned: {n} of {len(self.trials)} trials were stopped early and are in no estimate, which leaks a little "
+            "more (docs/pruning.md)"
         )
 
     def row(self, trial: int) -> TrialRow:
@@ -144,7 +144,7 @@ def summarise(plan: SearchPlan) -> StudySummary:
         store_id=plan.store_id,
         split=plan.config.split.kind,
         protocol=plan.config.protocol,
-        raced=is_raced(study),
+        pruned=is_pruned(study),
         trials=rows,
         estimates=estimates,
         optimum=optimum,
@@ -205,8 +205,8 @@ MIN_TRIALS = 4
 def importances(plan: SearchPlan) -> dict[str, float]:
     """Share of the variation of the score between trials that each hyperparameter accounts for, the largest first.
 
-    PED-ANOVA, which needs no other package. With fewer than about 50 trials the shares are rough. Trials that a race stopped
-    count with the value that the sampler was told.
+    PED-ANOVA, which needs no other package. With fewer than about 50 trials the shares are rough. Trials that pruning
+    stopped count with the value that the sampler was told.
 
     Returns:
         Shares by name, 0 to 1; empty with fewer than `MIN_TRIALS` complete trials, or where nothing varies.

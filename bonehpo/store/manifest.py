@@ -31,7 +31,7 @@ class ScanRecord:
         source: Path relative to the CSV.
         sha256: Hash of its voxels after the crop, or of its images, as they were read.
         shape: Voxels of the whole volume along (z, y, x); empty for a 2-D slice table.
-        dtype: Grey-value type of the file.
+        dtype: Intensity type of the file.
         threshold: Otsu's threshold on the levels of its preview, above which is bone; None for 2-D slices.
         bone_volume_fraction: Voxels above Otsu's threshold, as a fraction. This and what follows is measured in the cropped
             and filtered volume before matching, which gives every scan the reference's share of bright voxels.

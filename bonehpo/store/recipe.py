@@ -24,7 +24,7 @@ class Steps:
         n_slices: Slices in each plane; None takes `DEFAULT_SLICES`, or as many as there are.
         side: Side of a slice in pixels; None takes `DEFAULT_SIDE`, or the side of the smallest section.
         reference: "SPECIMEN:STATE"; None takes the first specimen's pristine scan.
-        standardise: Whether each slice gets the same mean and spread of grey levels at the end.
+        standardise: Whether each slice gets the same mean and spread of intensity levels at the end.
     """
 
     cropped: bool = True
@@ -59,11 +59,12 @@ class Recipe:
         side: Side of a slice in pixels.
         planes: Names of the planes.
         reference: "SPECIMEN:STATE" of the reference scan.
-        dtype: Its grey-value type.
+        dtype: Its intensity type.
         histogram: Its histogram after the crop; None where it is not matched to.
-        window: Grey values that become levels 0 and 255.
+        window: Intensities that become levels 0 and 255.
         voxel_um: Side of a voxel of the scans in µm, if known.
-        standardise: Whether each slice has mean 128 and standard deviation 40 grey levels, see `greys.standardised`. Older
+        standardise: Whether each slice has mean 128 and standard deviation 40 intensity levels, see
+        `intensities.standardised`. Older
             recipes do not say, and did not.
     """
 

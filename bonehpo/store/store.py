@@ -152,7 +152,7 @@ class SliceStore:
         """Read all slices of one specimen, state and plane, after a check of their bytes.
 
         Returns:
-            Grey levels, (slice, y, x).
+            Intensity levels, (slice, y, x).
 
         Raises:
             StoreError: The store does not hold this scan or plane.
@@ -202,7 +202,7 @@ class SliceStore:
             state: The first or the last.
 
         Returns:
-            Grey levels, (z, y, x), a cube; bone is above the `threshold` of the scan.
+            Intensity levels, (z, y, x), a cube; bone is above the `threshold` of the scan.
 
         Raises:
             StoreError: The store holds no preview of this scan.
@@ -263,8 +263,8 @@ class SliceStore:
         if hashed:
             found = file_sha256(file)
             if found != record.sha256:
-                twin = next((other for other in self.manifest.files if other.sha256 == found), None)
-                swapped = f"holds what belongs in {twin.path}" if twin else "bytes have changed"
+                duplicate = next((other for other in self.manifest.files if other.sha256 == found), None)
+                swapped = f"holds what belongs in {duplicate.path}" if duplicate else "bytes have changed"
                 return self._located(record, swapped)
         return None
 

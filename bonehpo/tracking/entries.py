@@ -1,6 +1,6 @@
-"""Facts as MLflow keeps them: names, parameters, tags, metrics and files.
+"""Records as MLflow keeps them: names, parameters, tags, metrics and files.
 
-A slash in a name makes a group of charts in the user interface. Times of metrics depend on the facts alone, so that a
+A slash in a name makes a group of charts in the user interface. Times of metrics depend on the record alone, so that a
 metric logged twice is one metric.
 """
 
@@ -15,10 +15,10 @@ from mlflow.entities import Metric
 from bonehpo.analysis.variance import Variance
 from bonehpo.domain import Task, shown
 from bonehpo.learning.fits import Predictions
-from bonehpo.search.recorder import ArmFacts, FoldFacts, OptimumFacts, StudyFacts, TrialSummary
+from bonehpo.search.recorder import ConfigurationRecord, FoldRecord, OptimumRecord, StudyRecord, TrialSummary
 
 _ESTIMATES = (
-    "paper_score",
+    "apparent_score",
     "sd",
     "nested_score",
     "nested_score_bound",
@@ -36,36 +36,36 @@ def milliseconds(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
 
-def study_params(facts: StudyFacts) -> dict[str, object]:
+def study_params(record: StudyRecord) -> dict[str, object]:
     """What never changes within a study: parameters cannot be overwritten in MLflow."""
     return {
-        "bone": facts.bone,
-        "task": facts.task,
-        "split": facts.split,
-        "sampler": facts.sampler,
-        "protocol": facts.protocol,
-        "seed": facts.seed,
-        "n_sets": facts.n_sets,
-        **{f"n_images/{clean(name)}": n for name, n in facts.n_images.items()},
-        **{f"space/{clean(name)}": values for name, values in facts.space.items()},
+        "bone": record.bone,
+        "task": record.task,
+        "split": record.split,
+        "sampler": record.sampler,
+        "protocol": record.protocol,
+        "seed": record.seed,
+        "n_sets": record.n_sets,
+        **{f"n_images/{clean(name)}": n for name, n in record.n_images.items()},
+        **{f"space/{clean(name)}": values for name, values in record.space.items()},
     }
 
 
-def study_tags(facts: StudyFacts) -> dict[str, str]:
+def study_tags(record: StudyRecord) -> dict[str, str]:
     """What may change when a study goes on: versions and commit, and the description that the user interface shows."""
-    warning = "\n\n**Ran on phantoms: says nothing about bone.**" if facts.ran_on == "phantom" else ""
+    warning = "\n\n**Ran on phantoms: says nothing about bone.**" if record.ran_on == "phantom" else ""
     return {
-        **{f"bonehpo.version.{name}": version for name, version in facts.versions.items()},
-        "bonehpo.raced": str(facts.raced).lower(),
-        "mlflow.source.git.commit": facts.git_commit,
-        "mlflow.note.content": f"Bone {facts.bone}, {facts.split} split, {facts.protocol} protocol, "
-        f"slice store `{facts.store_id}`.{warning}",
+        **{f"bonehpo.version.{name}": version for name, version in record.versions.items()},
+        "bonehpo.pruned": str(record.pruned).lower(),
+        "mlflow.source.git.commit": record.git_commit,
+        "mlflow.note.content": f"Bone {record.bone}, {record.split} split, {record.protocol} protocol, "
+        f"slice store `{record.store_id}`.{warning}",
     }
 
 
-def candidates_tag(facts: StudyFacts) -> dict[str, str]:
+def candidates_tag(record: StudyRecord) -> dict[str, str]:
     """On every run of a strict study, the SHA-256 of the candidates that were fixed before any score."""
-    return {} if facts.candidates is None else {"candidates": facts.candidates}
+    return {} if record.candidates is None else {"candidates": record.candidates}
 
 
 def trial_metrics(summary: TrialSummary, task: Task) -> list[Metric]:
@@ -75,22 +75,22 @@ def trial_metrics(summary: TrialSummary, task: Task) -> list[Metric]:
     return metrics({**shown({"mean_score": summary.mean_score}, task), sd: summary.sd, **sets}, summary.finished)
 
 
-def optimum_params(facts: OptimumFacts) -> dict[str, object]:
+def optimum_params(record: OptimumRecord) -> dict[str, object]:
     """Which trial was chosen, how, and what it is."""
     return {
-        "trial": facts.estimates.trial,
-        "rule": facts.rule,
-        "n_trials": facts.n_trials,
-        **asdict(facts.hyperparameters),
+        "trial": record.estimates.trial,
+        "rule": record.rule,
+        "n_trials": record.n_trials,
+        **asdict(record.hyperparameters),
     }
 
 
-def optimum_metrics(facts: OptimumFacts, task: Task) -> list[Metric]:
+def optimum_metrics(record: OptimumRecord, task: Task) -> list[Metric]:
     """Every estimate of the optimum's score, and where the variance of the scores comes from."""
-    values = {name: getattr(facts.estimates, name) for name in _ESTIMATES}
-    refit = {"refit_score": facts.refit_score, "refit_sd": facts.refit_sd}
-    calibration = asdict(facts.calibration) if facts.calibration else {}
-    return metrics({**shown(values | refit, task), **calibration, **_variance_metrics(facts.variance)}, facts.chosen)
+    values = {name: getattr(record.estimates, name) for name in _ESTIMATES}
+    refit = {"refit_score": record.refit_score, "refit_sd": record.refit_sd}
+    calibration = asdict(record.calibration) if record.calibration else {}
+    return metrics({**shown(values | refit, task), **calibration, **_variance_metrics(record.variance)}, record.chosen)
 
 
 def _variance_metrics(found: Variance | None) -> dict[str, float]:
@@ -101,19 +101,19 @@ def _variance_metrics(found: Variance | None) -> dict[str, float]:
     return {f"variance/{name}": float(value) for name, value in values.items() if value is not None}
 
 
-def arm_metrics(arm: ArmFacts, task: Task, at: datetime) -> list[Metric]:
+def configuration_metrics(configuration: ConfigurationRecord, task: Task, at: datetime) -> list[Metric]:
     """Mean and standard deviation of a configuration over its folds, whose task may be another than the study's."""
-    task = arm.folds[0].task if arm.folds else task
+    task = configuration.folds[0].task if configuration.folds else task
     sd = next(iter(shown({"sd_score": 0.0}, task)))
-    return metrics({**shown({"mean_score": arm.mean_score}, task), sd: arm.sd}, at)
+    return metrics({**shown({"mean_score": configuration.mean_score}, task), sd: configuration.sd}, at)
 
 
-def fold_params(fold: FoldFacts) -> dict[str, object]:
+def fold_params(fold: FoldRecord) -> dict[str, object]:
     """How the fit was made."""
     return {"seed": fold.seed, "precision": fold.precision, "n_epochs": fold.n_epochs}
 
 
-def fold_metrics(fold: FoldFacts) -> list[Metric]:
+def fold_metrics(fold: FoldRecord) -> list[Metric]:
     """Scores, score by plane, CPU time, and the curves with the epoch, from 1, as step."""
     scores = {"test_score": fold.scores.test_score, "validation_score": fold.scores.validation_score}
     planes = {f"plane/{plane}": score for plane, score in _by_name(fold.scores.score_by_plane, fold.task).items()}

@@ -50,8 +50,8 @@ class NewModel:
         network: `.keras` file; takes uint8 (batch, side, side, 1), answers softmax (batch, 2).
         recipe_json: How a scan is prepared for it.
         card: Model card in Markdown.
-        tags: Facts by which versions are told apart.
-        input_example: Grey slices, uint8, shape (n, side, side).
+        tags: By which versions are told apart.
+        input_example: 8-bit slices, uint8, shape (n, side, side).
     """
 
     name: str
@@ -85,7 +85,7 @@ class Champion:
     _model: Any
 
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Softmax output of (pristine, failed), shape (n, 2), for grey slices, uint8, shape (n, side, side)."""
+        """Softmax output of (pristine, failed), shape (n, 2), for 8-bit slices, uint8, shape (n, side, side)."""
         answer: npt.NDArray[np.float32] = self._model.predict(images)
         return answer
 

@@ -16,15 +16,16 @@ from typing import Concatenate, ParamSpec
 
 from bonehpo.domain import Hyperparameters
 from bonehpo.errors import TrackingError
+from bonehpo.renamed import RESULTS, old_name
 from bonehpo.search.recorder import (
-    ArmFacts,
-    FoldFacts,
+    ConfigurationRecord,
+    FoldRecord,
     NullRecorder,
-    OptimumFacts,
+    OptimumRecord,
     Recorder,
-    ResultFacts,
-    StudyFacts,
-    TrialFacts,
+    ResultRecord,
+    StudyRecord,
+    TrialRecord,
     TrialSummary,
 )
 from bonehpo.tracking import entries
@@ -84,21 +85,21 @@ class MlflowRecorder:
     def __init__(self, tracking: Tracking) -> None:
         self.is_off = False
         self._ledger = RunLedger(tracking)
-        self._facts: StudyFacts
+        self._record: StudyRecord
         self._study_key = ""
         self._trials: dict[int, Hyperparameters] = {}
 
     @_never_stops_a_search
-    def study(self, facts: StudyFacts) -> None:
+    def study(self, record: StudyRecord) -> None:
         """Open the study's run and sweep what a killed search left RUNNING."""
-        self._facts = facts
-        self._study_key = facts.study_id
-        new = self._new_run("study", self._study_key, facts.name, None, facts.started)
-        if self._ledger.open_study(facts.name, facts.study_id, new):
+        self._record = record
+        self._study_key = record.study_id
+        new = self._new_run("study", self._study_key, record.name, None, record.started)
+        if self._ledger.open_study(record.name, record.study_id, new):
             self._describe_study()
 
     @_never_stops_a_search
-    def trial_started(self, trial: TrialFacts) -> None:
+    def trial_started(self, trial: TrialRecord) -> None:
         """Open a trial's run, or set it RUNNING again."""
         self._trials[trial.number] = trial.hyperparameters
         key = self._trial_key(trial.number)
@@ -107,7 +108,7 @@ class MlflowRecorder:
             self._ledger.log(key, params={**asdict(trial.hyperparameters), "n_parameters": trial.n_parameters})
 
     @_never_stops_a_search
-    def fold(self, trial_number: int, fold: FoldFacts) -> None:
+    def fold(self, trial_number: int, fold: FoldRecord) -> None:
         """Record a fold whole: its run begins and ends here."""
         parameters = asdict(self._trials[trial_number])
         self._fold("fold", self._trial_key(trial_number), parameters, fold, trial=trial_number)
@@ -119,65 +120,75 @@ class MlflowRecorder:
         if not self._ledger.is_open(key):
             return
         tags = {"bonehpo.state": summary.state} | ({"bonehpo.reason": summary.reason} if summary.reason else {})
-        self._ledger.log(key, metrics=entries.trial_metrics(summary, self._facts.task), tags=tags)
+        self._ledger.log(key, metrics=entries.trial_metrics(summary, self._record.task), tags=tags)
         self._ledger.end(key, _STATUS[summary.state], summary.finished)
 
     @_never_stops_a_search
-    def optimum(self, facts: OptimumFacts, refit: Sequence[FoldFacts]) -> None:
+    def optimum(self, record: OptimumRecord, refit: Sequence[FoldRecord]) -> None:
         """Record an optimum as a run of its own, and move the tag `bonehpo.optimum` to it and to its trial."""
-        number = facts.estimates.trial
+        number = record.estimates.trial
         trial_key = self._trial_key(number)
         if trial_key not in self._ledger:
             self._ledger.refresh()  # another driver recorded that trial
-        key = f"{self._study_key}/optimum/{number}/{facts.rule}/{facts.n_trials}"
-        if facts.repeats:
-            key += f"/{1 + len(facts.repeats)} seeds"
+        key = f"{self._study_key}/optimum/{number}/{record.rule}/{record.n_trials}"
+        if record.repeats:
+            key += f"/{1 + len(record.repeats)} seeds"
         name = f"optimum: trial {number}"
-        if self._open(self._new_run("optimum", key, name, self._study_key, facts.chosen, trial=number)):
+        if self._open(self._new_run("optimum", key, name, self._study_key, record.chosen, trial=number)):
             self._ledger.log(
-                key, metrics=entries.optimum_metrics(facts, self._facts.task), params=entries.optimum_params(facts)
+                key, metrics=entries.optimum_metrics(record, self._record.task), params=entries.optimum_params(record)
             )
-            self._ledger.write(key, json.dumps(dict(facts.estimates.chosen_by_set), indent=2), "chosen_by_set.json")
-            for repeat, folds in enumerate((refit, *facts.repeats), start=1):
+            self._ledger.write(key, json.dumps(dict(record.estimates.chosen_by_set), indent=2), "chosen_by_set.json")
+            for repeat, folds in enumerate((refit, *record.repeats), start=1):
                 for fold in folds:
-                    self._fold("refit", key, asdict(facts.hyperparameters), fold, trial=number, repeat=repeat)
-            self._ledger.end(key, "FINISHED", facts.chosen)
+                    self._fold("refit", key, asdict(record.hyperparameters), fold, trial=number, repeat=repeat)
+            self._ledger.end(key, "FINISHED", record.chosen)
         self._ledger.mark_optimum([key, trial_key])
 
     @_never_stops_a_search
-    def result(self, facts: ResultFacts) -> None:
-        """Record a comparison or an explanation with its arms and files; one from other inputs is a new run."""
-        key = f"{self._study_key}/{facts.level}/{facts.name}/{facts.inputs}"
+    def result(self, record: ResultRecord) -> None:
+        """Record a comparison or an explanation with its configurations and files; one from other inputs is a new run."""
+        key = f"{self._study_key}/{record.level}/{old_name(record.name, RESULTS)}/{record.inputs}"
         new = self._new_run(
-            facts.level, key, f"{facts.level}: {facts.name}", self._study_key, facts.finished, result=facts.name
+            record.level, key, f"{record.level}: {record.name}", self._study_key, record.finished, result=record.name
         )
         if self._open(new):
             self._ledger.log(
                 key,
-                metrics=entries.metrics(facts.metrics, facts.finished),
-                params=facts.parameters,
-                tags={"mlflow.note.content": "\n\n".join(facts.sentences)},
+                metrics=entries.metrics(record.metrics, record.finished),
+                params=record.parameters,
+                tags={"mlflow.note.content": "\n\n".join(record.sentences)},
             )
-            for arm in facts.arms:
-                self._arm(key, facts, arm)
-            for image in facts.images:
-                self._ledger.show(key, entries.clean(image.series), image.step, image.pixels, facts.finished)
-            for file in facts.files:
+            for configuration in record.configurations:
+                self._configuration(key, record, configuration)
+            for image in record.images:
+                self._ledger.show(key, entries.clean(image.series), image.step, image.pixels, record.finished)
+            for file in record.files:
                 self._ledger.keep(key, str(file))
-            self._ledger.end(key, "FINISHED", facts.finished)
+            self._ledger.end(key, "FINISHED", record.finished)
 
-    def _arm(self, parent: str, facts: ResultFacts, arm: ArmFacts) -> None:
-        key = f"{parent}/{arm.name}"
+    def _configuration(self, parent: str, record: ResultRecord, configuration: ConfigurationRecord) -> None:
+        key = f"{parent}/{configuration.name}"
         if not self._open(
-            self._new_run(facts.level, key, arm.name, parent, facts.finished, result=facts.name, arm=arm.name)
+            self._new_run(
+                record.level,
+                key,
+                configuration.name,
+                parent,
+                record.finished,
+                result=record.name,
+                configuration=configuration.name,
+            )
         ):
             return
-        tags = {"bonehpo.reason": arm.reason} if arm.reason else {}
-        metrics = entries.arm_metrics(arm, self._facts.task, facts.finished)
-        self._ledger.log(key, metrics=metrics, params=arm.parameters, tags=tags)
-        for fold in arm.folds:
-            self._fold("fold", key, arm.parameters, fold, result=facts.name, arm=arm.name)
-        self._ledger.end(key, "FAILED" if arm.reason else "FINISHED", facts.finished)
+        tags = {"bonehpo.reason": configuration.reason} if configuration.reason else {}
+        metrics = entries.configuration_metrics(configuration, self._record.task, record.finished)
+        self._ledger.log(key, metrics=metrics, params=configuration.parameters, tags=tags)
+        for fold in configuration.folds:
+            self._fold(
+                "fold", key, configuration.parameters, fold, result=record.name, configuration=configuration.name
+            )
+        self._ledger.end(key, "FAILED" if configuration.reason else "FINISHED", record.finished)
 
     @_never_stops_a_search
     def interrupted(self) -> None:
@@ -197,8 +208,8 @@ class MlflowRecorder:
     def _new_run(
         self, level: str, key: str, name: str, parent: str | None, started: datetime, **tags: str | int
     ) -> NewRun:
-        common = {"level": level, "store_id": self._facts.store_id, "ran_on": self._facts.ran_on}
-        common |= entries.candidates_tag(self._facts)
+        common = {"level": level, "store_id": self._record.store_id, "ran_on": self._record.ran_on}
+        common |= entries.candidates_tag(self._record)
         all_tags = {f"bonehpo.{tag}": str(value) for tag, value in (common | tags).items()}
         return NewRun(key=key, name=name, parent=parent, tags=all_tags, started=started)
 
@@ -211,12 +222,12 @@ class MlflowRecorder:
         return True
 
     def _describe_study(self) -> None:
-        params, tags = entries.study_params(self._facts), entries.study_tags(self._facts)
+        params, tags = entries.study_params(self._record), entries.study_tags(self._record)
         self._ledger.log(self._study_key, params=params, tags=tags)
-        self._ledger.write(self._study_key, self._facts.config_toml, "study.toml")
+        self._ledger.write(self._study_key, self._record.config_toml, "study.toml")
 
     def _fold(
-        self, level: str, parent: str, parameters: Mapping[str, object], fold: FoldFacts, **tags: str | int
+        self, level: str, parent: str, parameters: Mapping[str, object], fold: FoldRecord, **tags: str | int
     ) -> None:
         test, validation = fold.scores.test, fold.scores.validation
         all_tags = tags | {"test": test, "validation": validation, "fit": fold.key}

@@ -15,7 +15,7 @@ BATCH = 32
 
 
 class FailureClassifier(PythonModel):  # type: ignore[misc]
-    """Tells failed from pristine bone on grey slices."""
+    """Tells failed from pristine bone on 8-bit slices."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the network of the model.
@@ -37,7 +37,7 @@ class FailureClassifier(PythonModel):  # type: ignore[misc]
 
         Args:
             context: Not used.
-            model_input: Grey slices as they lie in a slice store, uint8, shape (n, side, side).
+            model_input: 8-bit slices as they lie in a slice store, uint8, shape (n, side, side).
             params: Not used.
 
         Returns:

@@ -14,7 +14,7 @@ TRACKING = Path("mlruns")
 
 
 def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
-    """Read configuration and store of a study, and deal its sets.
+    """Read configuration and store of a study, and assign_sets its sets.
 
     Args:
         folder: Of the study.
@@ -23,9 +23,9 @@ def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
     Raises:
         StoreError: There is no store, or it cannot be used.
         ConfigError: study.toml is wrong.
-        FoldError: The sets cannot be dealt.
+        FoldError: The sets cannot be assigned.
     """
-    from bonehpo.folds import deal
+    from bonehpo.folds import assign_sets
     from bonehpo.search.plan import SearchPlan
     from bonehpo.search.storage import default_storage
     from bonehpo.store.images import count_images
@@ -35,7 +35,7 @@ def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
         raise ConfigError(f"{folder.path} is a file, not a study folder: give the folder")
     config = load_config(folder.config, folder.name)
     store = SliceStore.open(folder.store)
-    sets = deal(config.split, config.bone, store.specimens, store.planes)
+    sets = assign_sets(config.split, config.bone, store.specimens, store.planes)
     return SearchPlan(
         folder=folder,
         config=config,

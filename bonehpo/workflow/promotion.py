@@ -13,7 +13,7 @@ from bonehpo.analysis.estimates import CHANCE, Estimates, estimate, nested_accur
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import PromotionRefused
 from bonehpo.learning.fits import FitResult, load_fit
-from bonehpo.report.card import CardFacts, model_card
+from bonehpo.report.card import CardContents, model_card
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.records import Optimum, folds_of_optimum, git_commit, read_optimum
 from bonehpo.search.storage import load_study
@@ -108,7 +108,7 @@ def promote_optimum(
     store = SliceStore.open(plan.folder.store)
     estimates = estimate(whole.folds, whole.optimum.trial)
     temperature = _temperature(next(fit for fit in whole.fits if fit.pair == pair))
-    facts = CardFacts(
+    contents = CardContents(
         pair=pair,
         train=tuple(name for name in plan.sets if name not in pair),
         commit=git_commit(),
@@ -126,8 +126,8 @@ def promote_optimum(
             study=plan.folder.name,
             network=calibrated,
             recipe_json=store.recipe.to_json(),
-            card=model_card(whole.summary, estimates, store.recipe, facts),
-            tags=_tags(plan, estimates, facts),
+            card=model_card(whole.summary, estimates, store.recipe, contents),
+            tags=_tags(plan, estimates, contents),
             input_example=_examples(store),
         )
         return register_champion(tracking, model)
@@ -172,16 +172,16 @@ def _pass_gate(plan: SearchPlan, whole: _Whole, audited: Audited, because: str |
     return against
 
 
-def _tags(plan: SearchPlan, estimates: Estimates, facts: CardFacts) -> dict[str, str]:
+def _tags(plan: SearchPlan, estimates: Estimates, contents: CardContents) -> dict[str, str]:
     tags = {
         "bonehpo.store_id": plan.store_id,
         "bonehpo.trial": str(estimates.trial),
         "bonehpo.ran_on": plan.ran_on,
-        "bonehpo.paper_accuracy": f"{estimates.paper_score:.4f}",
+        "bonehpo.apparent_accuracy": f"{estimates.apparent_score:.4f}",
         "bonehpo.nested_accuracy": f"{estimates.nested_score:.4f}",
-        "bonehpo.temperature": f"{facts.temperature:.4f}",
+        "bonehpo.temperature": f"{contents.temperature:.4f}",
     }
-    return {**tags, "bonehpo.forced": facts.because} if facts.because is not None and facts.against else tags
+    return {**tags, "bonehpo.forced": contents.because} if contents.because is not None and contents.against else tags
 
 
 def best_pair(optimum: RefitOptimum) -> HoldoutPair:

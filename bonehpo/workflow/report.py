@@ -11,9 +11,9 @@ from bonehpo.report.sections import KINDS
 from bonehpo.report.specimens import NAME as SPECIMENS
 from bonehpo.report.specimens import make_specimens, specimen_figures
 from bonehpo.results.finished import current_result
-from bonehpo.results.result import Result, address_of, result_facts, result_folder
+from bonehpo.results.result import Result, address_of, result_folder, result_record
 from bonehpo.search.plan import SearchPlan
-from bonehpo.search.recorder import Recorder, ResultFacts
+from bonehpo.search.recorder import Recorder, ResultRecord
 from bonehpo.search.records import Optimum, read_folds, read_study
 from bonehpo.search.summary import StudySummary, importances, summarise
 from bonehpo.store.store import SliceStore
@@ -28,17 +28,17 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
         StudyError: The study has not begun, or the page cannot be written.
     """
     found, summary, store = read_study(plan), summarise(plan), SliceStore.open(plan.folder.store)
-    recorder.study(found.facts)
+    recorder.study(found.record)
     specimens = make_specimens(store, plan.folder)
     found_results = (current_result(plan, found.optimum, name) for name in KINDS)
     results = [result for result in found_results if result is not None]
     drawn = {result.name: draw_result(result, plan.folder, store) for result in results}
-    recorder.result(result_facts(specimens, plan.folder))
+    recorder.result(result_record(specimens, plan.folder))
     drawn[STUDY_FIGURES] = _own_figures(plan, summary, found.optimum)
-    report = Report(study=summary, facts=found.facts, results=results, drawn=drawn, made=datetime.now().astimezone())
+    report = Report(study=summary, record=found.record, results=results, drawn=drawn, made=datetime.now().astimezone())
     page = write_page(report, plan.folder.path / "report.html")
     recorder.result(
-        ResultFacts(
+        ResultRecord(
             level="explanation",
             name="report",
             inputs=address_of([result.inputs for result in results], len(summary.trials)),

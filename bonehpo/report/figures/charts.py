@@ -27,30 +27,34 @@ class Bar(NamedTuple):
     reason: str
 
 
-def bars_of(arms: pd.DataFrame, folds: pd.DataFrame) -> tuple[Bar, ...]:
-    """Bars from the rows of a table of arms and their folds.
+def bars_of(configurations: pd.DataFrame, folds: pd.DataFrame) -> tuple[Bar, ...]:
+    """Bars from the rows of a table of configurations and their folds.
 
     Args:
-        arms: Columns arm, mean, sd, reason.
-        folds: Columns arm, test, accuracy.
+        configurations: Columns configuration, mean, sd, reason.
+        folds: Columns configuration, test, accuracy.
     """
-    by_set = folds.groupby(["arm", "test"], sort=False)["accuracy"].mean()
+    by_set = folds.groupby(["configuration", "test"], sort=False)["accuracy"].mean()
     return tuple(
         Bar(
-            label=str(row.arm),
+            label=str(row.configuration),
             mean=float(row.mean),
             sd=float(row.sd),
-            by_set=by_set[row.arm].to_numpy() if row.arm in by_set.index.get_level_values("arm") else np.empty(0),
+            by_set=by_set[row.configuration].to_numpy()
+            if row.configuration in by_set.index.get_level_values("configuration")
+            else np.empty(0),
             reason=str(row.reason),
         )
-        for row in (Row(*values) for values in arms[["arm", "mean", "sd", "reason"]].itertuples(index=False))
+        for row in (
+            Row(*values) for values in configurations[["configuration", "mean", "sd", "reason"]].itertuples(index=False)
+        )
     )
 
 
 class Row(NamedTuple):
-    """A row of a table of arms; `itertuples` alone would hide `mean`."""
+    """A row of a table of configurations; `itertuples` alone would hide `mean`."""
 
-    arm: str
+    configuration: str
     mean: float
     sd: float
     reason: str
@@ -99,16 +103,19 @@ def accuracy_axis(axes: Axes, chance: float) -> None:
     axes.set(ylim=(0, 1.15), ylabel="test accuracy", yticks=np.linspace(0, 1, 6))
 
 
-def reasons_text(arms: pd.DataFrame) -> str:
-    """Which arms have no mean, and why."""
-    missing = arms[arms["mean"].isna()]
+def reasons_text(configurations: pd.DataFrame) -> str:
+    """Which configurations have no mean, and why."""
+    missing = configurations[configurations["mean"].isna()]
     if missing.empty:
         return ""
     names = [
-        f"{row['arm']}{', ' + row['split'] + ' split' if 'split' in arms else ''} ({row['reason'] or 'not run'})"
-        for _, row in missing.iterrows()
+        f"{row['configuration']}{_split_text(row)} ({row['reason'] or 'not run'})" for _, row in missing.iterrows()
     ]
     return f"Not run: {'; '.join(names)}."
+
+
+def _split_text(row: "pd.Series[str]") -> str:
+    return f", {row['split']} split" if "split" in row else ""
 
 
 LOOK = SERIES[0]

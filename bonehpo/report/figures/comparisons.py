@@ -43,7 +43,7 @@ from bonehpo.report.figures.style import (
 )
 from bonehpo.results.result import Result
 
-ARMS = {
+CONFIGURATIONS = {
     "cnn": "CNN",
     "scratch": "ResNet-50,\nscratch",
     "frozen": "ResNet-50,\nfrozen",
@@ -53,8 +53,8 @@ ARMS = {
 
 def mixed_figure(result: Result, folder: Path) -> Drawn:
     """The optimum in the specimen split and in mixed splits."""
-    arms, folds = result.tables["arms"], result.tables["folds"]
-    bars = bars_of(arms, folds)
+    configurations, folds = result.tables["configurations"], result.tables["folds"]
+    bars = bars_of(configurations, folds)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -67,26 +67,26 @@ def mixed_figure(result: Result, folder: Path) -> Drawn:
         result,
         "mixed",
         "Specimen split and mixed split",
-        _bars_text(arms),
+        _bars_text(configurations),
         "In a mixed split a specimen under test was trained on, in its other planes: the difference is what a network knows "
         "of a specimen, not of damage.",
-        reasons_text(arms),
+        reasons_text(configurations),
     )
     return draw_figure(paint, caption, folder, height_mm=72, width_mm=110)
 
 
 def compare_figure(result: Result, folder: Path) -> Drawn:
     """The optimum beside ResNet-50 from scratch, frozen and fine-tuned, in both splits."""
-    arms, folds = result.tables["arms"], result.tables["folds"]
-    names = list(dict.fromkeys(arms["arm"].astype(str)))
-    splits = list(dict.fromkeys(arms["split"].astype(str)))
+    configurations, folds = result.tables["configurations"], result.tables["folds"]
+    names = list(dict.fromkeys(configurations["configuration"].astype(str)))
+    splits = list(dict.fromkeys(configurations["split"].astype(str)))
     width = 0.8 / len(splits)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         handles = []
         for k, (split, look) in enumerate(zip(splits, SERIES, strict=False)):
-            rows = arms[arms["split"] == split]
+            rows = configurations[configurations["split"] == split]
             bars = bars_of(rows, folds[folds["split"] == split])
             places = np.array([names.index(bar.label) for bar in bars]) + (k - (len(splits) - 1) / 2) * width
             paint_bars(axes, bars, places, look, width=width * 0.9)
@@ -94,18 +94,23 @@ def compare_figure(result: Result, folder: Path) -> Drawn:
                 Patch(facecolor=pale(look.color), edgecolor=look.color, hatch=look.hatch, label=f"{split} split")
             )
         axes.set_xlim(-0.6, len(names) - 0.4)
-        axes.set_xticks(range(len(names)), [ARMS.get(name, name) for name in names])
+        axes.set_xticks(range(len(names)), [CONFIGURATIONS.get(name, name) for name in names])
         accuracy_axis(axes, CHANCE)
         figure.legend(handles=handles, loc="outside upper center", ncols=len(splits))
 
     caption = words(
-        result, "compare", "The optimum and ResNet-50", _bars_text(arms), "Dotted: chance.", reasons_text(arms)
+        result,
+        "compare",
+        "The optimum and ResNet-50",
+        _bars_text(configurations),
+        "Dotted: chance.",
+        reasons_text(configurations),
     )
     return draw_figure(paint, caption, folder, height_mm=85)
 
 
-def _bars_text(arms: pd.DataFrame) -> str:
-    n_folds = {int(n) for n in arms.loc[arms["mean"].notna(), "n_folds"]} or {0}
+def _bars_text(configurations: pd.DataFrame) -> str:
+    n_folds = {int(n) for n in configurations.loc[configurations["mean"].notna(), "n_folds"]} or {0}
     return (
         f"Bars: mean test accuracy over folds ({span_text(n_folds, 'folds')}); error bars: one standard deviation over the "
         "same folds; points: means of single test sets."
@@ -117,13 +122,22 @@ def compare_detection_figure(result: Result, folder: Path) -> Drawn | None:
     states = result.tables.get("states", pd.DataFrame())
     if states.empty:
         return None
-    arms = list(dict.fromkeys(states["arm"].astype(str)))
-    means = {arm: mean_by_state(states[states["arm"] == arm]) for arm in arms}
+    configurations = list(dict.fromkeys(states["configuration"].astype(str)))
+    means = {
+        configuration: mean_by_state(states[states["configuration"] == configuration])
+        for configuration in configurations
+    }
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        paint_curves(axes, {ARMS.get(arm, arm).replace("\n", " "): mean for arm, mean in means.items()})
-        figure.legend(loc="outside upper center", ncols=len(arms))
+        paint_curves(
+            axes,
+            {
+                CONFIGURATIONS.get(configuration, configuration).replace("\n", " "): mean
+                for configuration, mean in means.items()
+            },
+        )
+        figure.legend(loc="outside upper center", ncols=len(configurations))
 
     n_sets = {int(n) for mean in means.values() for n in mean["n_sets"]}
     caption = words(
@@ -246,7 +260,7 @@ def audit_figure(result: Result, folder: Path) -> Drawn:
 
 def _paint_models(axes: Axes, asked: pd.DataFrame, folds: pd.DataFrame) -> None:
     names = list(asked["model"].astype(str))
-    bars = bars_of(asked.rename(columns={"model": "arm"}), folds.rename(columns={"model": "arm"}))
+    bars = bars_of(asked.rename(columns={"model": "configuration"}), folds.rename(columns={"model": "configuration"}))
     for k, bar in enumerate(bars):
         flagged = bool(asked["flagged"].iloc[k])
         look = SERIES[0] if bar.label == NETWORK else SERIES[1] if flagged else SERIES[1]._replace(color=GREY, hatch="")

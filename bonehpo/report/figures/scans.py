@@ -151,7 +151,7 @@ def render(
     """Render the bone of a volume; where the volume ends, the cut is seen as a surface.
 
     Args:
-        volume: Grey levels, (z, y, x); z points up.
+        volume: Intensity levels, (z, y, x); z points up.
         threshold: Bone is above it.
         side_px: Side of the picture; the whole volume is within it, whichever way it is turned.
         azimuth_deg: By how much the volume is turned about z.

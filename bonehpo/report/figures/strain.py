@@ -31,13 +31,13 @@ REFERENCE = "mean of the training strains"
 
 def strain_figure(result: Result, folder: Path) -> Drawn:
     """Predicted against true strain, and the mean absolute error at each state beside that of a constant."""
-    slices, states, arms = (result.tables[name] for name in ("slices", "states", "arms"))
-    network = arms[arms["arm"] == "network"].iloc[0]
+    slices, states, configurations = (result.tables[name] for name in ("slices", "states", "configurations"))
+    network = configurations[configurations["configuration"] == "network"].iloc[0]
 
     def paint(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
         _paint_agreement(left, slices)
-        _paint_errors(right, states, arms)
+        _paint_errors(right, states, configurations)
         letter(left, 0)
         letter(right, 1)
 
@@ -73,7 +73,7 @@ def _paint_agreement(axes: Axes, slices: pd.DataFrame) -> None:
     axes.legend(fontsize=6.5, handlelength=1, borderpad=0.2, labelspacing=0.3)
 
 
-def _paint_errors(axes: Axes, states: pd.DataFrame, arms: pd.DataFrame) -> None:
+def _paint_errors(axes: Axes, states: pd.DataFrame, configurations: pd.DataFrame) -> None:
     axes.errorbar(
         states["state"],
         states["error_percent"],
@@ -84,9 +84,11 @@ def _paint_errors(axes: Axes, states: pd.DataFrame, arms: pd.DataFrame) -> None:
         elinewidth=0.7,
     )
     looks = {"network": (BLUE, "--"), REFERENCE: (VERMILLION, ":")}
-    for row in rows_of(arms):
-        color, dash = looks.get(str(row.arm), (GREY, "-."))
-        axes.axhline(row.error_percent, color=color, linestyle=dash, label=f"{row.arm}: {row.error_percent:.2f}")
+    for row in rows_of(configurations):
+        color, dash = looks.get(str(row.configuration), (GREY, "-."))
+        axes.axhline(
+            row.error_percent, color=color, linestyle=dash, label=f"{row.configuration}: {row.error_percent:.2f}"
+        )
     axes.set(xlabel="load state", ylabel="mean absolute error (% strain)", ylim=(0, None))
     axes.set_xticks([int(state) for state in np.unique(states["state"])])
     axes.grid(axis="y", color=PALE, linewidth=0.3)

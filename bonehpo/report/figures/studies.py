@@ -33,7 +33,7 @@ from bonehpo.report.figures.style import (
     words,
 )
 from bonehpo.results.result import Result
-from bonehpo.search.recorder import FoldFacts
+from bonehpo.search.recorder import FoldRecord
 from bonehpo.search.summary import StudySummary
 
 Curve = npt.NDArray[np.floating]
@@ -46,7 +46,7 @@ MEASURES: Mapping[Task, Mapping[str, str]] = {
 """What is shown of each task, and what its axis is called."""
 
 
-def learning_curves_figure(folds: Sequence[FoldFacts], ran_on: str, folder: Path) -> Drawn | None:
+def learning_curves_figure(folds: Sequence[FoldRecord], ran_on: str, folder: Path) -> Drawn | None:
     """Loss and accuracy (or error) of the optimum after each epoch, mean and spread over folds.
 
     Args:

@@ -1,4 +1,4 @@
-"""A raced search stops trials that fall behind, decides the same when it goes on, and believes no trial that it stopped.
+"""A pruned search stops trials that fall behind, decides the same when it goes on, and believes no trial that it stopped.
 
 Fits lie among the results beforehand, at their addresses, with the scores that a test wants: nothing is trained.
 """
@@ -26,17 +26,17 @@ from bonehpo.folds import specimen_sets
 from bonehpo.learning.fits import Curves, FitResult, Predictions, load_fit, save_fit
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.finished import FinishedStudy
-from bonehpo.results.validity import audit_race, race_address
+from bonehpo.results.validity import audit_pruning, pruning_address
 from bonehpo.search.plan import FinishedPair, SearchPlan
 from bonehpo.search.pruning import (
-    LEADER,
+    INCUMBENT,
     Stop,
+    begin_pruning,
     complete_trials,
-    enter_race,
     read_stop,
     record_stop,
     stopped_trials,
-    why_no_race,
+    why_not_pruned,
 )
 from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.records import folds_table, read_optimum, read_study, replay
@@ -143,8 +143,8 @@ class Tape(NullRecorder):
     def __init__(self, cut_at=None):
         self.told, self.folds, self.cut_at = {}, 0, cut_at
 
-    def study(self, facts):
-        self.facts = facts
+    def study(self, record):
+        self.record = record
 
     def fold(self, trial_number, fold):
         self.folds += 1
@@ -155,9 +155,9 @@ class Tape(NullRecorder):
         self.told[trial_number] = summary
 
 
-def run(plan, n_trials=N_TRIALS, recorder=None, is_race=True):
+def run(plan, n_trials=N_TRIALS, recorder=None, prune=True):
     with open_engine(0) as engine:
-        return run_search(plan, engine, recorder or NullRecorder(), n_trials, is_race=is_race)
+        return run_search(plan, engine, recorder or NullRecorder(), n_trials, prune=prune)
 
 
 def study_of(plan):
@@ -177,14 +177,14 @@ def verdicts(plan):
 
 
 @pytest.fixture(scope="module")
-def raced(planted, tmp_path_factory):
-    """A raced study, and what its recorder was told."""
-    plan, tape = new_study(planted, tmp_path_factory.mktemp("raced")), Tape()
+def pruned(planted, tmp_path_factory):
+    """A pruned study, and what its recorder was told."""
+    plan, tape = new_study(planted, tmp_path_factory.mktemp("pruned")), Tape()
     return plan, tape, run(plan, recorder=tape)
 
 
-def test_trials_that_fall_behind_are_stopped_early_and_others_are_not(raced):
-    plan, _, outcome = raced
+def test_trials_that_fall_behind_are_stopped_early_and_others_are_not(pruned):
+    plan, _, outcome = pruned
     study = study_of(plan)
     stopped, complete = stopped_trials(study), complete_trials(study)
     assert (outcome.n_complete, outcome.n_stopped, outcome.has_optimum) == (len(complete), len(stopped), True)
@@ -195,70 +195,70 @@ def test_trials_that_fall_behind_are_stopped_early_and_others_are_not(raced):
     assert [len(finished_pairs(trial)) for trial in stopped] == [4] * len(stopped)
 
 
-def test_a_stopped_trial_is_in_no_estimate_and_no_choice(raced):
-    plan, _, _ = raced
+def test_a_stopped_trial_is_in_no_estimate_and_no_choice(pruned):
+    plan, _, _ = pruned
     study = study_of(plan)
     numbers = tuple(trial.number for trial in complete_trials(study))
     assert tuple(folds_table(study)["trial"].unique()) == numbers
     assert read_optimum(study).trials == numbers
     found = summarise(plan)
-    assert found.raced
+    assert found.pruned
     n_stopped = N_TRIALS - len(numbers)
-    assert f"raced: {n_stopped} of {N_TRIALS} trials were stopped early" in found.protocol_in_words
+    assert f"pruned: {n_stopped} of {N_TRIALS} trials were stopped early" in found.protocol_in_words
     assert set(found.estimates.chosen_by_set.values()) <= set(numbers)
     for row in found.trials:
         assert row.state == ("complete" if row.trial in numbers else "stopped")
         assert (row.mean_score is None) == (row.state == "stopped")
 
 
-def test_a_stopped_trial_says_why_and_is_told_without_a_score(raced):
-    plan, tape, _ = raced
+def test_a_stopped_trial_says_why_and_is_told_without_a_score(pruned):
+    plan, tape, _ = pruned
     for trial in stopped_trials(study_of(plan)):
         stop, told = read_stop(trial), tape.told[trial.number]
-        assert f"behind trial {stop.leader} in the same {2 * stop.n_fits} folds" in told.reason
+        assert f"behind trial {stop.incumbent} in the same {2 * stop.n_fits} folds" in told.reason
         assert told.state == "stopped"
         assert np.isnan(told.mean_score)
         assert told.score_by_set == {}
-    assert study_tags(tape.facts)["bonehpo.raced"] == "true"
+    assert study_tags(tape.record)["bonehpo.pruned"] == "true"
 
 
-def test_the_sampler_is_told_what_a_stopped_trial_would_have_had_and_not_the_mean_of_its_folds(raced):
-    plan, _, _ = raced
+def test_the_sampler_is_told_what_a_stopped_trial_would_have_had_and_not_the_mean_of_its_folds(pruned):
+    plan, _, _ = pruned
     study = study_of(plan)
     gains = []
     for trial in stopped_trials(study):
-        leader, own = study.trials[read_stop(trial).leader], finished_pairs(trial)
-        plain, same = (mean_validation(finished_pairs(t)[label] for label in own) for t in (trial, leader))
-        assert trial.value == pytest.approx(leader.value + plain - same)
+        incumbent, own = study.trials[read_stop(trial).incumbent], finished_pairs(trial)
+        plain, same = (mean_validation(finished_pairs(t)[label] for label in own) for t in (trial, incumbent))
+        assert trial.value == pytest.approx(incumbent.value + plain - same)
         assert trial.value == pytest.approx(mean_of(trial) - 0.1, abs=0.05)  # sets are harder by 0, 0.05, … 0.2
-        assert trial.value < leader.value
+        assert trial.value < incumbent.value
         gains.append(trial.value - plain)
     assert max(np.abs(gains)) > 0.01
 
 
-def test_what_is_told_again_is_the_same(raced):
-    plan, tape, _ = raced
+def test_what_is_told_again_is_the_same(pruned):
+    plan, tape, _ = pruned
     again = Tape()
     replay(plan, study_of(plan), again)
     assert {n: (t.state, t.reason) for n, t in again.told.items()} == {
         n: (t.state, t.reason) for n, t in tape.told.items()
     }
-    assert again.facts.raced
+    assert again.record.pruned
 
 
 @pytest.mark.parametrize("cut_at", [3, 28, 41])
-def test_a_raced_search_that_is_killed_goes_on_and_decides_the_same(raced, plan, cut_at):
+def test_a_raced_search_that_is_killed_goes_on_and_decides_the_same(pruned, plan, cut_at):
     """The cut at 28 comes between the fourth fit of a trial that it stops and the verdict."""
     with pytest.raises(KeyboardInterrupt):
         run(plan, recorder=Tape(cut_at))
     run(plan)
-    assert verdicts(plan) == verdicts(raced[0])
+    assert verdicts(plan) == verdicts(pruned[0])
 
 
 def test_without_race_no_trial_is_stopped(plan):
-    assert run(plan, is_race=False).n_complete == N_TRIALS
-    assert not summarise(plan).raced
-    assert "raced" not in summarise(plan).protocol_in_words
+    assert run(plan, prune=False).n_complete == N_TRIALS
+    assert not summarise(plan).pruned
+    assert "pruned" not in summarise(plan).protocol_in_words
 
 
 @pytest.mark.parametrize(
@@ -269,10 +269,10 @@ def test_a_study_in_which_a_trial_behind_matters_is_not_raced(planted, tmp_path,
     plan = dataclasses.replace(
         plan, config=dataclasses.replace(plan.config, search=dataclasses.replace(plan.config.search, **change))
     )
-    assert why in why_no_race(plan.config)
+    assert why in why_not_pruned(plan.config)
     outcome = run(plan)
     assert (outcome.n_complete, outcome.n_stopped) == (N_TRIALS, 0)
-    assert not summarise(plan).raced
+    assert not summarise(plan).pruned
 
 
 def test_a_trial_that_was_stopped_but_not_told_is_told_without_a_further_fit(plan):
@@ -282,9 +282,9 @@ def test_a_trial_that_was_stopped_but_not_told_is_told_without_a_further_fit(pla
     with pytest.raises(KeyboardInterrupt):
         run(plan, 2, recorder=Tape(cut_at=20 + 8))
     (orphan,) = study.get_trials(states=(TrialState.RUNNING,))
-    race = enter_race(plan, study, optuna.trial.Trial(study, orphan._trial_id))
+    race = begin_pruning(plan, study, optuna.trial.Trial(study, orphan._trial_id))
     record_stop(optuna.trial.Trial(study, orphan._trial_id), race.stop(finished_pairs(orphan)))
-    run(plan, 2, is_race=False)
+    run(plan, 2, prune=False)
     told = study_of(plan).trials[1]
     assert told.state == TrialState.COMPLETE
     assert len(finished_pairs(told)) == 4
@@ -297,11 +297,11 @@ def pairs_of(plan, layers, kernel):
     return {label: FinishedPair.of(result) for label, result in found.items()}
 
 
-def test_the_verdict_does_not_depend_on_the_order_in_which_fits_finish(raced):
-    plan, _, _ = raced
+def test_the_verdict_does_not_depend_on_the_order_in_which_fits_finish(pruned):
+    plan, _, _ = pruned
     study = study_of(plan)
     stopped = stopped_trials(study)[0]
-    race = enter_race(plan, study, optuna.trial.Trial(study, stopped._trial_id))
+    race = begin_pruning(plan, study, optuna.trial.Trial(study, stopped._trial_id))
     done = pairs_of(plan, stopped.params["layers"], stopped.params["kernel"])
     first = [pair.label for pair in race.pairs]
     expected = read_stop(stopped)
@@ -323,34 +323,34 @@ def test_a_trial_taken_up_again_is_held_against_the_same_trial_although_a_better
             trial.set_user_attr(PAIR_PREFIX + label, pair.to_json())
         return trial
 
-    nobody = enter_race(plan, study, runs := add(1, 3))
+    nobody = begin_pruning(plan, study, runs := add(1, 3))
     assert (nobody.scores, nobody.stop(pairs_of(plan, 3, 5))) == (None, None)
     study.tell(add(2, 3), 0.7)
-    assert enter_race(plan, study, runs).scores is None
+    assert begin_pruning(plan, study, runs).scores is None
     second = add(1, 5)
-    assert enter_race(plan, study, second).leader == 1
+    assert begin_pruning(plan, study, second).incumbent == 1
     study.tell(add(3, 3), 0.8)
-    assert enter_race(plan, study, second).leader == 1
-    assert study.trials[second.number].user_attrs[LEADER] == 1
-    assert enter_race(plan, study, add(3, 5)).leader == 3
+    assert begin_pruning(plan, study, second).incumbent == 1
+    assert study.trials[second.number].user_attrs[INCUMBENT] == 1
+    assert begin_pruning(plan, study, add(3, 5)).incumbent == 3
 
 
-def test_a_stopped_trial_never_leads(raced):
-    plan, _, _ = raced
+def test_a_stopped_trial_never_leads(pruned):
+    plan, _, _ = pruned
     study = study_of(plan)
     stopped = {trial.number for trial in stopped_trials(study)}
-    assert not stopped & {trial.user_attrs[LEADER] for trial in study.trials}
+    assert not stopped & {trial.user_attrs[INCUMBENT] for trial in study.trials}
 
 
 def test_an_even_number_of_sets_is_fitted_round_by_round(plan):
     four = dataclasses.replace(plan, sets=specimen_sets(SETS[:4], ("XY",)))
     study = open_study(open_storage(plan.storage), "TB", plan.identity)
-    race = enter_race(four, study, study.ask())
+    race = begin_pruning(four, study, study.ask())
     assert [{*race.pairs[k], *race.pairs[k + 1]} for k in (0, 2, 4)] == [set(SETS[:4])] * 3
 
 
 def test_why_a_trial_was_stopped_is_read_back():
-    stop = Stop(leader=4, n_fits=3, p=0.015625, difference=-0.123456, score=0.5)
+    stop = Stop(incumbent=4, n_fits=3, p=0.015625, difference=-0.123456, score=0.5)
     assert stop.reason == "0.123 behind trial 4 in the same 6 folds, p = 0.016"
 
 
@@ -388,12 +388,12 @@ def train(root, n_workers):
     for rate in (1e-2, 1e-7):
         study.enqueue_trial({"layers": 1, "learning_rate": rate, "kernel": 3, "batch": 8})
     with open_engine(n_workers) as engine:
-        return plan, run_search(plan, engine, NullRecorder(), 2, is_race=True)
+        return plan, run_search(plan, engine, NullRecorder(), 2, prune=True)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A study that was really trained and raced, in a project with an MLflow database."""
+    """A study that was really trained and pruned, in a project with an MLflow database."""
     return train(new_project(tmp_path_factory.mktemp("trained")), 0)
 
 
@@ -418,28 +418,28 @@ def test_show_says_what_was_stopped_and_audit_race_finishes_it(trained, monkeypa
     monkeypatch.chdir(plan.folder.path.parents[1])
     shown = CliRunner().invoke(main, ["show", "--bone", "TB"], catch_exceptions=False).output
     assert "stopped: " in shown
-    assert "raced: 1 of 2 trials were stopped early" in shown
-    audited = CliRunner().invoke(main, ["audit", "--race", "--bone", "TB", "--workers", "0"], catch_exceptions=False)
+    assert "pruned: 1 of 2 trials were stopped early" in shown
+    audited = CliRunner().invoke(main, ["audit", "--pruning", "--bone", "TB", "--workers", "0"], catch_exceptions=False)
     assert audited.exit_code == 0
     assert "Of 1 trials that were stopped 1 were finished: 0 would have beaten" in audited.output
     tags = MlflowClient(f"sqlite:///{Path('mlruns/mlflow.db').absolute()}")
-    runs = tags.search_runs([e.experiment_id for e in tags.search_experiments()], "tags.`bonehpo.result` = 'race'")
-    assert "explanation: race" in {run.info.run_name for run in runs}
+    runs = tags.search_runs([e.experiment_id for e in tags.search_experiments()], "tags.`bonehpo.result` = 'pruning'")
+    assert "explanation: pruning" in {run.info.run_name for run in runs}
 
 
 def finished_of(plan):
     """What an audit begins with; the slices themselves it does not ask for."""
     found = read_study(plan)
-    return FinishedStudy(plan=plan, facts=found.facts, store=None, optimum=found.optimum, choice=found.choice)
+    return FinishedStudy(plan=plan, record=found.record, store=None, optimum=found.optimum, choice=found.choice)
 
 
 def audit(plan, n_trials):
     with open_engine(0) as engine:
-        return audit_race(finished_of(plan), engine, lambda _: None, n_trials)
+        return audit_pruning(finished_of(plan), engine, lambda _: None, n_trials)
 
 
-def test_an_audit_of_the_race_finishes_stopped_trials_and_finds_none_that_would_have_won(raced):
-    plan, _, _ = raced
+def test_an_audit_of_the_race_finishes_stopped_trials_and_finds_none_that_would_have_won(pruned):
+    plan, _, _ = pruned
     stopped = stopped_trials(study_of(plan))
     result = audit(plan, 2)
     table = result.tables["trials"]
@@ -449,11 +449,11 @@ def test_an_audit_of_the_race_finishes_stopped_trials_and_finds_none_that_would_
     for row in table.to_dict("records"):
         pairs = pairs_of(plan, row["layers"], row["kernel"]).values()
         assert row["accuracy"] == pytest.approx(mean_validation(pairs))
-        assert row["accuracy"] < row["leader_accuracy"]
+        assert row["accuracy"] < row["incumbent_accuracy"]
     assert "0 would have beaten" in result.sentences[0]
     assert "at most 78 %" in result.sentences[0]  # 1 - 0.05 ** (1 / 2)
-    assert len(result.arms[0].keys) == 10
-    assert result.inputs == race_address(finished_of(plan), 2) != race_address(finished_of(plan), 3)
+    assert len(result.configurations[0].keys) == 10
+    assert result.inputs == pruning_address(finished_of(plan), 2) != pruning_address(finished_of(plan), 3)
     assert "at most" not in audit(plan, 99).sentences[0]
     assert len(complete_trials(study_of(plan))) + len(stopped) == N_TRIALS  # an audit changes nothing of the study
 
@@ -463,13 +463,13 @@ def test_an_audit_of_the_race_says_by_how_much_a_stopped_trial_would_have_won(tm
     for repeat in (0, 1):
         plant(planted, BASELINE, repeat)
         plant(planted, unlucky, repeat, luck=(0.0,) * 4 + (0.4,) * 6)
-    plan, whole = (new_study(planted.folder, tmp_path / name) for name in ("raced", "whole"))
+    plan, whole = (new_study(planted.folder, tmp_path / name) for name in ("pruned", "whole"))
     for each in (plan, whole):
         study = open_study(open_storage(each.storage), "TB", each.identity)
         for choice in (BASELINE, unlucky):
             study.enqueue_trial(dataclasses.asdict(choice))
     assert run(plan, 2).n_stopped == 1
-    assert run(whole, 2, is_race=False).n_complete == 2
+    assert run(whole, 2, prune=False).n_complete == 2
     result = audit(plan, 3)
     (row,) = result.tables["trials"].to_dict("records")
     best, other = (mean_validation(pairs_of(plan, layers, 3).values()) for layers in (1, 2))

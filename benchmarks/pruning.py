@@ -1,4 +1,4 @@
-"""What a race saves and what it loses: `make simulations` prints the tables of docs/race.md.
+"""What pruning saves and what it loses: `make simulations` prints the tables of docs/pruning.md.
 
 Studies are drawn, as in simulations.py, or replayed: recorded trials that have all their folds, in random orders of trials
 and of sets. In both, what a stopped trial would have had is known.
@@ -19,21 +19,21 @@ from bonehpo.analysis.estimates import FoldArrays, mean, nested_estimate
 from bonehpo.config import Range, StudyFolder
 from bonehpo.domain import Hyperparameters
 from bonehpo.learning.fits import load_fit
-from bonehpo.search.pruning import FIRST_LOOK, Scores, fit_blocks, level, p_worse
+from bonehpo.search.pruning import FIRST_LOOK, Scores, alpha, fit_blocks, p_worse
 from bonehpo.workflow.plan import make_plan
 
 N_TRIALS = 30
 
 
 class Rule(NamedTuple):
-    """When a race looks, as numbers of fits, and at which level; without a level at the sign of the mean alone."""
+    """Looks of pruning, as numbers of fits, and the alpha of each; without alpha at the sign of the mean alone."""
 
     looks: Sequence[int]
-    level: float | None
+    alpha: float | None
 
 
-class Raced(NamedTuple):
-    """Races of many studies at once: fits used, and whether a trial was stopped or would have won, (study, trial)."""
+class Pruned(NamedTuple):
+    """Pruning of many studies at once: fits used, and whether a trial was stopped or would have won, (study, trial)."""
 
     n_fits: Scores
     stopped: Scores
@@ -43,7 +43,7 @@ class Raced(NamedTuple):
 
 
 def rules(n_sets: int) -> dict[str, Rule]:
-    """What was compared; the last one is what `analysis.racing` does."""
+    """What was compared; the last one is what `search.pruning` does."""
     n_fits = n_sets * (n_sets - 1) // 2
     size = len(fit_blocks([str(i) for i in range(n_sets)])[0])
     each = range(FIRST_LOOK, n_fits)
@@ -55,37 +55,37 @@ def rules(n_sets: int) -> dict[str, Rule]:
         "0.05, each block": Rule(blocks, 0.05),
         "0.025, each fit": Rule(each, 0.025),
         f"0.2 / fits = {0.2 / n_fits:.3g}, each fit": Rule(each, 0.2 / n_fits),
-        f"**0.1 / fits = {level(n_fits):.3g}, each fit**": Rule(each, level(n_fits)),
+        f"**0.1 / fits = {alpha(n_fits):.3g}, each fit**": Rule(each, alpha(n_fits)),
     }
 
 
-def race(scores: Scores, rule: Rule) -> Raced:
-    """Race trials one after the other against the best complete one, in many studies at once.
+def prune(scores: Scores, rule: Rule) -> Pruned:
+    """TrialPruning trials one after the other against the best complete one, in many studies at once.
 
     Args:
         scores: Of the folds, (study, trial, fit, 2), fits in the order in which they are made.
-        rule: When to look, and at which level.
+        rule: When to look, and at which alpha.
     """
     n_studies, n_trials, n_fits, _ = scores.shape
     means, rows = scores.mean(axis=(2, 3)), np.arange(n_studies)
-    leader = np.zeros(n_studies, int)
+    incumbent = np.zeros(n_studies, int)
     used = np.full((n_studies, n_trials), n_fits)
     stopped, would_win = np.zeros((2, n_studies, n_trials), bool)
     for t in range(1, n_trials):
-        differences = scores[:, t] - scores[rows, leader]
+        differences = scores[:, t] - scores[rows, incumbent]
         for n in rule.looks:
             so_far = differences[:, :n].reshape(n_studies, -1)
             behind = so_far.mean(axis=1) < 0
-            if rule.level is not None:
-                behind &= p_worse(so_far) <= rule.level
+            if rule.alpha is not None:
+                behind &= p_worse(so_far) <= rule.alpha
             used[behind & ~stopped[:, t], t] = n
             stopped[behind, t] = True
-        would_win[:, t] = means[:, t] > means[rows, leader]
-        leader = np.where(would_win[:, t] & ~stopped[:, t], t, leader)
-    return Raced(used, stopped, would_win, means, means.max(axis=1) - means[rows, leader])
+        would_win[:, t] = means[:, t] > means[rows, incumbent]
+        incumbent = np.where(would_win[:, t] & ~stopped[:, t], t, incumbent)
+    return Pruned(used, stopped, would_win, means, means.max(axis=1) - means[rows, incumbent])
 
 
-def row_of(found: Raced, n_fits: int) -> str:
+def row_of(found: Pruned, n_fits: int) -> str:
     """Folds used, share stopped, speed-up, winners stopped, optima lost, and by how much, in columns."""
     best = found.means.argmax(axis=1)[:, None]
     lost = np.take_along_axis(found.stopped, best, axis=1).mean()
@@ -107,7 +107,7 @@ LINE = "|---|---|---|---|---|---|---|---|---|"
 
 
 def in_order(values: Scores, sets: Sequence[int]) -> Scores:
-    """Scores (…, test, validation) as (…, fit, 2): validation scores, sets raced in this order."""
+    """Scores (…, test, validation) as (…, fit, 2): validation scores, sets pruned in this order."""
     names = [str(k) for k in range(len(sets))]
     pairs = [(sets[int(a)], sets[int(b)]) for block in fit_blocks(names) for a, b in block]
     return np.stack([np.stack([values[..., i, j], values[..., j, i]], axis=-1) for i, j in pairs], axis=-2)
@@ -120,7 +120,7 @@ def drawn(world: World, n_sets: int, n_studies: int, seed: int) -> list[Study]:
 
 
 def scores_of(studies: Sequence[Study]) -> Scores:
-    """All of them in the order of a race, (study, trial, fit, 2)."""
+    """All of them in the order of pruning, (study, trial, fit, 2)."""
     return np.stack([in_order(study.arrays.validation, range(len(study.arrays.sets))) for study in studies])
 
 
@@ -132,7 +132,7 @@ def print_rules(n_studies: int, seed: int) -> None:
         if world.luck:
             scores = scores_of(drawn(world, 5, n_studies, seed))
             for rule_name, rule in rules(5).items():
-                print(f"| {name} | {rule_name} | {row_of(race(scores, rule), 10)}")
+                print(f"| {name} | {rule_name} | {row_of(prune(scores, rule), 10)}")
 
 
 def print_sizes(n_studies: int, seed: int) -> None:
@@ -145,26 +145,26 @@ def print_sizes(n_studies: int, seed: int) -> None:
         world, n_fits = WORLDS[f"{name}, half the luck of the fit"], n_sets * (n_sets - 1) // 2
         scores = scores_of(drawn(world, n_sets, n_studies, seed))
         for rule_name in list(rules(n_sets))[-4:]:
-            print(f"| {n_sets}, {name} | {rule_name} | {row_of(race(scores, rules(n_sets)[rule_name]), n_fits)}")
+            print(f"| {n_sets}, {name} | {rule_name} | {row_of(prune(scores, rules(n_sets)[rule_name]), n_fits)}")
     for n_sets in (5, 7, 10):
         rule_name, rule = list(rules(n_sets).items())[-1]
-        found = race(scores_of(drawn(World(shared=0.8), n_sets, n_studies, seed)), rule)
+        found = prune(scores_of(drawn(World(shared=0.8), n_sets, n_studies, seed)), rule)
         print(
             f"| {n_sets}, equal, 0.8 of the luck of the fit | {rule_name} | {row_of(found, n_sets * (n_sets - 1) // 2)}"
         )
 
 
 def print_leak(n_studies: int, seed: int) -> None:
-    """Bias of the nested score, and what the optimum is worth, with and without a race."""
+    """Bias of the nested score, and what the optimum is worth, with and without pruning."""
     print(f"\n### Leak\n\n{n_studies} studies of {N_TRIALS} trials on five sets; in sd of the luck of a fold.\n")
-    print("| configurations | bias of the nested score, not raced | raced | raced − not | optimum worth less by |")
+    print("| configurations | bias of the nested score, not pruned | pruned | pruned − not | optimum worth less by |")
     print("|---|---|---|---|---|")
     rule = list(rules(5).values())[-1]
     for name, world in WORLDS.items():
         if not world.luck:
             continue
         studies = drawn(world, 5, n_studies, seed)
-        stopped = race(scores_of(studies), rule).stopped
+        stopped = prune(scores_of(studies), rule).stopped
         rows = []
         for study, out in zip(studies, stopped, strict=True):
             whole, worth = _nested_and_worth(study.arrays, study.worth, ~np.zeros_like(out))
@@ -215,7 +215,7 @@ def print_replay(paths: Sequence[Path], n_replays: int, seed: int) -> None:
             orders = [(rng.permutation(len(trials)), rng.permutation(trials.shape[1])) for _ in range(n_replays)]
             scores = np.stack([in_order(trials[order], sets.tolist()) for order, sets in orders])
             for rule_name, rule in rules(trials.shape[1]).items():
-                cells = row_of(race(scores, rule), scores.shape[2])
+                cells = row_of(prune(scores, rule), scores.shape[2])
                 print(f"| {path.name}, {which} {len(trials)} | {rule_name} | {cells}")
 
 
@@ -223,15 +223,15 @@ def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=1, help="The level was chosen on 0.")
+    parser.add_argument("--seed", type=int, default=1, help="Alpha was chosen on 0.")
     parser.add_argument("--replay", type=Path, nargs="*", default=[], help="Folders of studies whose fits are there.")
-    wishes = parser.parse_args()
+    options = parser.parse_args()
     parts: list[Callable[[int, int], None]] = [print_rules, print_sizes, print_leak]
     started = time.process_time()
     for part in parts:
-        part(wishes.studies, wishes.seed)
-    if wishes.replay:
-        print_replay(wishes.replay, wishes.studies, wishes.seed)
+        part(options.studies, options.seed)
+    if options.replay:
+        print_replay(options.replay, options.studies, options.seed)
     print(f"\n{time.process_time() - started:.0f} s of CPU time.")
 
 
