@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from bonehpo.errors import StudyError
 from bonehpo.results.strain import (
-    calibration,
     constant_predictions,
     errors_by_configuration,
     errors_by_specimen,
     errors_by_state,
+    regression_line,
 )
 
 SPECIMENS = ("TB5", "TB6", "TB11")
@@ -46,7 +46,7 @@ def test_perfect_predictions_have_no_error():
     assert (errors_by_state(table)["error_percent"] == 0).all()
     assert (errors_by_specimen(table)["error_percent"] == 0).all()
     assert errors_by_configuration(table)["error_percent"].iloc[0] == 0
-    assert calibration(table) == pytest.approx((1, 0, 6))
+    assert regression_line(table) == pytest.approx((1, 0, 6))
 
 
 def test_predictions_that_are_off_by_one_percent_have_that_error_everywhere():
@@ -79,7 +79,7 @@ def test_a_network_that_says_the_mean_is_as_good_as_the_constant_arm_and_has_no_
     table = table_of(lambda true: np.full(len(true), 2.0))
     configurations = errors_by_configuration(table)
     assert configurations["error_percent"].iloc[0] == pytest.approx(configurations["error_percent"].iloc[1])
-    assert calibration(table) == pytest.approx((0, 2, 6))
+    assert regression_line(table) == pytest.approx((0, 2, 6))
 
 
 def test_chance_is_no_better_than_the_constant_arm():
@@ -105,7 +105,7 @@ def test_the_order_of_slices_does_not_matter(seed):
     shuffled = table.sample(frac=1, random_state=seed % 1000)
     for errors in (errors_by_state, errors_by_specimen, errors_by_configuration):
         pd.testing.assert_frame_equal(errors(shuffled), errors(table))
-    assert calibration(shuffled) == pytest.approx(calibration(table))
+    assert regression_line(shuffled) == pytest.approx(regression_line(table))
 
 
 @settings(deadline=None, max_examples=15)
@@ -113,7 +113,7 @@ def test_the_order_of_slices_does_not_matter(seed):
 def test_a_straight_line_is_found_and_unequal_specimens_do_not_hide_it(seed, slope, intercept):
     table = noisy(seed)
     table["predicted_percent"] = slope * table["strain_percent"] + intercept
-    assert calibration(table) == pytest.approx((slope, intercept, 6), abs=1e-9)
+    assert regression_line(table) == pytest.approx((slope, intercept, 6), abs=1e-9)
 
 
 @settings(deadline=None, max_examples=15)
@@ -127,8 +127,8 @@ def test_where_all_folds_have_the_same_slices_the_overall_error_is_the_mean_over
 
 def test_one_strain_has_no_line_and_two_specimens_no_constant():
     table = table_of(lambda true: true)
-    assert calibration(table[table["state"] == 2])[2] == 0
-    assert np.isnan(calibration(table[table["state"] == 2]).slope)
+    assert regression_line(table[table["state"] == 2])[2] == 0
+    assert np.isnan(regression_line(table[table["state"] == 2]).slope)
     two = table[table["specimen"].isin(["TB5", "TB6"]) & table["validation"].isin(["TB5", "TB6"])]
     with pytest.raises(StudyError, match="test TB5, validation TB6: no third specimen"):
         errors_by_configuration(two)

@@ -96,7 +96,7 @@ def flag(folder: StudyFolder, storage: str | None = None) -> str:
 
 PLAIN_EVERY_S = 10.0
 
-Report = Callable[[float, float, str, float | None], None]
+ProgressReport = Callable[[float, float, str, float | None], None]
 """Takes steps done, steps in all, what is at work, and the seconds left (None: estimated from the steps)."""
 
 
@@ -138,7 +138,7 @@ def describe(choice: Any) -> str:
 
 
 @contextlib.contextmanager
-def _display(what: str) -> Iterator[Report]:
+def _display(what: str) -> Iterator[ProgressReport]:
     if sys.stderr.isatty():
         with _terminal_bar(what) as report:
             yield report
@@ -147,7 +147,7 @@ def _display(what: str) -> Iterator[Report]:
 
 
 @contextlib.contextmanager
-def _terminal_bar(what: str) -> Iterator[Report]:
+def _terminal_bar(what: str) -> Iterator[ProgressReport]:
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
@@ -170,7 +170,7 @@ def _terminal_bar(what: str) -> Iterator[Report]:
         yield report
 
 
-def _plain_lines(what: str) -> Report:
+def _plain_lines(what: str) -> ProgressReport:
     started = time.monotonic()
     last_line = -math.inf
 

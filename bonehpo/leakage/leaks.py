@@ -26,7 +26,7 @@ STANDARD_LEVELS = 1.0
 """How far mean and standard deviation of a standardised slice may be from what they should be, clipping aside."""
 
 
-class Check(NamedTuple):
+class LeakCheck(NamedTuple):
     """One question to a store, whether the answer is good, and the answer as a sentence."""
 
     name: str
@@ -47,7 +47,7 @@ class LeakReport:
     """
 
     duplicates: tuple[Duplicate, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[LeakCheck, ...]
     n_slices: int
     n_blank: int
     n_compared: int
@@ -91,15 +91,15 @@ _NEAR = (
 )
 
 
-def _duplicates_check(duplicates: list[Duplicate], name: str, words: tuple[str, str]) -> Check:
+def _duplicates_check(duplicates: list[Duplicate], name: str, words: tuple[str, str]) -> LeakCheck:
     if not duplicates:
-        return Check(name, True, words[0])
+        return LeakCheck(name, True, words[0])
     worst = max(duplicates, key=lambda duplicate: duplicate.correlation)
     number = "1 slice" if len(duplicates) == 1 else f"{len(duplicates)} slices"
-    return Check(name, False, f"{number} {words[1]}, such as {worst.first.name} and {worst.second.name}.")
+    return LeakCheck(name, False, f"{number} {words[1]}, such as {worst.first.name} and {worst.second.name}.")
 
 
-def _names_check(sets: Sets) -> Check:
+def _names_check(sets: Sets) -> LeakCheck:
     owners: dict[Group, list[str]] = {}
     for name, members in sets.items():
         for group in members:
@@ -108,11 +108,11 @@ def _names_check(sets: Sets) -> Check:
         f"{group.specimen} {group.plane} in {' and '.join(names)}" for group, names in owners.items() if len(names) > 1
     ]
     if shared:
-        return Check("names", False, f"Groups of slices are in more than one set: {', '.join(shared)}.")
-    return Check("names", True, f"Each of {len(owners)} groups of slices is in one of {len(sets)} sets.")
+        return LeakCheck("names", False, f"Groups of slices are in more than one set: {', '.join(shared)}.")
+    return LeakCheck("names", True, f"Each of {len(owners)} groups of slices is in one of {len(sets)} sets.")
 
 
-def _preparation_checks(store: SliceStore, seen: list[Seen]) -> list[Check]:
+def _preparation_checks(store: SliceStore, seen: list[Seen]) -> list[LeakCheck]:
     """Whether intensities were made what they are without labels: what the manifest says, held against the slices."""
     recipe = store.recipe
     if recipe.standardise:
@@ -120,10 +120,10 @@ def _preparation_checks(store: SliceStore, seen: list[Seen]) -> list[Check]:
     if recipe.match:
         return [_matched_check(store, seen)]
     sentence = "Histograms were not matched; one window of intensities, that of the reference, holds for all scans."
-    return [Check("intensities", True, sentence)]
+    return [LeakCheck("intensities", True, sentence)]
 
 
-def _standardised_check(seen: list[Seen]) -> Check:
+def _standardised_check(seen: list[Seen]) -> LeakCheck:
     means = np.concatenate([part.means[~part.prints.blank] for part in seen])
     spreads = np.concatenate([part.spreads[~part.prints.blank] for part in seen])
     # Clipping takes from the spread and moves the mean, where few pixels are far brighter than all others.
@@ -135,15 +135,15 @@ def _standardised_check(seen: list[Seen]) -> Check:
         sentence = (
             f"A slice has a spread of {spreads.max():.0f} intensity levels, although the manifest says 40 for each."
         )
-        return Check("intensities", False, sentence)
+        return LeakCheck("intensities", False, sentence)
     note = f", but for clipping in {clipped:.0%} of them" if clipped else ""
     sentence = (
         f"Each slice has mean 128 and standard deviation 40 by itself{note}: no label, and no other slice, made them."
     )
-    return Check("intensities", True, sentence)
+    return LeakCheck("intensities", True, sentence)
 
 
-def _matched_check(store: SliceStore, seen: list[Seen]) -> Check:
+def _matched_check(store: SliceStore, seen: list[Seen]) -> LeakCheck:
     specimen, _, state = store.recipe.reference.rpartition(":")
     reference = sum(
         np.bincount(store.group(specimen, int(state), plane).ravel(), minlength=LEVELS) for plane in store.planes
@@ -156,13 +156,13 @@ def _matched_check(store: SliceStore, seen: list[Seen]) -> Check:
     (worst_specimen, worst_state), largest = max(apart.items(), key=lambda item: item[1])
     to = f"the histogram of {specimen} state {state}"
     if largest > MATCHED_LEVELS:
-        return Check(
+        return LeakCheck(
             "intensities",
             False,
             f"{worst_specimen} state {worst_state} is {largest:.1f} intensity levels from {to}, to "
             "which the manifest says it was matched: it was matched to another, or its slices show too little of it.",
         )
-    return Check(
+    return LeakCheck(
         "intensities",
         True,
         f"All scans, pristine and failed, have {to} (quantiles at most {largest:.1f} intensity levels apart): no label "
@@ -175,7 +175,7 @@ def _quantile_difference(counts: NDArray[np.int64], reference: NDArray[np.int64]
     return float(np.abs(np.cumsum(counts) / counts.sum() - np.cumsum(reference) / reference.sum()).sum())
 
 
-def _constants_check(seen: list[Seen], sets: Sets) -> Check:
+def _constants_check(seen: list[Seen], sets: Sets) -> LeakCheck:
     """Whether what a network is standardised with changes when held-out pixels do; one slice of each group stands for it."""
     pixels = np.stack([part.example for part in seen])
     groups = [part.group for part in seen]
@@ -186,8 +186,8 @@ def _constants_check(seen: list[Seen], sets: Sets) -> Check:
         replaced = np.where(held_out[:, None, None], np.uint8(255) - pixels, pixels)
         if intensity_moments(pixels, train) != intensity_moments(replaced, train):
             sentence = f"The network's standardisation changes with the pixels of the held-out sets {pair.label}."
-            return Check("constants", False, sentence)
+            return LeakCheck("constants", False, sentence)
     sentence = (
         "A network's own standardisation stays the same, bit for bit, when pixels of its held-out sets are replaced."
     )
-    return Check("constants", True, sentence)
+    return LeakCheck("constants", True, sentence)

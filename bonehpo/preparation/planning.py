@@ -32,7 +32,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def make_plan(table: ScanTable, steps: Steps) -> Plan:
+def plan_preparation(table: ScanTable, steps: Steps) -> Plan:
     """Settle every step against the scans.
 
     Headers of all scans are read, and the voxels of the reference scan alone.

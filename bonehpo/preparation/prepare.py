@@ -16,7 +16,7 @@ from bonehpo.domain import Progress, ProgressCallback, ignore_progress
 from bonehpo.engine import Engine
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.morphometry import Morphometry, measure, preview_cube
-from bonehpo.preparation.planning import make_plan
+from bonehpo.preparation.planning import plan_preparation
 from bonehpo.preparation.scan import PreparedScan, cut_damage, find_masks, prepare_images, prepare_volume
 from bonehpo.scans.table import Scan, ScanTable, SliceImage, read_scans
 from bonehpo.store.building import (
@@ -62,7 +62,7 @@ def prepare(
     """
     check_free(out, overwrite=overwrite)
     table = read_scans(csv)
-    plan = make_plan(table, steps)
+    plan = plan_preparation(table, steps)
     is_phantom = (csv.resolve().parent / PHANTOM_MARK).exists()
     masks = find_masks(table) if is_phantom else {}
     damage = len(masks) == len(table.scans)

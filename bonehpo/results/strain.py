@@ -36,7 +36,7 @@ FOLD = ["specimen", "validation"]
 CONFIGURATIONS = ("network", "mean of the training strains")
 
 
-class Calibration(NamedTuple):
+class RegressionLine(NamedTuple):
     """The straight line of predicted against true strain, least squares in each fold, then the mean over folds.
 
     Attributes:
@@ -129,7 +129,7 @@ def constant_predictions(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(predicted_percent=[constants[fold] for fold in folds])
 
 
-def calibration(table: pd.DataFrame) -> Calibration:
+def regression_line(table: pd.DataFrame) -> RegressionLine:
     """How predicted strains follow true ones."""
     lines = []
     for _, rows in table.groupby(FOLD):
@@ -139,9 +139,9 @@ def calibration(table: pd.DataFrame) -> Calibration:
             slope = float(((true - true.mean()) * (said - said.mean())).sum() / spread)
             lines.append((slope, float(said.mean() - slope * true.mean())))
     if not lines:
-        return Calibration(float("nan"), float("nan"), 0)
+        return RegressionLine(float("nan"), float("nan"), 0)
     slope, intercept = np.mean(lines, axis=0)
-    return Calibration(slope=float(slope), intercept=float(intercept), n_folds=len(lines))
+    return RegressionLine(slope=float(slope), intercept=float(intercept), n_folds=len(lines))
 
 
 def _with_errors(table: pd.DataFrame) -> pd.DataFrame:
@@ -181,7 +181,7 @@ def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallba
     )
     fitted = fit_configurations([configuration], engine, progress)[configuration.name].whole()
     slices = _slices_table(fitted)
-    configurations, line = errors_by_configuration(slices), calibration(slices)
+    configurations, line = errors_by_configuration(slices), regression_line(slices)
     network, constant = (float(error) for error in configurations["error_percent"])
     by_specimen = errors_by_specimen(slices)
     by_specimen["constant_error_percent"] = errors_by_specimen(constant_predictions(slices))["error_percent"]

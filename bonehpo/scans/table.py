@@ -146,7 +146,7 @@ def _row(path: Path, line: int, cells: dict[str, str]) -> Row:
     return Row(path, line, {column: text.strip() for column, text in cells.items()})
 
 
-Kind = Literal["volumes", "slices"]
+TableKind = Literal["volumes", "slices"]
 
 _OPTIONAL_NUMBERS = ("strain", "stress_mpa", "voxel_um")
 
@@ -205,7 +205,7 @@ class ScanTable:
     """
 
     csv: Path
-    kind: Kind
+    kind: TableKind
     scans: tuple[Scan, ...]
 
     @property
@@ -237,7 +237,7 @@ def read_scans(path: Path) -> ScanTable:
         ScanError: The table cannot be used; the message names the file and, where there is one, the line.
     """
     rows = read_rows(path)
-    kind: Kind = "slices" if "plane" in rows[0].cells else "volumes"
+    kind: TableKind = "slices" if "plane" in rows[0].cells else "volumes"
     folder = path.resolve().parent
     scans = _volume_scans(rows, folder) if kind == "volumes" else _slice_scans(rows, folder, path)
     table = ScanTable(csv=path, kind=kind, scans=tuple(natsorted(scans, key=lambda scan: (scan.specimen, scan.state))))

@@ -46,12 +46,13 @@ def bars_of(configurations: pd.DataFrame, folds: pd.DataFrame) -> tuple[Bar, ...
             reason=str(row.reason),
         )
         for row in (
-            Row(*values) for values in configurations[["configuration", "mean", "sd", "reason"]].itertuples(index=False)
+            ConfigurationRow(*values)
+            for values in configurations[["configuration", "mean", "sd", "reason"]].itertuples(index=False)
         )
     )
 
 
-class Row(NamedTuple):
+class ConfigurationRow(NamedTuple):
     """A row of a table of configurations; `itertuples` alone would hide `mean`."""
 
     configuration: str
