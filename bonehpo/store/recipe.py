@@ -6,7 +6,7 @@ import msgspec
 
 from bonehpo.errors import PreparationError
 from bonehpo.scans.intensity import Histogram, Window
-from bonehpo.scans.table import Kind
+from bonehpo.scans.table import TableKind
 
 DEFAULT_SLICES = 300
 DEFAULT_SIDE = 200
@@ -68,7 +68,7 @@ class Recipe:
             recipes do not say, and did not.
     """
 
-    kind: Kind
+    kind: TableKind
     crop: int | None
     match: bool
     median: bool
