@@ -66,7 +66,13 @@ class InProcess:
     def run(
         self, function: Callable[[T], R], tasks: Sequence[T], deadline: float | None = None
     ) -> Generator[Outcome[T, R], None, None]:
-        """See `Engine.run`. The deadline is looked at between tasks."""
+        """See `Engine.run`. The deadline is looked at between tasks.
+
+        Args:
+            function: Importable by name in the workers.
+            tasks: Picklable values.
+            deadline: `time.monotonic()` value at which to stop waiting.
+        """
         for task in tasks:
             _check_deadline(deadline)
             try:
@@ -85,7 +91,13 @@ class Cluster:
     def run(
         self, function: Callable[[T], R], tasks: Sequence[T], deadline: float | None = None
     ) -> Generator[Outcome[T, R], None, None]:
-        """See `Engine.run`."""
+        """See `Engine.run`.
+
+        Args:
+            function: Importable by name in the workers.
+            tasks: Picklable values.
+            deadline: `time.monotonic()` value at which to stop waiting.
+        """
         from distributed import as_completed
 
         if self._is_ours:

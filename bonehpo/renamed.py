@@ -44,7 +44,7 @@ def with_new_names(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[
 
 
 def old_name(name: str, names: Mapping[str, str]) -> str:
-    """What something was called before; its name where that has not changed."""
+    """Name that something had before; the same name where that has not changed."""
     return next((old for old, new in names.items() if new == name), name)
 
 

@@ -29,7 +29,7 @@ KINDS = {
     "noise inside bone": "fine texture of pixels inside bone, away from its edges",
     "background": "intensity levels of pixels outside bone, away from its edges",
 }
-"""What each model looks at."""
+"""Features that each model looks at."""
 
 MARGIN = 3
 """Pixels from the edge of bone that are left out."""
@@ -46,6 +46,11 @@ _SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0], np.float32)
 
 def scan_features(store: SliceStore, specimen: str, state: int) -> Features:
     """The numbers of up to `MOST` slices of each plane of one scan, or `MOST_LOADED` if it is neither pristine nor failed.
+
+    Args:
+        store: The slices.
+        specimen: Name of the specimen.
+        state: Number of the load state.
 
     Raises:
         StoreError: The store does not hold the scan, or is damaged.

@@ -23,7 +23,7 @@ matched to it: at most 2.8 in five stores of phantoms, whose slices are a part o
 to 22 in two that were not matched."""
 
 STANDARD_LEVELS = 1.0
-"""How far mean and standard deviation of a standardised slice may be from what they should be, clipping aside."""
+"""Largest error of mean and standard deviation of a standardised slice, clipping aside."""
 
 
 class LeakCheck(NamedTuple):
@@ -36,7 +36,7 @@ class LeakCheck(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LeakReport:
-    """What the prover found.
+    """Findings of the prover.
 
     Attributes:
         duplicates: Slices that leak.
@@ -113,7 +113,7 @@ def _names_check(sets: Sets) -> LeakCheck:
 
 
 def _preparation_checks(store: SliceStore, seen: list[Seen]) -> list[LeakCheck]:
-    """Whether intensities were made what they are without labels: what the manifest says, held against the slices."""
+    """Checks that intensities were prepared without labels: the manifest, held against the slices."""
     recipe = store.recipe
     if recipe.standardise:
         return [_standardised_check(seen)]
@@ -176,7 +176,7 @@ def _quantile_difference(counts: NDArray[np.int64], reference: NDArray[np.int64]
 
 
 def _constants_check(seen: list[Seen], sets: Sets) -> LeakCheck:
-    """Whether what a network is standardised with changes when held-out pixels do; one slice of each group stands for it."""
+    """Check that what standardises a network does not change with held-out pixels; one slice of each group is changed."""
     pixels = np.stack([part.example for part in seen])
     groups = [part.group for part in seen]
     for pair in holdout_pairs(list(sets)):

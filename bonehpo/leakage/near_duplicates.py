@@ -58,7 +58,7 @@ ORIENTATIONS = tuple((transposed, y, x) for transposed in (False, True) for y in
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PerceptualHashes:
-    """What is kept of slices (image, y, x) to find them again.
+    """Perceptual hashes of slices (image, y, x), with thumbnails to confirm a match.
 
     Attributes:
         digests: Hash of the pixels of each, bytes (image,); equal where they are equal, byte for byte.
@@ -82,7 +82,7 @@ class Match(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What a search for the same bone found, and how many pairs of slices were compared for it."""
+    """Pairs of slices that show the same bone, and the number of pairs that were compared."""
 
     found: tuple[Match, ...]
     n_compared: int
@@ -167,7 +167,7 @@ def _turned(image: NDArray[np.uint8], orientation: tuple[bool, int, int]) -> NDA
 
 
 def _turned_spectra(spectra: NDArray[np.float32], orientation: tuple[bool, int, int]) -> NDArray[np.float32]:
-    """What `_turned` does, to frequencies: turning over along an axis changes the sign of the odd ones."""
+    """`_turned` for frequencies: turning over along an axis changes the sign of the odd ones."""
     transposed, y, x = orientation
     signs = np.array([1, -1] * 4, np.float32)
     turned = spectra.transpose(0, 2, 1) if transposed else spectra
@@ -205,7 +205,7 @@ def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 class SlicePlace(NamedTuple):
-    """Where one slice lies in a store; `position` counts the slices of its scan and plane."""
+    """Place of one slice in a store; `position` counts the slices of its scan and plane."""
 
     specimen: str
     state: int
@@ -235,7 +235,7 @@ class Duplicate(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is kept of the slices of one group in one state.
+    """Hashes and counts of the slices of one group in one state.
 
     Attributes:
         group: Which.
@@ -256,12 +256,17 @@ class Seen(NamedTuple):
     example: NDArray[np.uint8]
 
     def place(self, position: int) -> SlicePlace:
-        """Where one of its slices lies."""
+        """Place of one of its slices."""
         return SlicePlace(self.group.specimen, self.state, self.group.plane, position)
 
 
 def read_hashes(store: SliceStore, groups: Sequence[Group], progress: ProgressCallback) -> list[Seen]:
     """Read all pristine and failed slices of some groups, one group in memory at a time.
+
+    Args:
+        store: The slices.
+        groups: (specimen, plane) groups to read.
+        progress: Told after every group.
 
     Raises:
         StoreError: A group is damaged, or is not there.
@@ -306,7 +311,7 @@ def equal_slices(seen: Sequence[Seen], owners: Mapping[Group, str]) -> list[Dupl
 
 
 class NearDuplicates(NamedTuple):
-    """What was found, and how many pairs of slices were compared for it."""
+    """Near-duplicates, and the number of pairs of slices that were compared."""
 
     found: list[Duplicate]
     n_compared: int

@@ -1,4 +1,4 @@
-"""How specimens deform and fail: a band of trabecular bone that buckles, a longitudinal crack in cortical bone."""
+"""Deformation and failure of specimens: a band of trabecular bone that buckles, a longitudinal crack in cortical bone."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ NEVER = np.float32(9.0)
 
 
 class Damage(NamedTuple):
-    """What happens to one specimen as its damage goes from 0 to 1.
+    """Course of the damage of one specimen, from 0 to 1.
 
     Attributes:
         distance: Distance of each voxel of the reference grid to the nearest crack surface, in voxels.
@@ -34,7 +34,13 @@ class Damage(NamedTuple):
 
 
 def specimen_damage(spec: PhantomSpec, strain_at_failure: float, rng: np.random.Generator) -> Damage:
-    """Draw the damage of one specimen, as its bone fails."""
+    """Draw the damage of one specimen, as its bone fails.
+
+    Args:
+        spec: Of the phantom.
+        strain_at_failure: Apparent strain of the last state, a fraction.
+        rng: Source of random numbers.
+    """
     return trabecular_damage(spec, strain_at_failure, rng) if spec.bone == "TB" else cortical_damage(spec, rng)
 
 
@@ -42,6 +48,11 @@ def trabecular_damage(spec: PhantomSpec, strain_at_failure: float, rng: np.rando
     """Draw an oblique band in which struts bow sideways, are crushed, and break across.
 
     The band takes over strain while the bone outside unloads: failure localises in trabecular bone [1]_.
+
+    Args:
+        spec: Of the phantom.
+        strain_at_failure: Apparent strain of the last state, a fraction.
+        rng: Source of random numbers.
 
     References:
         .. [1] Nazarian and Müller, J. Biomech. 37 (2004) 55, doi:10.1016/S0021-9290(03)00254-9.
@@ -140,7 +151,13 @@ def crack(spec: PhantomSpec, azimuth: float, offset: float, rng: np.random.Gener
 
 
 def plane_distance(side: int, normal: np.ndarray, offset: float) -> Field:
-    """Signed distance to a plane, in voxels, on a grid of `side` voxels."""
+    """Signed distance to a plane, in voxels, on a grid of `side` voxels.
+
+    Args:
+        side: Voxels an edge of the grid.
+        normal: Unit normal of the plane, (3,).
+        offset: Distance of the plane from the middle of the grid, in voxels.
+    """
     axis = centred_axis(side)
     z, y, x = normal.astype(np.float32)
     distance: Field = (axis * z)[:, None, None] + (axis * y)[:, None] + axis * x - np.float32(offset)
@@ -162,7 +179,7 @@ CRUSHING_DAMAGE = np.float32(0.3)
 """Damage beyond the onset at a place after which its bone is crushed."""
 
 POSE_VOXELS, POSE_DEGREES = 0.5, 0.5
-"""What rigid registration leaves over. Every scan has it, so that interpolation softens all of them alike."""
+"""Residual of rigid registration. Every scan has it, so that interpolation softens all of them alike."""
 
 
 class Loaded(NamedTuple):
@@ -182,6 +199,13 @@ def load(spec: PhantomSpec, structure: Structure, damage: Damage, state: LoadSta
 
     Each voxel of the volume shows the material whose displacement ends there: uniform compression along z with Poisson
     expansion across, less what the damage has taken over, plus the damage's own displacements and a small rigid rest.
+
+    Args:
+        spec: Of the phantom.
+        structure: The pristine specimen.
+        damage: Course of its damage.
+        state: Strain, and how far damage has come.
+        rng: Draws what registration leaves over.
     """
     material = broken(structure, damage, state.damage)
     elastic = state.strain - state.damage * damage.shortening
@@ -206,7 +230,13 @@ class Broken(NamedTuple):
 
 
 def broken(structure: Structure, damage: Damage, progress: float) -> Broken:
-    """Open the cracks in bone, and lay fragments of crushed bone into the marrow beside them, at damage `progress`."""
+    """Open the cracks in bone, and lay fragments of crushed bone into the marrow beside them, at damage `progress`.
+
+    Args:
+        structure: The pristine specimen.
+        damage: Course of its damage.
+        progress: Of the damage, 0 to 1.
+    """
     passed = progress - damage.onset
     opening = np.clip(passed / np.maximum(1 - damage.onset, np.float32(0.05)), 0, 1)
     gap: Field = np.clip(opening * (damage.aperture / 2) - damage.distance + np.float32(0.5), 0, 1)
@@ -221,7 +251,13 @@ def broken(structure: Structure, damage: Damage, progress: float) -> Broken:
 
 
 def material_places(side: int, levels: slice, pose: np.ndarray, offset: np.ndarray) -> Field:
-    """Where on the reference grid the material seen at some levels of the volume lies before damage.
+    """Places on the reference grid, before damage, of the material seen at some levels of the volume.
+
+    Args:
+        side: Voxels an edge of the volume.
+        levels: Sections of the volume, along z.
+        pose: Affine map from the volume to the reference grid, (3, 3).
+        offset: Of that map, (3,) voxels.
 
     Returns:
         (3, number of levels, side, side) voxels.

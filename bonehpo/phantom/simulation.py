@@ -67,6 +67,11 @@ def rings(side: int, rng: np.random.Generator) -> Field:
 def shading(side: int, strength: float, rng: np.random.Generator) -> Field:
     """Draw a slow change of gain over the volume: a beam that drifts during the scan, and its hardening in the specimen.
 
+    Args:
+        side: Voxels an edge.
+        strength: Largest relative change of gain.
+        rng: Source of random numbers.
+
     Returns:
         (side, side, side), about 1.
     """
@@ -171,12 +176,24 @@ def write_specimen(task: SpecimenTask) -> WrittenSpecimen:
 
 
 def stream(spec: PhantomSpec, index: int, stage: int) -> np.random.Generator:
-    """Random numbers for one stage of one specimen: 0 draws the specimen, n the scan of state n."""
+    """Random numbers for one stage of one specimen: 0 draws the specimen, n the scan of state n.
+
+    Args:
+        spec: Of the phantom.
+        index: Of the specimen, from 0.
+        stage: 0 for the specimen, n for the scan of state n.
+    """
     return np.random.default_rng([spec.seed, ord(spec.bone[0]), index, stage])
 
 
 def write_tables(spec: PhantomSpec, written: list[WrittenSpecimen], folder: Path) -> None:
-    """Write scans.csv, and phantom.json with the spec and the state of the first damage of each specimen."""
+    """Write scans.csv, and phantom.json with the spec and the state of the first damage of each specimen.
+
+    Args:
+        spec: Of the phantom.
+        written: Specimens with their scans, in order.
+        folder: Where to write.
+    """
     with (folder / SCANS_CSV).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)

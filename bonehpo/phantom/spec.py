@@ -1,4 +1,4 @@
-"""What phantom to make: the paper's ten specimens, their load states, strains and stresses, and the side of a volume."""
+"""The phantom to be made: the paper's ten specimens, their load states, strains and stresses, and the side of a volume."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ SMALLEST_N_STATES = 2
 
 
 class BoneProperties(NamedTuple):
-    """What the paper reports of one bone type.
+    """Specimens, states and measures of one bone type, as the paper reports them.
 
     Attributes:
         specimens: Names.
@@ -132,6 +132,11 @@ def load_states(spec: PhantomSpec, index: int, rng: np.random.Generator) -> tupl
 
     Strain rises by nearly equal steps from 0 to 6–7 %. Damage begins at one of the states at which the paper first sees
     it and grows to failure, slowly at first.
+
+    Args:
+        spec: Of the phantom.
+        index: Of the specimen, from 0.
+        rng: Source of random numbers.
     """
     n = spec.n_states
     onset = first_damaged_state(spec, rng)

@@ -80,11 +80,11 @@ LACUNA_UM3 = 420.0
 
 
 class CorticalPores(NamedTuple):
-    """Where cortical bone is open, and how intensity the tissue is between.
+    """Pores of cortical bone, and the relative intensity of the tissue between them.
 
     Attributes:
         open: Voxels of canals and of lacunae that fill their voxel, (n, n, n).
-        tissue: Grey of the tissue relative to its mean: osteons, cement lines, lamellae, unresolved lacunae.
+        tissue: Intensity of the tissue relative to its mean: osteons, cement lines, lamellae, unresolved lacunae.
     """
 
     open: NDArray[np.bool_]
@@ -108,7 +108,13 @@ class Canals(NamedTuple):
 
 
 def cortical_pores(spec: PhantomSpec, porosity: float, rng: np.random.Generator) -> CorticalPores:
-    """Draw canals and lacunae that together take up `porosity` of the volume that is shown."""
+    """Draw canals and lacunae that together take up `porosity` of the volume that is shown.
+
+    Args:
+        spec: Of the phantom.
+        porosity: Fraction of the volume.
+        rng: Source of random numbers.
+    """
     side, margin = spec.side + 2 * spec.margin, spec.margin
     canals = draw_canals(spec, rng)
     score, tissue = osteons(spec, canals)
@@ -142,6 +148,11 @@ def draw_canals(spec: PhantomSpec, rng: np.random.Generator) -> Canals:
 
 def scatter(n: int, side: int, rng: np.random.Generator) -> np.ndarray:
     """Place `n` points in a square, each the farthest from the others among ten candidates (Mitchell's best candidate).
+
+    Args:
+        n: Number of points.
+        side: Side of the square in voxels.
+        rng: Source of random numbers.
 
     Returns:
         (2, n): y and x in voxels.
@@ -188,7 +199,13 @@ def osteons(spec: PhantomSpec, canals: Canals) -> Osteons:
 
 
 def volkmann_score(spec: PhantomSpec, canals: Canals, rng: np.random.Generator) -> Field:
-    """Distance to the nearest transverse canal in units of its radius; each joins two Haversian canals."""
+    """Distance to the nearest transverse canal in units of its radius; each joins two Haversian canals.
+
+    Args:
+        spec: Of the phantom.
+        canals: The Haversian canals.
+        rng: Source of random numbers.
+    """
     side = spec.side + 2 * spec.margin
     score = np.full((side, side, side), np.inf, np.float32)
     z, y, x = np.meshgrid(*(np.arange(side, dtype=np.float32),) * 3, indexing="ij", sparse=True)
@@ -230,7 +247,13 @@ class Structure(NamedTuple):
 
 
 def pristine_structure(spec: PhantomSpec, index: int, rng: np.random.Generator) -> Structure:
-    """Make the pristine specimen at `index` as the spec asks."""
+    """Make the pristine specimen at `index` as the spec asks.
+
+    Args:
+        spec: Of the phantom.
+        index: Of the specimen, from 0.
+        rng: Source of random numbers.
+    """
     if spec.structure is not None:
         return scanned_structure(spec, spec.structure, index)
     return trabecular_structure(spec, index, rng) if spec.bone == "TB" else cortical_structure(spec, index, rng)
@@ -242,6 +265,11 @@ def trabecular_structure(spec: PhantomSpec, index: int, rng: np.random.Generator
     Bone lies where f² + (b g)² is smallest, f and g being two spinodal fields: for b = 1 along the lines where both
     vanish, which are rods; for b near 0 on the sheets where f vanishes, which are plates. Both are stretched along z,
     the direction of load.
+
+    Args:
+        spec: Of the phantom.
+        index: Of the specimen, from 0.
+        rng: Source of random numbers.
     """
     fraction = spec.volume_fraction(index)
     side = spec.side + 2 * spec.margin
@@ -257,7 +285,13 @@ def trabecular_structure(spec: PhantomSpec, index: int, rng: np.random.Generator
 
 
 def cortical_structure(spec: PhantomSpec, index: int, rng: np.random.Generator) -> Structure:
-    """Draw a dense matrix with osteons round Haversian canals along z, Volkmann canals across, and lacunae."""
+    """Draw a dense matrix with osteons round Haversian canals along z, Volkmann canals across, and lacunae.
+
+    Args:
+        spec: Of the phantom.
+        index: Of the specimen, from 0.
+        rng: Source of random numbers.
+    """
     pores = cortical_pores(spec, 1 - spec.volume_fraction(index), rng)
     side = spec.side + 2 * spec.margin
     tissue = CORTEX_INTENSITY + pores.tissue + 0.018 * gaussian_field(side, Wavelength(*(0.25 * spec.side,) * 3), rng)
@@ -285,6 +319,11 @@ def scanned_structure(spec: PhantomSpec, source: Path, index: int) -> Structure:
     """Take a sub-volume of a real scan, its own texture included, as one pristine specimen.
 
     Sub-volumes lie on a grid that spans the scan, so that they overlap as little as their number allows.
+
+    Args:
+        spec: Of the phantom.
+        source: File or folder of the scan.
+        index: Of the specimen, from 0.
 
     Raises:
         ScanError: The scan cannot be read.

@@ -120,7 +120,7 @@ RADIUS_STEP = 1.15
 """Ratio of one radius to the next, where that is more than one voxel of the grid."""
 
 REACH = 0.5
-"""How far from a ball, in voxels, the middle of a voxel may lie that counts as held by it."""
+"""Largest distance from a ball, in voxels, of the middle of a voxel that counts as held by it."""
 
 SMOOTHING = 1.0
 """Standard deviation, in voxels, of the blur that gives the surface of a binary volume its directions."""
@@ -128,7 +128,7 @@ SMOOTHING = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Morphometry:
-    """What was measured of one volume; None where it cannot be.
+    """Measures of one volume; None where it cannot be.
 
     Attributes:
         trabecular_thickness_um: Mean local thickness of bone in µm (Tb.Th); None without bone or without a voxel size.

@@ -19,7 +19,7 @@ PREVIEW_SIDE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How the scans of a table will be prepared, and what the user should know of it.
+    """Recipe by which the scans of a table will be prepared, and notes on it for the user.
 
     Attributes:
         recipe: How each scan will be prepared.

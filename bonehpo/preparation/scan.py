@@ -213,6 +213,11 @@ def check_size(volume: Volume, crop: int | None) -> None:
 def check_type(source: str, dtype: np.dtype[Any], recipe: Recipe) -> None:
     """Refuse a scan whose intensities cannot be compared with those of the reference.
 
+    Args:
+        source: Name of the scan, for the refusal.
+        dtype: Its intensity type.
+        recipe: By which it is prepared.
+
     Raises:
         ScanError: Its type differs and histograms are not matched.
     """
@@ -225,6 +230,12 @@ def check_type(source: str, dtype: np.dtype[Any], recipe: Recipe) -> None:
 
 def cut_slices(volume: NDArray[Any], plane: str, to_level: IntensityMap, recipe: Recipe) -> NDArray[np.uint8]:
     """Cut a prepared volume into the slices of one plane, evenly spaced, resized and, if the recipe says so, standardised.
+
+    Args:
+        volume: Intensities, (z, y, x).
+        plane: Name of the plane.
+        to_level: Map to levels 0 to 255.
+        recipe: Number and size of the slices, standardised or not.
 
     Returns:
         Intensity levels, (slice, y, x).
@@ -261,7 +272,13 @@ TRUTH_FOLDER = "truth"
 
 
 def mask_file(folder: Path, specimen: str, state: int) -> Path:
-    """Where the mask of one scan lies, `folder` being that of scans.csv."""
+    """Path of the truth mask of one scan of a phantom.
+
+    Args:
+        folder: That of scans.csv.
+        specimen: Name of the specimen.
+        state: Number of the load state.
+    """
     return folder / TRUTH_FOLDER / specimen / f"state_{state:02d}.tif"
 
 

@@ -28,7 +28,7 @@ LEVELS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """How often each intensity occurs.
+    """Counts of each intensity.
 
     Attributes:
         values: Intensities, rising.
@@ -103,7 +103,7 @@ class IntensityMap:
 
     @cached_property
     def _table(self) -> NDArray[np.float64]:
-        """What each whole number between the ends becomes: ten times faster than interpolation."""
+        """Image of each whole number between the ends under the map: ten times faster than interpolation."""
         span = np.arange(math.floor(self.knots[0]), math.ceil(self.knots[-1]) + 1)
         return np.interp(span, self.knots, self.intensities)
 

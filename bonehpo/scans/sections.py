@@ -1,4 +1,4 @@
-"""Where sections are cut, and how they get their size. Pure functions over volumes (z, y, x) and images (y, x)."""
+"""Sections: their places in a volume, and their resizing. Pure functions over volumes (z, y, x) and images (y, x)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,7 +45,13 @@ def even_positions(extent: int, n_slices: int) -> NDArray[np.int64]:
 
 
 def cut(volume: NDArray[Any], plane: str, position: int) -> NDArray[Any]:
-    """One section of a volume, without a copy."""
+    """One section of a volume, without a copy.
+
+    Args:
+        volume: (z, y, x).
+        plane: Name of the plane, "XY", "XZ" or "YZ".
+        position: Index along the axis across the plane, in voxels.
+    """
     return np.moveaxis(volume, NORMALS[plane], 0)[position]
 
 

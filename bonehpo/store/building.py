@@ -1,4 +1,4 @@
-"""How a slice store comes to be: in a hidden folder beside its place, hashed, flushed to disk, and renamed.
+"""Building of a slice store: in a hidden folder beside its place, hashed, flushed to disk, and renamed.
 
 A store that was not finished is never at its place. What a killed run left is removed by the next one.
 """
@@ -178,6 +178,12 @@ def write_slices(
 
 def write_preview(folder: Path, specimen: int, preview_state: int, volume: NDArray[np.uint8]) -> None:
     """Write the preview of one scan, (z, y, x), into its own chunk.
+
+    Args:
+        folder: Of the store that is being built.
+        specimen: Index of the specimen.
+        preview_state: Index among the states that have a preview.
+        volume: Intensity levels, (z, y, x).
 
     Raises:
         StoreError: The disk refuses.

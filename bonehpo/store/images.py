@@ -96,7 +96,13 @@ def open_store(path: Path, store_id: str) -> SliceStore:
 
 
 def count_images(store: SliceStore, task: Task, groups: tuple[Group, ...]) -> int:
-    """Number of images of some groups that a task is trained and tested on."""
+    """Number of images of some groups that a task is trained and tested on.
+
+    Args:
+        store: The slices.
+        task: Of the networks.
+        groups: (specimen, plane) groups to count in.
+    """
     truth = _strains(store) if task == "strain" else _ends(store)
     return store.n_slices * sum(specimen == group.specimen for group in groups for specimen, _ in truth)
 

@@ -60,7 +60,7 @@ class ScanRecord:
 
     @property
     def porosity(self) -> float:
-        """What is not bone, as a fraction of the volume."""
+        """Share of what is not bone, as a fraction of the volume."""
         return 1 - self.bone_volume_fraction
 
 
@@ -75,7 +75,7 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a store holds. It carries no time and no absolute path: the same scans and recipe give the same store id.
+    """Contents of a store. It carries no time and no absolute path: the same scans and recipe give the same store id.
 
     Attributes:
         format: Version of the layout.
@@ -156,7 +156,7 @@ GroupArray = Literal["slices", "damage"]
 
 
 class Place(NamedTuple):
-    """What a file of a store holds: of which scan, in which array, cut in which plane (None for a preview)."""
+    """Contents of one file of a store: of which scan, in which array, cut in which plane (None for a preview)."""
 
     specimen: str
     state: int
@@ -172,7 +172,14 @@ class Place(NamedTuple):
 
 
 def group_key(array: GroupArray, specimen: int, state: int, plane: int) -> str:
-    """The file of one group of slices inside the store, by its indices (zarr v3 default chunk keys)."""
+    """The file of one group of slices inside the store, by its indices (zarr v3 default chunk keys).
+
+    Args:
+        array: Of which array: its name and shape.
+        specimen: Index of the specimen.
+        state: Index of the load state.
+        plane: Index of the plane.
+    """
     return f"{array}/c/{specimen}/{state}/{plane}/0/0/0"
 
 

@@ -1,4 +1,4 @@
-"""What a user asks of the preparation, and the recipe that follows from it."""
+"""The steps that a user asks of the preparation, and the recipe that follows from them."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ DEFAULT_SIDE = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Steps:
-    """What the user asks for.
+    """Preparation as the user asks for it.
 
     Attributes:
         cropped: Whether to cut the centre out of each volume.

@@ -84,12 +84,12 @@ class SliceStore:
 
     @property
     def is_phantom(self) -> bool:
-        """Whether it was made from synthetic scans."""
+        """True if it was made from synthetic scans."""
         return self.manifest.phantom
 
     @property
     def recipe(self) -> Recipe:
-        """How the scans were prepared."""
+        """Recipe by which the scans were prepared."""
         return self.manifest.recipe
 
     @property
@@ -119,7 +119,7 @@ class SliceStore:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the reader of this store should know, one sentence each."""
+        """Notes that the reader of this store should know, one sentence each."""
         return self.manifest.notes
 
     @cached_property
@@ -135,11 +135,11 @@ class SliceStore:
         return places(self.manifest)
 
     def has(self, specimen: str, state: int) -> bool:
-        """Whether the store holds this scan."""
+        """True if the store holds this scan."""
         return (specimen, state) in self._scans
 
     def scan(self, specimen: str, state: int) -> ScanRecord:
-        """What is known of one scan: morphometry, damage, strain, stress, source.
+        """Record of one scan: morphometry, damage, strain, stress, source.
 
         Raises:
             StoreError: The store does not hold this scan.
@@ -150,6 +150,11 @@ class SliceStore:
 
     def group(self, specimen: str, state: int, plane: str) -> NDArray[np.uint8]:
         """Read all slices of one specimen, state and plane, after a check of their bytes.
+
+        Args:
+            specimen: Name of the specimen.
+            state: Number of the load state.
+            plane: Name of the plane.
 
         Returns:
             Intensity levels, (slice, y, x).
@@ -162,11 +167,16 @@ class SliceStore:
 
     @property
     def has_damage(self) -> bool:
-        """Whether the store knows where its scans are truly damaged, as those of phantoms do."""
+        """True if the store knows where its scans are truly damaged, as those of phantoms do."""
         return self.manifest.damage
 
     def damage(self, specimen: str, state: int, plane: str) -> NDArray[np.uint8]:
         """Read where all slices of one specimen, state and plane are truly damaged, after a check of the bytes.
+
+        Args:
+            specimen: Name of the specimen.
+            state: Number of the load state.
+            plane: Name of the plane.
 
         Returns:
             The damaged share of each pixel × 255, (slice, y, x), in place with `group`.
@@ -191,7 +201,7 @@ class SliceStore:
 
     @property
     def has_preview(self) -> bool:
-        """Whether the first and the last state of each specimen are there as small volumes."""
+        """True if the first and the last state of each specimen are there as small volumes."""
         return self.manifest.preview_side is not None
 
     def preview(self, specimen: str, state: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Where MLflow keeps its records: opened quickly, created once, moved with the project.
+"""MLflow's database: opened quickly, created once, moved with the project.
 
 MLflow itself waits 100 s on a database that it cannot open, crashes when two processes create one at the same time,
 silently lists nothing when the project was moved, and calls a database of a newer MLflow "out of date". Each is met
@@ -59,7 +59,7 @@ class Tracking:
 
     @property
     def is_server(self) -> bool:
-        """Whether it is a server that somebody else runs."""
+        """True for a server that somebody else runs."""
         return self.artifacts is None
 
 
@@ -137,7 +137,7 @@ def _tracking(uri: str, artifacts: Path | None) -> Tracking:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first; what caused it, where it says so: MLflow wraps errors that say more than it does."""
+    """First line of an error, or of its cause where it has one: MLflow wraps errors that say more than it does."""
     while error.__cause__ is not None:
         error = error.__cause__
     return next(iter(str(error).splitlines()), "") or type(error).__name__

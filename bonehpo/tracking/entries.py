@@ -37,7 +37,7 @@ def milliseconds(at: datetime) -> int:
 
 
 def study_params(record: StudyRecord) -> dict[str, object]:
-    """What never changes within a study: parameters cannot be overwritten in MLflow."""
+    """Parameters of a study, which never change: they cannot be overwritten in MLflow."""
     return {
         "bone": record.bone,
         "task": record.task,
@@ -52,7 +52,7 @@ def study_params(record: StudyRecord) -> dict[str, object]:
 
 
 def study_tags(record: StudyRecord) -> dict[str, str]:
-    """What may change when a study goes on: versions and commit, and the description that the user interface shows."""
+    """Tags of a study, which may change when it goes on: versions and commit, and the description in the user interface."""
     warning = "\n\n**Ran on phantoms: says nothing about bone.**" if record.ran_on == "phantom" else ""
     return {
         **{f"bonehpo.version.{name}": version for name, version in record.versions.items()},
@@ -76,7 +76,7 @@ def trial_metrics(summary: TrialSummary, task: Task) -> list[Metric]:
 
 
 def optimum_params(record: OptimumRecord) -> dict[str, object]:
-    """Which trial was chosen, how, and what it is."""
+    """Parameters of the optimum: its trial, the rule, its hyperparameters."""
     return {
         "trial": record.estimates.trial,
         "rule": record.rule,
@@ -102,14 +102,20 @@ def _variance_metrics(found: Variance | None) -> dict[str, float]:
 
 
 def configuration_metrics(configuration: ConfigurationRecord, task: Task, at: datetime) -> list[Metric]:
-    """Mean and standard deviation of a configuration over its folds, whose task may be another than the study's."""
+    """Mean and standard deviation of a configuration over its folds, whose task may be another than the study's.
+
+    Args:
+        configuration: With its folds.
+        task: Of the study, for a configuration that has no folds.
+        at: Time of the metrics.
+    """
     task = configuration.folds[0].task if configuration.folds else task
     sd = next(iter(shown({"sd_score": 0.0}, task)))
     return metrics({**shown({"mean_score": configuration.mean_score}, task), sd: configuration.sd}, at)
 
 
 def fold_params(fold: FoldRecord) -> dict[str, object]:
-    """How the fit was made."""
+    """Parameters of the fit of a fold."""
     return {"seed": fold.seed, "precision": fold.precision, "n_epochs": fold.n_epochs}
 
 

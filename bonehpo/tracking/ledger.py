@@ -21,7 +21,7 @@ from bonehpo.tracking.entries import milliseconds
 
 _DONE = ("FINISHED", "FAILED")
 _MAX_METRICS, _MAX_OTHERS, _MAX_RUNS = 800, 100, 1000
-"""What one request may hold: 100 parameters, 100 tags and 1,000 entries in all; and rows of one page of runs."""
+"""Limits of one request: 100 parameters, 100 tags and 1,000 entries in all; and rows of one page of runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class NewRun:
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """What is known of a run without asking MLflow."""
+    """A run as this process knows it, without asking MLflow."""
 
     run_id: str
     status: str
@@ -128,7 +128,7 @@ class RunLedger:
         return True
 
     def is_open(self, key: str) -> bool:
-        """Whether this process opened the run and has not ended it."""
+        """True if this process opened the run and has not ended it."""
         return key in self._open
 
     def log(
@@ -139,7 +139,14 @@ class RunLedger:
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Add to a run in as few requests as MLflow's limits allow."""
+        """Add to a run in as few requests as MLflow's limits allow.
+
+        Args:
+            key: Of the run.
+            metrics: To add.
+            params: To add; what is there cannot be changed.
+            tags: To set.
+        """
         all_params = [Param(name, str(value)) for name, value in (params or {}).items()]
         all_tags = [RunTag(name, value) for name, value in (tags or {}).items()]
         n_others = max(len(all_params), len(all_tags))
@@ -152,7 +159,13 @@ class RunLedger:
             )
 
     def write(self, key: str, text: str, file: str) -> None:
-        """Keep a text as an artifact of a run."""
+        """Keep a text as an artifact of a run.
+
+        Args:
+            key: Of the run.
+            text: Content.
+            file: Path of the artifact within the run.
+        """
         self._client.log_text(self._entries[key].run_id, text, file)
 
     def keep(self, key: str, path: str) -> None:
@@ -160,13 +173,27 @@ class RunLedger:
         self._client.log_artifact(self._entries[key].run_id, path)
 
     def show(self, key: str, series: str, step: int, pixels: npt.NDArray[np.uint8], at: datetime) -> None:
-        """Keep a picture (y, x) of a series that the user interface steps through."""
+        """Keep a picture (y, x) of a series that the user interface steps through.
+
+        Args:
+            key: Of the run.
+            series: Name of the series.
+            step: Place in the series.
+            pixels: (y, x).
+            at: Time of the picture.
+        """
         self._client.log_image(
             self._entries[key].run_id, pixels, key=series, step=step, timestamp=milliseconds(at), synchronous=True
         )
 
     def end(self, key: str, status: str, at: datetime) -> None:
-        """End a run that this process opened."""
+        """End a run that this process opened.
+
+        Args:
+            key: Of the run.
+            status: FINISHED, FAILED or KILLED.
+            at: End of the run.
+        """
         entry = self._entries[key]
         self._client.set_terminated(entry.run_id, status, milliseconds(at))
         self._entries[key] = replace(entry, status=status)
@@ -242,7 +269,7 @@ def this_driver() -> str:
 
 
 def is_alive(driver: str) -> bool:
-    """Whether the process that `this_driver` named runs on this machine."""
+    """True if the process that `this_driver` named runs on this machine."""
     host, pid, start = driver.split(":")
     try:
         return host == socket.gethostname() and f"{psutil.Process(int(pid)).create_time():.2f}" == start
@@ -251,5 +278,5 @@ def is_alive(driver: str) -> bool:
 
 
 def is_dead(driver: str) -> bool:
-    """Whether the process that `this_driver` named was on this machine and runs no more; of others nothing is known."""
+    """True if the process that `this_driver` named was on this machine and runs no more; of others nothing is known."""
     return driver.split(":", maxsplit=1)[0] == socket.gethostname() and not is_alive(driver)
