@@ -66,13 +66,7 @@ class InProcess:
     def run(
         self, function: Callable[[T], R], tasks: Sequence[T], deadline: float | None = None
     ) -> Generator[Outcome[T, R], None, None]:
-        """See `Engine.run`. The deadline is looked at between tasks.
-
-        Args:
-            function: Importable by name in the workers.
-            tasks: Picklable values.
-            deadline: `time.monotonic()` value at which to stop waiting.
-        """
+        """See `Engine.run`. The deadline is looked at between tasks."""
         for task in tasks:
             _check_deadline(deadline)
             try:
@@ -91,13 +85,7 @@ class Cluster:
     def run(
         self, function: Callable[[T], R], tasks: Sequence[T], deadline: float | None = None
     ) -> Generator[Outcome[T, R], None, None]:
-        """See `Engine.run`.
-
-        Args:
-            function: Importable by name in the workers.
-            tasks: Picklable values.
-            deadline: `time.monotonic()` value at which to stop waiting.
-        """
+        """See `Engine.run`."""
         from distributed import as_completed
 
         if self._is_ours:
