@@ -12,7 +12,11 @@ RESULTS: Mapping[str, str] = {"null": "permutation", "race": "pruning"}
 TABLES: Mapping[str, str] = {"arms": "configurations", "twins": "near-duplicates"}
 """Tables of results."""
 
-COLUMNS: Mapping[str, str] = {"arm": "configuration", "leader": "incumbent"}
+COLUMNS: Mapping[str, str] = {
+    "arm": "configuration",
+    "leader": "incumbent",
+    "leader_accuracy": "incumbent_accuracy",
+}
 """Columns of tables, and keys of what is stopped."""
 
 NUMBERS: Mapping[str, str] = {"paper_accuracy": "apparent_accuracy"}

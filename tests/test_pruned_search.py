@@ -419,7 +419,7 @@ def test_show_says_what_was_stopped_and_audit_race_finishes_it(trained, monkeypa
     shown = CliRunner().invoke(main, ["show", "--bone", "TB"], catch_exceptions=False).output
     assert "stopped: " in shown
     assert "pruned: 1 of 2 trials were stopped early" in shown
-    audited = CliRunner().invoke(main, ["audit", "--pruning", "--bone", "TB", "--workers", "0"], catch_exceptions=False)
+    audited = CliRunner().invoke(main, ["audit", "--pruned", "--bone", "TB", "--workers", "0"], catch_exceptions=False)
     assert audited.exit_code == 0
     assert "Of 1 trials that were stopped 1 were finished: 0 would have beaten" in audited.output
     tags = MlflowClient(f"sqlite:///{Path('mlruns/mlflow.db').absolute()}")

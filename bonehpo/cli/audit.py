@@ -28,9 +28,7 @@ AUTOMATIC_S = 5.0
     flag_value="permutation",
     help="Only repeat the procedure, with eight candidates, on labels that mean nothing: what it still finds is not there.",
 )
-@click.option(
-    "--pruning", "alone", flag_value="pruning", help="Only finish three trials that `search --prune` stopped."
-)
+@click.option("--pruned", "alone", flag_value="pruning", help="Only finish three trials that `search --prune` stopped.")
 @click.option("--null", "alone", flag_value="permutation", hidden=True)
 @click.option("--race", "alone", flag_value="pruning", hidden=True)
 @visible_option

@@ -192,7 +192,7 @@ KINDS = {
             "sets": "For each test set the candidate that is chosen without it",
         },
     ),
-    "pruning": Kind("What pruning has lost", "audit --pruning", {"trials": "Stopped trials, finished"}),
+    "pruning": Kind("What pruning has lost", "audit --pruned", {"trials": "Stopped trials, finished"}),
     "calibration": Kind("Whether p(failed) is a probability", "explain", {"folds": "Brier score of each fold"}),
     "mixed": Kind(
         "Mixed split", "compare", {"configurations": "Accuracy in each split", "sets": "What each set holds"}
