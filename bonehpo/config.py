@@ -31,7 +31,7 @@ class StudyFolder(NamedTuple):
 
     @property
     def config(self) -> Path:
-        """What is searched; committed."""
+        """Settings of the study; committed."""
         return self.path / "study.toml"
 
     @property
@@ -90,7 +90,7 @@ class Space:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """What a set is.
+    """Definition of a set.
 
     Attributes:
         kind: "specimen": a set is a specimen. "mixed": three (specimen, plane) groups are assigned together.
@@ -105,7 +105,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How every network of the study is trained.
+    """Training of every network of the study.
 
     Attributes:
         epochs: Passes over the training images.
@@ -124,7 +124,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """How candidates are proposed and the optimum is chosen.
+    """Proposal of candidates, and choice of the optimum.
 
     Attributes:
         sampler: "tpe" and "random" propose one trial after another; "quasi-random" (Sobol), "grid" and "sweep" (the
@@ -182,7 +182,7 @@ class StudyConfig:
 
     @property
     def protocol(self) -> Protocol:
-        """How candidates come about, see `Search.protocol`."""
+        """Protocol by which candidates come about, see `Search.protocol`."""
         if self.search.protocol != "auto":
             return self.search.protocol
         return "adaptive" if self.search.sampler in ("tpe", "random") else "strict"

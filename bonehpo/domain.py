@@ -102,7 +102,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoldScores:
-    """What one fold says of one choice of hyperparameters. For scores see `shown`.
+    """Scores of one fold for one choice of hyperparameters. For scores see `shown`.
 
     Attributes:
         test: Name of the test set.
@@ -123,7 +123,7 @@ class FoldScores:
 
 
 class Progress(NamedTuple):
-    """How far a long task has come: `done` of `total` steps, and what the current step is."""
+    """Progress of a long task: `done` of `total` steps, and what the current step is."""
 
     done: int
     total: int

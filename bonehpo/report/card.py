@@ -11,7 +11,7 @@ from bonehpo.store.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class CardContents:
-    """What is known of the one network that is promoted.
+    """Contents of the card that concern the one network that is promoted.
 
     Attributes:
         pair: Sets that it did not train on.

@@ -29,12 +29,12 @@ from bonehpo.search.summary import StudySummary
 
 TEMPLATE = "page.html.j2"
 STUDY_FIGURES = "study"
-"""Where in `Report.drawn` the figures of the study itself stand: learning curves, importance of hyperparameters."""
+"""Key in `Report.drawn` of the figures of the study itself stand: learning curves, importance of hyperparameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What goes into the page.
+    """Contents of the page.
 
     Attributes:
         study: Its trials and estimates.
@@ -105,7 +105,7 @@ def render_page(report: Report) -> str:
 
 
 def _count_states(study: StudySummary) -> str:
-    """How many trials ended how: "48 complete, 2 failed"."""
+    """Numbers of trials by their end: "48 complete, 2 failed"."""
     states = [row.state for row in study.trials]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "none"
 

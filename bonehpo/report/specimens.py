@@ -41,7 +41,7 @@ HIGH_MM = 52
 
 
 def specimens_result(store: SliceStore, study: str) -> Result:
-    """What was measured of every scan, as the result `specimens` of a study.
+    """Measures of every scan, as the result `specimens` of a study.
 
     Args:
         store: Its slice store.
@@ -70,7 +70,7 @@ def specimens_result(store: SliceStore, study: str) -> Result:
 
 
 def make_specimens(store: SliceStore, folder: StudyFolder) -> Result:
-    """What was measured of the specimens of a store, saved as a result of the study in a folder."""
+    """Measure the specimens of a store, and save that as a result of the study in a folder."""
     result = specimens_result(store, folder.name)
     if not is_made(folder, result.name, result.inputs):
         save_result(result, folder)
@@ -189,7 +189,7 @@ def _paint_specimen(axes: Axes, store: SliceStore, scan: ScanRecord) -> None:
 
 
 def measure_lines(scan: ScanRecord) -> list[str]:
-    """What is written below a specimen: bone volume fraction, and thickness and anisotropy where they were measured."""
+    """Lines below a specimen: bone volume fraction, and thickness and anisotropy where they were measured."""
     lines = [f"BV/TV {100 * scan.bone_volume_fraction:.1f} %"]
     if scan.trabecular_thickness_um is not None:
         lines.append(f"Tb.Th {scan.trabecular_thickness_um:.0f} µm")

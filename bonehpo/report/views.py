@@ -34,7 +34,7 @@ PAPER = {
     "ablation": "Appendix A",
     "strain": "§4",
 }
-"""Where Shen et al. 2021 show, or ask for, what a figure shows."""
+"""Places of Shen et al. 2021 that show, or ask for, what a figure shows."""
 
 UNITS = {"_um": "µm", "_mpa": "MPa", "_percent": "%"}
 
@@ -67,7 +67,7 @@ class FigureView(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """What a result says, and whether it is a warning."""
+    """A sentence of a result, and a mark for a warning."""
 
     text: str
     is_caution: bool
@@ -89,7 +89,7 @@ def table_view(table: pd.DataFrame, caption: str) -> TableView:
 
 
 def heading(name: str) -> str:
-    """What a column is called for people.
+    """Heading of a column for people.
 
     Examples:
         >>> heading("n_folds"), heading("trabecular_thickness_um"), heading("error_percent")
@@ -192,6 +192,6 @@ def _png_size(figure: Drawn) -> tuple[int, int]:
 
 
 def sentences(texts: Sequence[str]) -> tuple[Sentence, ...]:
-    """What a result says, warnings first."""
+    """Sentences of a result, warnings first."""
     found = [Sentence(text, text.startswith("Caution")) for text in texts]
     return tuple(sorted(found, key=lambda sentence: not sentence.is_caution))

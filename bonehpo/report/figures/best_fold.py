@@ -42,7 +42,7 @@ LABEL = 9.5
 """Width that the writing below a box needs."""
 
 SLANT = (0.42, 0.34)
-"""How far the far edge of a box lies to the right and up, as parts of its side."""
+"""Offset of the far edge of a box to the right and up, as parts of its side."""
 
 LOOKS = {
     "input": Series("#ffffff", "-", "", ""),

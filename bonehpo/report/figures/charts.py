@@ -105,7 +105,7 @@ def accuracy_axis(axes: Axes, chance: float) -> None:
 
 
 def reasons_text(configurations: pd.DataFrame) -> str:
-    """Which configurations have no mean, and why."""
+    """Text that names the configurations without a mean, and the reasons."""
     missing = configurations[configurations["mean"].isna()]
     if missing.empty:
         return ""
@@ -220,7 +220,7 @@ def heat_scale(figure: Figure, panels: npt.NDArray[np.object_] | list[Axes]) -> 
 
 
 def outline_text(result: Result) -> str:
-    """What captions say of the outlines."""
+    """Text of captions on the outlines."""
     if "damage" not in result.arrays:
         return ""
     return "Lines enclose pixels that are truly damaged, by at least half."

@@ -173,7 +173,7 @@ def _label_states(axes: Axes, states: "pd.Series[float]") -> None:
 
 
 def _limit_text(limits: pd.DataFrame, states: "pd.Series[float]") -> str:
-    """Where the limit is; a curve that is above the threshold at every loaded state of `states` shows none."""
+    """Text of the limit; a curve that is above the threshold at every loaded state of `states` shows none."""
     first_loaded = sorted(set(states))[1:2]
     if any(row.axis == "state" and [row.limit] == first_loaded for row in rows_of(limits)):
         return f"The accuracy is {limits['threshold'].iloc[0]:g} or more at every loaded state: no limit is to be seen."

@@ -43,7 +43,7 @@ MEASURES: Mapping[Task, Mapping[str, str]] = {
     "damage": {"loss": "loss (nats)", "accuracy": "accuracy"},
     "strain": {"loss": "loss (% strain)²", "error_percent": "mean absolute error (% strain)"},
 }
-"""What is shown of each task, and what its axis is called."""
+"""Label of the axis for each task."""
 
 
 def learning_curves_figure(folds: Sequence[FoldRecord], ran_on: str, folder: Path) -> Drawn | None:
@@ -96,7 +96,7 @@ def _paint_curves(axes: Axes, curves: Sequence[Mapping[str, Curve]], measure: st
 
 
 def importance_figure(importances: Mapping[str, float], n_trials: int, ran_on: str, folder: Path) -> Drawn | None:
-    """How much of the variation of the score each hyperparameter accounts for.
+    """Share of the variation of the score that each hyperparameter accounts for.
 
     Args:
         importances: Share of each hyperparameter, 0 to 1, as Optuna's evaluator says.
@@ -270,7 +270,7 @@ def decade_text(value: float) -> str:
 
 
 def _is_baseline(points: pd.DataFrame, rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Which of these points all series share."""
+    """Mask of the points that all series share."""
     names = list(AXES)
     n_series = points.groupby(names)["parameter"].nunique()
     shared = n_series[n_series == points["parameter"].nunique()].index

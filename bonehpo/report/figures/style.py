@@ -1,4 +1,4 @@
-"""What all figures share: sizes, colours that colour-blind readers and grey prints can tell apart, and how they are written.
+"""Style of all figures: sizes, colours that colour-blind readers and grey prints can tell apart, and how they are written.
 
 Colours are those of Okabe and Ito; no two series differ in colour alone, but in marker, dash or hatch as well. Heat maps are
 viridis, whose brightness rises steadily.
@@ -63,7 +63,7 @@ RC: dict[Any, Any] = {
 
 
 class Series(NamedTuple):
-    """How one series looks: as a line by colour, dash and marker, as a bar by colour and hatch."""
+    """Look of one series: as a line by colour, dash and marker, as a bar by colour and hatch."""
 
     color: str
     dash: str
@@ -104,7 +104,7 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What a figure is called and what stands under it; see `Drawn`."""
+    """Title and caption of a figure; see `Drawn`."""
 
     name: str
     title: str
@@ -134,7 +134,14 @@ def draw_figure(
 
 
 def words(result: Result, name: str, title: str, *sentences: str) -> Words:
-    """Title and caption of a figure of a result; on phantoms both say so."""
+    """Title and caption of a figure of a result; on phantoms both say so.
+
+    Args:
+        result: That is drawn.
+        name: Of the files, without suffix.
+        title: Without bone and phantom.
+        sentences: Of the caption; empty ones are left out.
+    """
     phantom = result.ran_on == "phantom"
     return Words(
         name=name,
@@ -147,7 +154,13 @@ PHANTOM = "Phantom: the bone is synthetic and its damage simulated."
 
 
 def letter(axes: Axes, i: int, title: str = "") -> None:
-    """Write (a), (b), … and a title over the left end of a panel."""
+    """Write (a), (b), … and a title over the left end of a panel.
+
+    Args:
+        axes: The panel.
+        i: Its place in the figure, from 0.
+        title: Behind the letter.
+    """
     axes.set_title(f"({'abcdefghijklmnopqrstuvwxyz'[i]}) {title}".rstrip(), loc="left", fontweight="bold")
 
 
@@ -158,7 +171,7 @@ def bare(axes: Axes) -> None:
 
 
 def span_text(ns: set[int], unit: str) -> str:
-    """How many of something there are: "n = 20 folds", or "n = 12 to 20 folds".
+    """Number of something as text: "n = 20 folds", or "n = 12 to 20 folds".
 
     Examples:
         >>> span_text({12, 20}, "folds")
