@@ -271,7 +271,7 @@ def warned_before(folder):
 def test_a_search_looks_for_leaks_at_its_start_and_for_shortcuts_at_its_end(searched):
     _, folder, said = searched
     assert "Leakage: none (72 slices by hash" in said.stderr
-    assert (folder.results / "leakage" / "duplicates.csv").exists()
+    assert (folder.results / "leakage" / "near-duplicates.csv").exists()
     assert (folder.results / "audit" / "audit.png").exists()
 
 

@@ -22,7 +22,7 @@ def test_every_estimate_stands_with_an_interval_that_holds_it(task, bound):
     assert bound in nested.meaning
     assert [n.label for n in headline_numbers(study)][1:] == [
         "Bootstrapped",
-        "Apparent accuracy" if task == "damage" else "Paper error",
+        "Apparent accuracy" if task == "damage" else "Apparent error",
         "Optimism",
         "Fitted again",
     ]

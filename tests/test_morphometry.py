@@ -9,11 +9,12 @@ from scipy.ndimage import gaussian_filter
 
 from bonehpo.preparation.morphometry import (
     MEASURED_SIDE,
+    condense,
     degree_of_anisotropy,
     hemisphere,
     mean_thickness,
     measure,
-    preview,
+    preview_cube,
 )
 from bonehpo.scans.intensity import histogram, levels, scan_window
 
@@ -131,7 +132,7 @@ def test_a_volume_without_a_surface_has_no_measures(level):
 
 def test_a_large_volume_is_measured_in_blocks_and_measures_the_same():
     fine = np.where(np.indices((300, 40, 40))[0] % 60 // 18 == 1, 60000, 9000).astype(np.uint16)
-    seen = preview(fine, levels(scan_window(histogram(fine), fine.dtype)))
+    seen = condense(fine, levels(scan_window(histogram(fine), fine.dtype)))
     assert (seen.factor, seen.levels.shape) == (3, (100, 13, 13))
     assert max(seen.levels.shape) <= MEASURED_SIDE
     assert seen.bone_volume_fraction == pytest.approx(0.3, abs=1e-12)
@@ -141,12 +142,12 @@ def test_a_large_volume_is_measured_in_blocks_and_measures_the_same():
 
 def test_a_preview_is_a_cube_that_looks_like_its_volume():
     volume = bone_like(48, dtype="uint8")
-    assert preview(volume, 48) is volume
-    small = preview(volume, 24)
+    assert preview_cube(volume, 48) is volume
+    small = preview_cube(volume, 24)
     blocks = volume.reshape(24, 2, 24, 2, 24, 2).mean(axis=(1, 3, 5))
     assert small.shape == (24, 24, 24)
     assert np.corrcoef(small.ravel(), blocks.ravel())[0, 1] > 0.97
-    assert preview(volume[:30], 16).shape == (16, 16, 16)
+    assert preview_cube(volume[:30], 16).shape == (16, 16, 16)
 
 
 def test_a_scan_of_96_voxels_is_measured_in_about_half_a_second():

@@ -9,7 +9,7 @@ import pytest
 
 from bonehpo.errors import NetworkError
 from bonehpo.files import file_sha256
-from bonehpo.learning import weights
+from bonehpo.learning import backbones
 from bonehpo.learning.backbones import (
     IMAGENET_FILE,
     IMAGENET_URL,
@@ -347,7 +347,7 @@ def test_without_network_it_is_said_where_to_get_imagenet_weights_and_where_to_p
 
 def test_imagenet_weights_that_lie_where_keras_keeps_them_need_no_network(tmp_path, monkeypatch):
     content = b"stands for 94 MB"
-    monkeypatch.setattr(weights, "IMAGENET_MD5", hashlib.md5(content).hexdigest())
+    monkeypatch.setattr(backbones, "IMAGENET_MD5", hashlib.md5(content).hexdigest())
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     (tmp_path / "models").mkdir()
@@ -361,4 +361,4 @@ def test_the_address_of_imagenet_weights_is_that_of_the_installed_keras():
     from keras.src.applications import resnet
 
     assert f"{resnet.BASE_WEIGHTS_PATH}{IMAGENET_FILE}" == IMAGENET_URL
-    assert resnet.WEIGHTS_HASHES["resnet50"][1] == weights.IMAGENET_MD5
+    assert resnet.WEIGHTS_HASHES["resnet50"][1] == backbones.IMAGENET_MD5

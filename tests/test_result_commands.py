@@ -338,7 +338,7 @@ def test_a_search_for_strain_tells_errors_and_finds_what_is_better_than_a_consta
     root, said = of_strain
     monkeypatch.chdir(root)
     assert "accuracy" not in said.lower()
-    assert "Paper error %" in said
+    assert "Apparent error %" in said
     assert "promote" not in said
     data = json.loads(call("show", "--bone", "TB", "--json").output)
     assert data["estimates"]["nested_error_percent"] >= data["estimates"]["apparent_error_percent"] > 0

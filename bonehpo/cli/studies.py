@@ -140,7 +140,7 @@ def _print_estimates(found: "Estimates", choice: str, task: "Task") -> None:
         f"Bootstrapped     {abs(found.bootstrap_score):.3f}           bias-corrected over sets, a second opinion"
     )
     click.echo(f"                 {low:.3f} to {high:.3f} (95 %)")
-    click.echo(f"Optimism         {found.gap:+.3f}          paper minus nested: the search maximised the former")
+    click.echo(f"Optimism         {found.gap:+.3f}          apparent minus nested: the search maximised the former")
     for name, trial in found.chosen_by_set.items():
         n_folds = n_sets - 1
         agreed = (

@@ -61,7 +61,7 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
             f"{_span(found.bootstrap_score_worse_end, found.bootstrap_score_better_end, task)} (95\u00a0%).",
         ),
         Headline(
-            f"Paper {what}",
+            f"Apparent {what}",
             f"{score_text(found.apparent_score, task)} ± {spread_text(found.sd, task)}",
             f"Mean ± standard deviation over the {found.n_folds} folds of trial {found.trial}. The search maximised it, so "
             "that it flatters.",
