@@ -170,11 +170,11 @@ def cells(script: str) -> list[tuple[str, list[str]]]:
 def commands_in_words() -> str:
     """All commands with their usage, help and options, as their `--help` has them."""
     main = importlib.import_module("bonehpo.cli").main
-    context = click.Context(main, info_name="bonehpo")
+    context = click.Context(main, info_name="bonehpo", **main.context_settings)
     names = main.list_commands(context)
-    rows = [f"| [`{name}`](#bonehpo-{name}) | {main.commands[name].help.partition(chr(10) * 2)[0]} |" for name in names]
+    rows = [f"| [`{name}`](#bonehpo-{name}) | {escaped(first_sentence(main.commands[name]))} |" for name in names]
     overview = "\n".join(["| command | |", "|---|---|", *(" ".join(row.split()) for row in rows)])
-    whole = command_in_words(main, click.Context(main, info_name="bonehpo"), heading="## bonehpo")
+    whole = command_in_words(main, context, heading="## bonehpo")
     return "\n\n".join(
         [overview, whole]
         + [
@@ -184,15 +184,26 @@ def commands_in_words() -> str:
     )
 
 
+def first_sentence(command: click.Command) -> str:
+    """The first paragraph of a command's help, on one line."""
+    return " ".join((command.help or "").partition("\n\n")[0].split())
+
+
+def escaped(text: str) -> str:
+    """Help in a cell or a paragraph of Markdown: <bone> is no tag, and | ends no cell."""
+    return text.replace("<", "&lt;").replace("|", "\\|")
+
+
 def command_in_words(command: click.Command, context: click.Context, heading: str) -> str:
     """One command: heading, usage, help, a table of its options."""
     usage = " ".join(command.collect_usage_pieces(context))
     rows = []
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
-            rows.append("| " + " | ".join((f"`{record[0]}`", record[1].replace("|", "\\|"))) + " |")
-    text = re.sub(r"\x08\n(.*?)(\n\n|\Z)", r"```text\n\1\n```\2", (command.help or "").strip(), flags=re.DOTALL)
+        if record is not None and record[1]:
+            rows.append(f"| `{record[0]}` | {escaped(record[1])} |")
+    paragraphs = (command.help or "").strip().split("\n\n")
+    text = "\n\n".join(f"```text\n{p[2:]}\n```" if p.startswith("\b\n") else escaped(p) for p in paragraphs)
     table = "\n".join(["| option | |", "|---|---|", *rows])
     return f"{heading}\n\n```text\n{context.command_path} {usage}\n```\n\n{text}\n\n{table}"
 
