@@ -10,6 +10,7 @@ MkDocs calls the functions `on_…` (mkdocs.yml, `hooks`). Nothing here needs a 
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import posixpath
 import re
 import sys
@@ -209,16 +210,18 @@ def command_in_words(command: click.Command, context: click.Context, heading: st
 
 
 def public_names() -> str:
-    """A block for mkdocstrings for each public name of the package that has a docstring of its own."""
+    """The public names of the package: studies, functions, other classes as blocks for mkdocstrings; errors as a table."""
     package = importlib.import_module("bonehpo")
-    blocks = []
-    for name in getattr(package, "__all__", ()):
-        value = getattr(package, name)
-        home = getattr(value, "__module__", None)
-        if isinstance(value, str):
-            blocks.append(f"### `{name}`\n\nVersion of the package, as text.")
-        elif home is not None:
-            blocks.append(f"::: {home}.{getattr(value, '__qualname__', name)}")
+    values = {name: getattr(package, name) for name in getattr(package, "__all__", ())}
+    errors = {name: value for name, value in values.items() if inspect.isclass(value) and issubclass(value, Exception)}
+    classes = {name: value for name, value in values.items() if inspect.isclass(value) and name not in errors}
+    functions = {name: value for name, value in values.items() if inspect.isroutine(value)}
+    study = {name: value for name, value in classes.items() if name == "Study"}
+    shown = study | functions | classes
+    blocks = [f"::: {value.__module__}.{value.__qualname__}" for value in shown.values()]
+    blocks += [f"## `{name}`\n\n`{value!r}`" for name, value in values.items() if name not in shown | errors]
+    rows = [f"| `{name}` | {escaped((value.__doc__ or '').partition(chr(10))[0])} |" for name, value in errors.items()]
+    blocks += ["## Errors", "\n".join(["| | |", "|---|---|", *rows])] if rows else []
     return "\n\n".join(blocks) or "This version exports no names."
 
 
