@@ -58,6 +58,10 @@ reproduce-smoke: install ## Everything that the paper reports, tiny, on a phanto
 	$(BONEHPO) prepare phantoms/reproduce/scans.csv --bone reproduce --size 48 --slices 3
 	$(BONEHPO) reproduce --bone reproduce --trials 2 --weights none --scans phantoms/reproduce/scans.csv $(REPRODUCE_STORAGE)
 
+docs: install ## Build the docs site into site/, without a network
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+.PHONY: docs
+
 bench: install ## Measure training against a bare Keras fit, and memory
 	$(PYTHON) benchmarks/training.py
 

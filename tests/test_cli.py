@@ -271,16 +271,19 @@ def test_doctor_finds_this_installation_usable(here):
     assert "BAD  study TB" in call("doctor", code=1).output
 
 
-def test_every_command_has_help_and_stands_in_the_readme():
-    readme = (PROJECT / "README.md").read_text("utf-8")
+def test_every_command_has_help_and_stands_in_the_docs():
+    written = "".join(path.read_text("utf-8") for path in (PROJECT / "README.md", *PROJECT.glob("docs/**/*.md")))
     for name, command in main.commands.items():
         assert command.help, name
         assert all(getattr(option, "help", "") for option in command.params if option.param_type_name == "option"), name
-        assert f"bonehpo {name}" in readme, name
+        assert f"bonehpo {name}" in written, name
 
 
-def test_every_make_target_of_the_readme_exists():
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", ".github/workflows/ci.yml", ".pre-commit-config.yaml"]
+)
+def test_every_make_target_that_is_named_exists(name):
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    named = set(re.findall(r"`?make ([a-z-]+)", (PROJECT / "README.md").read_text("utf-8")))
+    named = set(re.findall(r"(?:`|: |^)make ([a-z-]+)", (PROJECT / name).read_text("utf-8"), re.MULTILINE))
     assert named
     assert named <= targets

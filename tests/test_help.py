@@ -1,6 +1,7 @@
 """What a person reads who asks for help."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from click.testing import CliRunner
 
 from bonehpo.cli import RESUMABLE, main
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+PROJECT = Path(__file__).parents[1]
+WRITTEN = [PROJECT / "README.md", *sorted(PROJECT.glob("docs/**/*.md"))]
 
 
 def help_of(*words: str) -> str:
@@ -36,8 +38,26 @@ def test_commands_that_go_on_after_an_interruption_are_commands():
     assert set(RESUMABLE) <= set(main.commands)
 
 
-def test_options_that_the_readme_names_are_options_of_some_command():
-    known = {option for command in main.commands.values() for p in command.params for option in p.opts} | {"--help"}
-    of_bonehpo = [line for line in README.splitlines() if "bonehpo " in line and "mlflow models" not in line]
-    named = {option for line in of_bonehpo for option in re.findall(r"(?<![\w-])--[a-z-]+", line)}
-    assert named - known == set()
+def options_of(names: Iterable[str]) -> set[str]:
+    return {option for name in names for p in main.commands[name].params for option in p.opts} | {"--help"}
+
+
+def wrong_options(text: str) -> list[str]:
+    """Options that are of no command, and those that stand behind a command that has them not."""
+    unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - options_of(main.commands) - {"--env-manager"}
+    after = re.findall(rf"(?:bonehpo |`)({'|'.join(main.commands)}) ([^`#|\n]*)", text)
+    named = [(name, option) for name, words in after for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", words)]
+    return sorted(unknown) + [f"{name} {option}" for name, option in named if option not in options_of([name])]
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_options_that_the_docs_name_are_options_of_that_command(path):
+    assert wrong_options(path.read_text("utf-8")) == []
+
+
+def test_a_wrong_option_is_seen():
+    assert wrong_options("bonehpo search --bone TB --colour\n`show --trials 3`") == [
+        "--colour",
+        "search --colour",
+        "show --trials",
+    ]
