@@ -1,4 +1,4 @@
-"""What pruning saves and what it loses: `make simulations` prints the tables of docs/pruning.md.
+"""What pruning saves and what it loses: `make simulations` prints the tables of docs/explanation/pruning.md.
 
 Studies are drawn, as in simulations.py, or replayed: recorded trials that have all their folds, in random orders of trials
 and of sets. In both, what a stopped trial would have had is known.

@@ -1,4 +1,4 @@
-"""What the estimates are worth where the truth is known: `make simulations` prints the tables of docs/estimates.md.
+"""Worth of the estimates where the truth is known: `make simulations` prints the tables of docs/explanation/estimates.md.
 
 Studies are drawn, not trained. A score of fold (i, j) of a configuration is the sum of what the specimen i makes easy, what
 the configuration is worth, what it is worth on i alone, and luck: of the fit, shared by its two folds, and of the fold.

@@ -1,4 +1,4 @@
-"""Made-up results by the contract of docs/results.md: plausible, and as awkward as real ones can be.
+"""Made-up results by the contract of docs/reference/results.md: plausible, and as awkward as real ones can be.
 
 `everything()` is a whole phantom study of five trabecular specimens and 15 load states. `awkward()` is one on scans: no
 strain, no truth, two planes, long and hostile names, a failed point, configurations that did not run, no best fold's states.

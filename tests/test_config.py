@@ -63,6 +63,6 @@ def test_a_wrong_file_is_refused_by_file_key_and_value(tmp_path, text, complaint
 
 
 def test_the_documented_file_has_every_key_at_its_default():
-    page = (Path(__file__).parents[1] / "docs" / "study.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "study.md").read_text()
     shown = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
     assert shown == tomllib.loads(config_to_toml(StudyConfig(bone="TB")))

@@ -1,4 +1,4 @@
-"""The tables of docs/estimates.md, smaller: a broken estimator fails here."""
+"""The tables of docs/explanation/estimates.md, smaller: a broken estimator fails here."""
 
 import importlib.util
 from pathlib import Path

@@ -3,7 +3,7 @@
 Slices of one specimen are not independent, nor are folds that share specimens, so that a comparison has as many pairs as
 there are test sets. With five of them no two-sided exact p can be below 2 / 2^5 = 0.0625: the smallest p that could have
 come out is part of every answer. The corrected resampled t-test over folds, which many expect, stands beside it as a second
-opinion; docs/estimates.md has how often each is wrong.
+opinion; docs/explanation/estimates.md has how often each is wrong.
 """
 
 from collections.abc import Mapping, Sequence

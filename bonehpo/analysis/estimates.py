@@ -122,7 +122,8 @@ def bootstrap_corrected(by_set: Values) -> BootstrapEstimate:
     Up to `N_EXACT` sets the average is exact: no draw is random. The trial with the highest mean over drawn sets is chosen,
     the earlier of equals [1]_.
 
-    Its own bias, measured in docs/estimates.md with five specimens and 50 configurations, in standard deviations of the
+    Its own bias, measured in docs/explanation/estimates.md with five specimens and 50 configurations, in standard
+    deviations of the
     luck of a fold: −0.00 ± 0.00 where configurations are equal and luck is of single folds; +0.22 where half of it is shared
     by the two folds of a fit, as a drawn and an undrawn set may share a fit; −0.10 to +0.02 where configurations differ, as
     3.4 different sets of five choose worse than five. Its interval, about from the worst specimen to the best, covered the
@@ -311,7 +312,7 @@ def nested_accuracy(folds: pd.DataFrame) -> NestedEstimate:
     fitted again with fresh seeds. In 2,000 simulated studies of 50 equal configurations with such luck that was too high
     by 0.57 standard deviations of the luck, hardly less than the best trial's own accuracy (0.62); this estimate by
     0.01 ± 0.01. Its price: where configurations differ, three folds choose worse than twenty, and it is too low by about
-    0.25 of them (docs/estimates.md).
+    0.25 of them (docs/explanation/estimates.md).
 
     Args:
         folds: Recorded folds of complete trials; every trial with the same folds.

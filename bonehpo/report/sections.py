@@ -211,7 +211,7 @@ KINDS = {
         {"configurations": "Mean absolute error", "specimens": "Mean absolute error on each specimen"},
     ),
 }
-"""The results of docs/results.md in the order of the page."""
+"""The results of docs/reference/results.md in the order of the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +246,7 @@ class Check(NamedTuple):
 def result_sections(
     study: StudySummary, results: Sequence[Result], drawn: Mapping[str, Sequence[Drawn]], first_number: int
 ) -> tuple[Section, ...]:
-    """All results in the order of docs/results.md, each with its figures; numbers of figures begin at `first_number`."""
+    """All results in the order of docs/reference/results.md with their figures, numbered from `first_number` on."""
     by_name = {result.name: result for result in results}
     found, number = [], first_number
     for name, kind in KINDS.items():

@@ -179,7 +179,7 @@ def _flags(verdicts: list[Verdict], seen: pd.DataFrame | None, visible: int | No
 def audit_tables(
     scored: Scored, network: pd.DataFrame, visible_from: int | None, network_states: pd.DataFrame | None = None
 ) -> dict[str, pd.DataFrame]:
-    """The tables of the result `audit`, see docs/results.md; arguments as in `score_models`."""
+    """The tables of the result `audit`, see docs/reference/results.md; arguments as in `score_models`."""
     verdicts, states = scored
     folds = pd.concat(
         [network.assign(model=NETWORK), *(end_folds(found).assign(model=model) for model, found in states.items())]

@@ -1,6 +1,6 @@
 """A result: what a comparison or an explanation found, on disk whole or not there at all.
 
-`docs/results.md` lists results, tables and columns. Figures are drawn from these files alone, and lie beside them.
+`docs/reference/results.md` lists results, tables and columns. Figures are drawn from these files alone, and lie beside them.
 """
 
 import json
@@ -50,7 +50,7 @@ class Result:
     """What a comparison or an explanation found.
 
     Attributes:
-        name: As in `docs/results.md`; unique within a study.
+        name: As in `docs/reference/results.md`; unique within a study.
         level: Which of the two it is.
         inputs: Content address of everything that it was made from: the same inputs give the same result.
         study: Name of the study.

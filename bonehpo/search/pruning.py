@@ -3,7 +3,7 @@
 Pruning saves fits on trials that would not win. It must hardly ever stop one that would have: the significance level
 here was chosen so
 that with five sets at most 1.6 % of those were stopped, in simulated studies and in recorded ones, and with ten sets, where
-0.8 of all luck is of the fit, 2.9 % (docs/pruning.md).
+0.8 of all luck is of the fit, 2.9 % (docs/explanation/pruning.md).
 
 References:
     Maron and Moore, Artificial Intelligence Review 11 (1997) 193, doi:10.1023/A:1006556606079: racing on paired scores.

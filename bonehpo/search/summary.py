@@ -113,7 +113,7 @@ class StudySummary:
         n = sum(row.state == "stopped" for row in self.trials)
         return (
             f"; pruned: {n} of {len(self.trials)} trials were stopped early and are in no estimate, which leaks a little "
-            "more (docs/pruning.md)"
+            "more (docs/explanation/pruning.md)"
         )
 
     def row(self, trial: int) -> TrialRow:

@@ -37,7 +37,7 @@ def draw(result: Result, folder: Path) -> tuple[Drawn, ...]:
     """Draw all figures of a result.
 
     Args:
-        result: One of `docs/results.md`; any other has no figures.
+        result: One of `docs/reference/results.md`; any other has no figures.
         folder: Where to write them, as PNG and SVG.
     """
     figures = (figure(result, folder) for figure in FIGURES.get(result.name, ()))
