@@ -149,3 +149,11 @@ def test_everything_that_is_installed_is_pinned():
     names = {re.match(r"[\w-]+", need)[0].lower().replace("_", "-") for need in needed} - {"bonehpo"}
     pinned = re.findall(r"^([\w.-]+)==", (PROJECT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
     assert names - {name.lower().replace("_", "-") for name in pinned} == set()
+
+
+def test_docs_that_the_code_names_are_there():
+    files = [path for folder in ("bonehpo", "tests", "benchmarks") for path in (PROJECT / folder).rglob("*.py")]
+    files += [PROJECT / name for name in ("Makefile", "CHANGELOG.md", "pyproject.toml")]
+    named = {name for path in files for name in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text("utf-8"))}
+    assert len(named) > 3
+    assert {name for name in named if not (PROJECT / name).exists()} == set()

@@ -44,6 +44,6 @@ def test_equal_networks_are_seldom_told_apart_and_a_detectable_difference_mostly
 
 
 def test_every_table_row_of_the_document_is_a_world_that_is_simulated(simulations):
-    text = (FILE.parents[1] / "docs" / "estimates.md").read_text(encoding="utf-8")
+    text = (FILE.parents[1] / "docs" / "explanation" / "estimates.md").read_text(encoding="utf-8")
     for world in simulations.WORLDS:
         assert text.count(f"| {world} |") == 4
