@@ -17,13 +17,13 @@ from tracked import new_project
 
 from bonehpo.config import Training
 from bonehpo.domain import Group, HoldoutPair, Hyperparameters
-from bonehpo.learning.specs import FitSpec, ResNet
+from bonehpo.learning.fits import FitSpec, ResNet
 
 FIXTURES = Path(__file__).parent / "fixtures" / "landed"
 NAMES = ("adaptive", "strict", "interrupted", "promoted")
 FINISHED = ("adaptive", "strict", "promoted")
 
-RENAMED: dict[str, str] = {}
+RENAMED = {"paper_accuracy": "apparent_accuracy", "raced": "pruned"}
 """Keys of `show --json` that have another name since: old name, new name."""
 
 STATES = ".states.npz"
@@ -194,7 +194,7 @@ def test_an_adaptive_study_trains_one_more_trial_and_no_other(restore):
     is_moved = shown["optimum"]["trial"] != landed.record["shown"]["optimum"]["trial"]
     assert before.items() <= after.items()
     assert len(after) - len(before) == new["n_folds"] // 2 + is_moved * n_pairs
-    assert shown["raced"]
+    assert shown["pruned"]
 
 
 def test_a_strict_study_keeps_its_list(restore):
