@@ -98,7 +98,7 @@ class ResultKind:
         is_step: Whether `reproduce` makes it.
         figures: Draw it, each from the result alone; one whose pictures or states are missing is left out.
         store_figures: Draw it from the slice store.
-        tables: Those that the page prints, by name; docs/results.md has all.
+        tables: Those that the page prints, by name; the documentation of results has all.
         question: What it asks of leaks and shortcuts, to go on "it is not known …"; None where it does not.
         options_of: Options of the command, as a person types them, with which a result was made; each begins with a space.
         is_wanted: Whether the page names it as missing where a study has none.
