@@ -4,22 +4,29 @@ import ast
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import made_up_results as made_up
+import made_up_study
 import pytest
 from commands import call
 from documented import described, listed, undocumented
-from tiny_study import make_study, plan_of
+from tiny_study import finish, make_study, plan_of
 
 from bonehpo.cli import main
 from bonehpo.config import StudyFolder
 from bonehpo.domain import ignore_progress
+from bonehpo.engine import open_engine
 from bonehpo.folds import specimen_sets
-from bonehpo.results.kind import FromPlan, ResultKind
+from bonehpo.report.figures.style import draw_figure, words
+from bonehpo.report.sections import missing_results, result_sections
+from bonehpo.results.kind import FromPlan, ResultKind, ResultOptions
 from bonehpo.results.result import save_result
+from bonehpo.search.recorder import NullRecorder, ResultRecord
 from bonehpo.store.store import SliceStore
 from bonehpo.workflow import kinds
 from bonehpo.workflow.kinds import RESULT_KINDS, STEPS, names_made_by
+from bonehpo.workflow.results import ResultBuilder
 
 PACKAGE = Path(kinds.__file__).parents[1]
 every_kind = pytest.mark.parametrize("kind", RESULT_KINDS.values(), ids=RESULT_KINDS)
@@ -134,6 +141,48 @@ def test_a_report_on_leaks_between_other_sets_is_not_that_of_the_study(plan):
     store = SliceStore.open(plan.folder.store)
     fewer = specimen_sets(store.specimens[:2], store.planes)
     assert kind.current(replace(plan, sets=fewer), None) is None
+
+
+class Listed(NullRecorder):
+    """Names of the results that are recorded."""
+
+    def __init__(self) -> None:
+        self.results: list[str] = []
+
+    def result(self, record: ResultRecord) -> None:
+        self.results.append(record.name)
+
+
+def how_to() -> tuple[ModuleType, ResultKind]:
+    """The result that the how-to adds: its module, and its entry in the registry."""
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "add-a-result.md").read_text("utf-8")
+    module, figure, entry = re.findall(r"```python title=.*?\n(.*?)```", page, re.DOTALL)
+    spread = ModuleType("spread")
+    exec(module, vars(spread))
+    figures = {"words": words, "draw_figure": draw_figure}
+    exec(figure, figures)
+    return spread, eval(entry, {**vars(kinds), "spread": spread, "spread_figure": figures["spread_figure"]})
+
+
+def test_the_result_of_the_how_to_is_made_once_drawn_recorded_and_shown(plan, monkeypatch):
+    spread, kind = how_to()
+    monkeypatch.setitem(RESULT_KINDS, kind.name, kind)
+    finished, recorder = finish(plan), Listed()
+    with open_engine(0) as engine:
+        builder = ResultBuilder(finished=finished, engine=engine, recorder=recorder)
+        first, second = (builder.make(kind.name, ResultOptions()) for _ in range(2))
+    assert first.finished == second.finished
+    assert first.metrics["widest"] >= 0
+    assert recorder.results == ["spread", "spread"]
+    assert kind.current(plan, finished.optimum).inputs == spread.spread_address(finished)
+    drawn = {kind.name: kind.draw(first, plan.folder)}
+    study = replace(made_up_study.study(), store_id=plan.store_id, name="TB")
+    every = (*RESULT_KINDS.values(),)
+    (section,) = result_sections(study, every, [first], drawn, 1)
+    assert (section.heading, len(section.figures), len(section.tables)) == ("Spread over folds", 1, 1)
+    assert not any("Spread" in missing.heading for missing in missing_results(study, every, [first], drawn))
+    assert ("Spread over folds", "bonehpo explain --bone TB") in missing_results(study, every, [], {})
+    assert undocumented(first) == ["spread sets.csv test", "spread sets.csv min", "spread sets.csv max"]
 
 
 def test_figures_of_a_store_are_written_beside_the_result(tmp_path):
