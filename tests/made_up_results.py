@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from scipy import ndimage
 from bonehpo.analysis.calibration import Answers, brier_scores, calibrated_folds, reliability, with_temperature
 from bonehpo.analysis.detection import detection_limits, mean_by_state
 from bonehpo.analysis.shortcuts import Verdict, flags, judge, network_verdict
+from bonehpo.config import StudyFolder
 from bonehpo.leakage.features import KINDS as FEATURE_KINDS
 from bonehpo.learning.architecture import filters_of
 from bonehpo.results.audit import Scored, audit_tables
-from bonehpo.results.result import Result
+from bonehpo.results.result import Drawn, Result
+from bonehpo.workflow.kinds import RESULT_KINDS
 
 FINISHED = datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
 SIDE = 48
@@ -49,9 +52,7 @@ class World:
     def result(self, name: str, tables: dict[str, pd.DataFrame], **more: Any) -> Result:
         return Result(
             name=name,
-            level="explanation"
-            if name in ("best-fold", "grad-cam", "detection", "audit", "calibration")
-            else "comparison",
+            level=RESULT_KINDS[name].level,
             inputs="0123456789abcdef" * 2,
             study="TB",
             bone=self.bone,
@@ -300,8 +301,22 @@ def energy(world: World, rng: np.random.Generator) -> pd.DataFrame:
         for plane in world.planes:
             chance = rng.uniform(0.04, 0.08)
             share = chance * rng.uniform(2, 3.5)
-            rows.append((test, validation, test, world.n_states, plane, share, chance, share / chance))
-    return pd.DataFrame(rows, columns=["test", "validation", "specimen", "state", "plane", "share", "chance", "gain"])
+            rows.append(
+                (
+                    test,
+                    validation,
+                    test,
+                    world.n_states,
+                    plane,
+                    share,
+                    chance,
+                    share / chance,
+                    1.5 * chance,
+                    0.8 * chance,
+                )
+            )
+    names = ["test", "validation", "specimen", "state", "plane", "share", "chance", "gain", "dark", "bright"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def states_table(world: World, onset: float = 0.7, anomaly: bool = True, level: float = 0.95) -> pd.DataFrame:
@@ -482,7 +497,13 @@ def ablation(world: World = PHANTOM) -> Result:
         ignore_index=True,
     )
     separation = pd.DataFrame(
-        {"variant": variant, "lowest": 0.94 if variant == "raw" else 0.52, "state": 2, "separates": variant == "raw"}
+        {
+            "variant": variant,
+            "accuracy_failed": 0.96,
+            "lowest": 0.94 if variant == "raw" else 0.52,
+            "state": 2,
+            "separates": variant == "raw",
+        }
         for variant in onsets
     )
     rows = picture_rows(world, ("states",)).query("state in (1, 5, @world.n_states)").reset_index(drop=True)
@@ -528,19 +549,67 @@ def strain(world: World = PHANTOM) -> Result:
         .drop(columns="p_failed")
         .assign(predicted_percent=lambda t: 1.2 + 72 * t["strain"])
     )
+    specimens = pd.DataFrame(
+        {"specimen": name, "error_percent": 0.9, "sd": 0.1, "n_folds": 4, "constant_error_percent": 1.74}
+        for name in world.specimens
+    )
     return world.result(
         "strain",
-        {"slices": slices, "states": states, "configurations": configurations, "maps": maps},
+        {"slices": slices, "states": states, "specimens": specimens, "configurations": configurations, "maps": maps},
         arrays=pictures(world, maps),
     )
 
 
-RESULT_KINDS: dict[str, Callable[[World], Result]] = {
+def specimens(world: World = PHANTOM) -> Result:
+    rows = [(name, state, world.strain(state)) for name in world.specimens for state in (1, world.n_states)]
+    scans = pd.DataFrame(rows, columns=["specimen", "state", "strain"])
+    scans["stress_mpa"] = math.nan
+    scans = scans.assign(bone_volume_fraction=0.21, porosity=0.79, trabecular_thickness_um=143.25)
+    return world.result("specimens", {"scans": scans.assign(trabecular_spacing_um=610.0, degree_of_anisotropy=0.4)})
+
+
+def leakage(world: World = PHANTOM) -> Result:
+    """On phantoms nothing; on scans one bone under two names."""
+    sentence = "No slice of one set shows the bone of another."
+    checks = pd.DataFrame({"check": ["specimens"], "passed": [not world.fails], "sentence": [sentence]})
+    slices = {
+        f"{which}_{key}": value
+        for which, name in (("first", world.specimens[0]), ("second", world.specimens[1]))
+        for key, value in (("specimen", name), ("state", 1), ("plane", "XY"), ("position", 3))
+    }
+    near = pd.DataFrame([{"kind": "near", **slices, "correlation": 0.93}])
+    tables = {"checks": checks, "near-duplicates": near if world.fails else near.iloc[:0]}
+    return world.result("leakage", tables, sentences=(f"Caution: {sentence}" if world.fails else sentence,))
+
+
+CHOICE = {"layers": 3, "learning_rate": 1e-4, "kernel": 5, "batch": 20}
+
+
+def permutation(world: World = PHANTOM) -> Result:
+    n_folds = len(world.folds())
+    trials = pd.DataFrame(
+        {"trial": i, **CHOICE, "mean": 0.52 - 0.01 * i, "sd": 0.08, "n_folds": n_folds} for i in range(8)
+    )
+    sets = pd.DataFrame({"test": world.specimens, "chosen": 0, "accuracy": 0.5})
+    return world.result("permutation", {"trials": trials, "sets": sets}, parameters={"swapped": world.specimens[0]})
+
+
+def pruning(world: World = PHANTOM) -> Result:
+    scores = {"incumbent": 0, "incumbent_accuracy": 0.89, "told_accuracy": 0.7, "accuracy": 0.71, "gain": -0.18}
+    row = {"trial": 4, **CHOICE, "n_folds": 8, "p": 0.01, **scores, "gain_on_optimum": -0.18, "reason": ""}
+    return world.result("pruning", {"trials": pd.DataFrame([{**row, "would_have_won": False}])})
+
+
+MAKERS: dict[str, Callable[[World], Result]] = {
+    "specimens": specimens,
+    "leakage": leakage,
     "sweep": sweep,
     "best-fold": best_fold,
     "grad-cam": grad_cam,
     "detection": detection,
     "audit": audit,
+    "permutation": permutation,
+    "pruning": pruning,
     "calibration": calibration,
     "mixed": mixed,
     "compare": compare,
@@ -549,9 +618,19 @@ RESULT_KINDS: dict[str, Callable[[World], Result]] = {
 }
 
 
+def draw(result: Result, folder: Path) -> tuple[Drawn, ...]:
+    """The figures of a result, drawn as those of a study in a folder."""
+    return RESULT_KINDS[result.name].draw(result, StudyFolder(folder))
+
+
+REPRODUCED = tuple(name for name in MAKERS if RESULT_KINDS[name].is_step)
+
+
 def everything() -> list[Result]:
-    return [make(PHANTOM) for make in RESULT_KINDS.values()]
+    """What `reproduce` leaves of a study of phantoms."""
+    return [MAKERS[name](PHANTOM) for name in REPRODUCED]
 
 
 def awkward() -> list[Result]:
-    return [make(SCANS) for make in RESULT_KINDS.values()]
+    """What `reproduce` leaves of a study of scans."""
+    return [MAKERS[name](SCANS) for name in REPRODUCED]

@@ -7,15 +7,16 @@ import pandas as pd
 import pytest
 import tifffile
 from data_makers import bone_like, write_table
-from tiny_study import finish
+from documented import undocumented
+from tiny_study import finish, make_result
 
 from bonehpo.config import StudyFolder
 from bonehpo.domain import ignore_progress
-from bonehpo.engine import InProcess, open_engine
+from bonehpo.engine import InProcess
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
-from bonehpo.results.ablation import VARIANTS, _sentence, _separation, ablation_address, digest_of_scans, run_ablation
+from bonehpo.results.ablation import VARIANTS, _sentence, _separation, ablation_address, digest_of_scans
 from bonehpo.store.recipe import Steps
 from bonehpo.store.store import SliceStore
 from bonehpo.workflow.plan import make_plan
@@ -52,8 +53,8 @@ def study(tmp_path_factory):
 
 
 def ablate(study):
-    with open_engine(0) as engine:
-        return run_ablation(*study, engine, ignore_progress)
+    finished, scans = study
+    return make_result("ablation", finished, scans=scans)
 
 
 def times(folder):
@@ -73,6 +74,7 @@ def ablated(study):
 
 
 def test_without_preparation_pristine_scans_are_told_from_every_loaded_state(ablated):
+    assert undocumented(ablated) == []
     found = ablated.tables["separation"].set_index("variant")
     assert list(found.index) == [variant.name for variant in VARIANTS]
     assert found.loc["raw", "lowest"] > 0.75

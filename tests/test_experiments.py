@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_study import SPECIMENS, TOML, finish, plan_of, write_striped
+from tiny_study import SPECIMENS, TOML, finish, make_result, plan_of, write_striped
 
 from bonehpo.config import Strain, StudyFolder
 from bonehpo.domain import ignore_progress
@@ -12,13 +12,7 @@ from bonehpo.engine import open_engine
 from bonehpo.errors import ConfigError
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
-from bonehpo.results.best_fold import run_best_fold
-from bonehpo.results.compare import run_mixed
-from bonehpo.results.detection import run_detection
 from bonehpo.results.finished import Configuration, fit_configurations
-from bonehpo.results.heat_maps import run_heat_maps
-from bonehpo.results.strain import run_strain
-from bonehpo.results.sweep import run_sweep
 from bonehpo.store.recipe import Steps
 from bonehpo.workflow.plan import make_plan
 
@@ -44,13 +38,8 @@ def of_phantoms(tmp_path_factory):
     return finish(make_plan(folder))
 
 
-def run(function, finished, *more):
-    with open_engine(0) as engine:
-        return function(finished, engine, ignore_progress, *more)
-
-
 def test_the_sweep_varies_one_parameter_at_a_time_and_chooses_one_combination(finished):
-    found = run(run_sweep, finished)
+    found = make_result("sweep", finished)
     points = found.tables["points"]
     assert points.groupby("parameter").size().to_dict() == {"batch": 1, "kernel": 2, "layers": 2, "learning_rate": 2}
     assert set(points["n_folds"]) == {6}
@@ -60,7 +49,7 @@ def test_the_sweep_varies_one_parameter_at_a_time_and_chooses_one_combination(fi
 
 
 def test_the_best_fold_stands_first_with_its_layers(finished):
-    found = run(run_best_fold, finished)
+    found = make_result("best-fold", finished)
     folds = found.tables["folds"]
     assert len(folds) == 6
     assert folds["accuracy"].iloc[0] == folds["accuracy"].max() == found.metrics["best_accuracy"]
@@ -70,7 +59,7 @@ def test_the_best_fold_stands_first_with_its_layers(finished):
 
 
 def test_detection_is_at_chance_without_damage_and_sees_it_afterwards(finished):
-    found = run(run_detection, finished)
+    found = make_result("detection", finished)
     states, mean = found.tables["states"], found.tables["mean"].set_index("state")
     assert len(states) == 6 * len(DAMAGES)
     assert states["best"].sum() == len(DAMAGES)
@@ -86,11 +75,11 @@ def test_detection_is_at_chance_without_damage_and_sees_it_afterwards(finished):
 def test_damage_cannot_be_visible_where_there_is_no_load(finished):
     for state in (1, 5):
         with pytest.raises(ConfigError, match=f"--visible-from {state} is no loaded state: give one from 2 to 4"):
-            run(run_detection, finished, state)
+            make_result("detection", finished, visible_from=state)
 
 
 def test_heat_maps_are_drawn_for_each_plane_and_every_state_and_checked(finished):
-    found = run(run_heat_maps, finished)
+    found = make_result("grad-cam", finished)
     slices = found.tables["slices"]
     assert (slices["panel"] == "classes").sum() == 2 * 3
     assert list(slices.loc[slices["panel"] == "states", "state"]) == [1, 2, 3, 4]
@@ -103,14 +92,14 @@ def test_heat_maps_are_drawn_for_each_plane_and_every_state_and_checked(finished
 
 
 def test_the_mixed_split_says_why_the_published_assignment_is_left_out(finished):
-    found = run(run_mixed, finished)
+    found = make_result("mixed", finished)
     assert list(found.tables["configurations"]["configuration"]) == ["specimen", "mixed, seeded"]
     assert set(found.tables["configurations"]["n_folds"]) == {6}
     assert "mixed, published is left out" in found.sentences[0]
 
 
 def test_strain_is_predicted_from_stripes_better_than_by_the_mean(finished):
-    found = run(run_strain, finished)
+    found = make_result("strain", finished)
     assert list(found.tables["states"]["state"]) == [1, 2, 3, 4]
     assert list(found.tables["states"]["strain_percent"]) == pytest.approx([0, 1, 2, 3])
     assert found.metrics["error_percent"] < found.metrics["constant_error_percent"]
@@ -123,14 +112,14 @@ def test_strain_is_predicted_from_stripes_better_than_by_the_mean(finished):
 
 def test_strain_is_learnt_for_as_many_epochs_as_study_toml_says(finished):
     config = replace(finished.plan.config, strain=Strain(epochs=1))
-    short = run(run_strain, replace(finished, plan=replace(finished.plan, config=config)))
-    assert (short.parameters["epochs"], run(run_strain, finished).parameters["epochs"]) == ("1", "8")
-    assert short.configurations[0].keys != run(run_strain, finished).configurations[0].keys
+    short = make_result("strain", replace(finished, plan=replace(finished.plan, config=config)))
+    assert (short.parameters["epochs"], make_result("strain", finished).parameters["epochs"]) == ("1", "8")
+    assert short.configurations[0].keys != make_result("strain", finished).configurations[0].keys
 
 
 def test_on_phantoms_the_truth_says_what_heat_maps_and_detection_are_worth(of_phantoms):
     store = of_phantoms.store
-    maps = run(run_heat_maps, of_phantoms)
+    maps = make_result("grad-cam", of_phantoms)
     energy, slices = maps.tables["energy"], maps.tables["slices"]
     assert len(energy) == 6 * 3
     assert energy["share"].between(0, 1).all()
@@ -141,12 +130,12 @@ def test_on_phantoms_the_truth_says_what_heat_maps_and_detection_are_worth(of_ph
         truth = store.damage(row["specimen"], row["state"], row["plane"])[row["position"]] / 255
         assert damage == pytest.approx(truth, abs=1e-6)
     assert maps.ran_on == "phantom"
-    assert run(run_detection, of_phantoms).parameters["visible_from"] == "3"
-    assert run(run_detection, of_phantoms, 2).parameters["visible_from"] == "2"
+    assert make_result("detection", of_phantoms).parameters["visible_from"] == "3"
+    assert make_result("detection", of_phantoms, visible_from=2).parameters["visible_from"] == "2"
 
 
 def test_a_point_that_diverges_has_a_reason_and_the_others_a_mean(tmp_path, caplog):
-    found = run(run_sweep, finish(plan_of(tmp_path, TOML.replace("1e-4", "1e30"))))
+    found = make_result("sweep", finish(plan_of(tmp_path, TOML.replace("1e-4", "1e30"))))
     points = found.tables["points"].set_index(["parameter", "value"])
     assert "diverged: the loss became" in points.loc[("learning_rate", 1e30), "reason"]
     assert np.isnan(points.loc[("learning_rate", 1e30), "mean"])
@@ -160,18 +149,17 @@ def test_a_point_that_diverges_has_a_reason_and_the_others_a_mean(tmp_path, capl
 
 
 def test_networks_of_the_optimum_that_are_gone_are_fitted_again_and_look_at_the_same(finished):
-    before = run(run_heat_maps, finished)
+    before = make_result("grad-cam", finished)
     for network in finished.plan.folder.optimum.iterdir():
         network.unlink()
-    after = run(run_heat_maps, finished)
+    after = make_result("grad-cam", finished)
     assert after.inputs == before.inputs
     assert after.arrays["maps"] == pytest.approx(before.arrays["maps"], abs=1e-3)
 
 
 def test_worker_processes_make_the_same_heat_maps(finished):
-    here = run(run_heat_maps, finished)
-    with open_engine(1) as engine:
-        there = run_heat_maps(finished, engine, ignore_progress)
+    here = make_result("grad-cam", finished)
+    there = make_result("grad-cam", finished, n_workers=1)
     assert there.arrays["maps"] == pytest.approx(here.arrays["maps"], abs=1e-3)
     assert there.tables["sanity"]["layer"].equals(here.tables["sanity"]["layer"])
 
@@ -198,16 +186,19 @@ def test_results_are_made_of_sets_that_hold_planes_of_several_specimens(tmp_path
     finished = finish(plan_of(tmp_path, f'{TOML}[split]\nkind = "mixed"\n', DAMAGES))
     sets = finished.plan.sets
     assert all(len({group.specimen for group in groups}) > 1 for groups in sets.values())
-    folds = run(run_best_fold, finished).tables["folds"]
+    folds = make_result("best-fold", finished).tables["folds"]
     assert set(folds["test"]) == set(sets)
-    states = run(run_detection, finished).tables["states"]
+    states = make_result("detection", finished).tables["states"]
     assert set(states["n_slices"]) == {3 * 4}
     assert states["strain"].tolist() == pytest.approx(0.01 * (states["state"] - 1))
-    slices = run(run_heat_maps, finished).tables["slices"]
+    slices = make_result("grad-cam", finished).tables["slices"]
     shown = {(row.specimen, row.plane) for row in slices.itertuples()}
     assert shown == set(sets[slices["test"].iloc[0]])
-    assert list(run(run_mixed, finished).tables["configurations"]["configuration"]) == ["specimen", "mixed, seeded"]
-    strain = run(run_strain, finished).tables["slices"]
+    assert list(make_result("mixed", finished).tables["configurations"]["configuration"]) == [
+        "specimen",
+        "mixed, seeded",
+    ]
+    strain = make_result("strain", finished).tables["slices"]
     assert (strain["specimen"] != strain["validation"]).all()
     assert set(strain["validation"]) == set(SPECIMENS), "by specimen, whatever the split of the study"
 
@@ -221,10 +212,10 @@ def test_specimens_may_lack_loaded_states(tmp_path):
         prepare(csv, folder.store, Steps(match=False, median=False, n_slices=2), engine)
     folder.config.write_text(TOML, encoding="utf-8")
     finished = finish(make_plan(folder))
-    mean = run(run_detection, finished).tables["mean"].set_index("state")
+    mean = make_result("detection", finished).tables["mean"].set_index("state")
     assert mean["n_sets"].to_dict() == {1: 3, 2: 2, 3: 2, 4: 3}
-    run(run_heat_maps, finished)
-    strain = run(run_strain, finished)
+    make_result("grad-cam", finished)
+    strain = make_result("strain", finished)
     assert strain.tables["slices"].groupby("specimen")["state"].unique().map(list).to_dict() == {
         "TB5": [1, 2, 3, 4],
         "TB6": [1, 3, 4],

@@ -5,20 +5,21 @@ from xml.etree import ElementTree
 
 import made_up_results as made_up
 import pytest
+from made_up_results import draw
 from made_up_study import learnt
 from PIL import Image
 from tiny_study import make_study
 
 from bonehpo.analysis.detection import detection_limits, mean_by_state
-from bonehpo.report.figures import Drawn, draw, middle_slices_figure
+from bonehpo.report.figures import middle_slices_figure
 from bonehpo.report.figures.best_fold import network_boxes
 from bonehpo.report.figures.detection import detection_figure
-from bonehpo.report.figures.drawing import FIGURES
 from bonehpo.report.figures.heat_maps import classes_figure
 from bonehpo.report.figures.studies import importance_figure, learning_curves_figure
 from bonehpo.report.figures.style import RC, SERIES
-from bonehpo.results.result import Result
+from bonehpo.results.result import Drawn, Result
 from bonehpo.store.store import SliceStore
+from bonehpo.workflow.kinds import RESULT_KINDS
 
 WITH_PICTURES = ("grad-cam-classes", "grad-cam-states", "detection-slices", "ablation", "strain-maps")
 WORLDS = {"phantom": made_up.PHANTOM, "scans": made_up.SCANS}
@@ -33,14 +34,14 @@ def drawings(tmp_path_factory) -> dict[tuple[str, str], tuple[Drawn, ...]]:
     """All figures of both made-up studies, by study and result."""
     folder = tmp_path_factory.mktemp("figures")
     return {
-        (label, name): draw(make(world), folder / label / name)
+        (label, name): draw(make(world), folder / label)
         for label, world in WORLDS.items()
-        for name, make in made_up.RESULT_KINDS.items()
+        for name, make in made_up.MAKERS.items()
+        if not RESULT_KINDS[name].store_figures
     }
 
 
-def test_every_result_of_the_contract_but_specimens_has_its_figures(drawings):
-    assert set(FIGURES) == set(made_up.RESULT_KINDS)
+def test_every_result_is_drawn_by_its_own_figures(drawings):
     expected = {
         "sweep": ["sweep"],
         "best-fold": ["architecture", "best-fold"],
@@ -54,7 +55,9 @@ def test_every_result_of_the_contract_but_specimens_has_its_figures(drawings):
         "strain": ["strain", "strain-maps"],
     }
     for (_, name), found in drawings.items():
-        assert [drawn.name for drawn in found] == expected[name]
+        assert [drawn.name for drawn in found] == expected.get(name, [])
+        assert len(found) == len(RESULT_KINDS[name].figures)
+        assert any(drawn.paper for drawn in found) == (RESULT_KINDS[name].paper is not None)
 
 
 def test_every_figure_is_a_readable_png_and_a_modest_svg(drawings):
@@ -185,7 +188,6 @@ def test_figures_without_anything_to_show_are_left_out(tmp_path):
     assert [d.name for d in found] == ["detection"]
     assert [d.name for d in draw(without_rows(made_up.grad_cam(), "slices"), tmp_path)] == ["grad-cam-checks"]
     assert [d.name for d in draw(without_rows(made_up.ablation(), "slices"), tmp_path)] == ["ablation"]
-    assert draw(replace(made_up.sweep(), name="something else"), tmp_path) == ()
 
 
 @pytest.mark.parametrize(("layers", "kernel", "total"), [(4, 5, "19,265,858"), (5, 3, "20,446,018"), (1, 11, None)])

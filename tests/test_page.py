@@ -12,16 +12,19 @@ import made_up_results as made_up
 import made_up_study
 import pandas as pd
 import pytest
+from made_up_results import draw
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from bonehpo.errors import StudyError
-from bonehpo.report.figures import Drawn, draw
 from bonehpo.report.figures.studies import importance_figure, learning_curves_figure, trials_figure
 from bonehpo.report.page import STUDY_FIGURES, Report, commands, render_page, write_page
 from bonehpo.report.sections import result_sections
+from bonehpo.results.result import Drawn
+from bonehpo.workflow.kinds import RESULT_KINDS
 
+KINDS = tuple(RESULT_KINDS.values())
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
@@ -68,6 +71,7 @@ def phantom_report(drawings: dict[str, tuple[Drawn, ...]]) -> Report:
     return Report(
         study=made_up_study.study(),
         record=made_up_study.record(),
+        kinds=KINDS,
         results=made_up.everything(),
         drawn=drawings,
         made=made_up_study.MADE,
@@ -78,6 +82,7 @@ def scans_report() -> Report:
     return Report(
         study=made_up_study.study(made_up.SCANS),
         record=made_up_study.record(made_up.SCANS),
+        kinds=KINDS,
         results=made_up.awkward(),
         drawn={},
         made=made_up_study.MADE,
@@ -109,7 +114,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(html, page):
 
 def test_the_table_of_models_has_those_that_were_asked():
     report = scans_report()
-    sections = {section.name: section for section in result_sections(report.study, report.results, {}, 1)}
+    sections = {section.name: section for section in result_sections(report.study, report.kinds, report.results, {}, 1)}
     (models,) = sections["audit"].tables
     assert [row[0] for row in models.rows] == ["network", "intensity levels", "noise outside bone", "background"]
     assert not {"reason", "near", "seen before"} & set(models.columns)
@@ -202,7 +207,7 @@ def test_warnings_stand_out_and_come_first(html):
 def test_every_result_has_its_section_in_the_order_of_the_contract(page):
     ids = [str(attrs["id"]) for attrs in page.all("section")]
     own = ["what", "accuracy", "trials", "optimum"]
-    assert ids == [*own, *made_up.RESULT_KINDS, "shortcuts", "missing", "again"]
+    assert ids == [*own, *made_up.REPRODUCED, "shortcuts", "missing", "again"]
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(drawings, page):
@@ -289,7 +294,12 @@ def test_trials_that_failed_say_why_and_the_best_is_marked(html, page):
 def test_a_study_without_a_complete_trial_still_has_a_page():
     study = made_up_study.study(n_trials=0)
     report = Report(
-        study=study, record=made_up_study.record(), results=[], drawn={STUDY_FIGURES: ()}, made=made_up_study.MADE
+        study=study,
+        record=made_up_study.record(),
+        kinds=KINDS,
+        results=[],
+        drawn={STUDY_FIGURES: ()},
+        made=made_up_study.MADE,
     )
     assert "no trial is complete yet" in Page(render_page(report)).text
     assert trials_figure(study, Path("nowhere")) is None

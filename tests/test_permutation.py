@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from data_makers import write_table
+from documented import undocumented
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_study import SIDE, SPECIMENS, TOML, finish, plan_of
@@ -70,6 +71,7 @@ def test_a_swapped_specimen_is_taught_and_judged_the_other_way_round(finished):
 def test_nested_accuracy_covers_chance_on_permuted_labels_and_nothing_is_fitted_twice(finished):
     with open_engine(0) as engine:
         found = run_permutation(finished, engine, ignore_progress, N_TRIALS)
+        assert undocumented(finished.result("permutation", "explanation", "", found)) == []
         files = {path: path.stat().st_mtime_ns for path in finished.plan.folder.fits.iterdir()}
         again = run_permutation(finished, engine, ignore_progress, N_TRIALS)
     assert "It covers chance (0.5), as it must." in found.sentences

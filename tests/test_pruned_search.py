@@ -12,6 +12,7 @@ import optuna
 import pytest
 from click.testing import CliRunner
 from data_makers import write_table
+from documented import undocumented
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from tiny_study import striped
@@ -434,14 +435,17 @@ def finished_of(plan):
 
 
 def audit(plan, n_trials):
+    finished = finished_of(plan)
     with open_engine(0) as engine:
-        return audit_pruning(finished_of(plan), engine, lambda _: None, n_trials)
+        findings = audit_pruning(finished, engine, lambda _: None, n_trials)
+    return finished.result("pruning", "explanation", pruning_address(finished, n_trials), findings)
 
 
 def test_an_audit_of_the_race_finishes_stopped_trials_and_finds_none_that_would_have_won(pruned):
     plan, _, _ = pruned
     stopped = stopped_trials(study_of(plan))
     result = audit(plan, 2)
+    assert undocumented(result) == []
     table = result.tables["trials"]
     assert set(table["trial"]) <= {trial.number for trial in stopped}
     assert len(table) == 2

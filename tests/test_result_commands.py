@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from commands import call, refusal
+from documented import undocumented
 from mlflow import MlflowClient
 from tiny_study import SIDE, TOML, make_study, write_striped
 from tracked import new_project
 
 from bonehpo.config import StudyFolder
 from bonehpo.results.result import HEAD, load_result
+from bonehpo.workflow.kinds import RESULT_KINDS
 
 DAMAGES = (0, 0.6, 1)
 PLAIN = """
@@ -96,6 +98,7 @@ def test_a_step_that_cannot_be_done_is_named_and_the_others_are_done(reproduced)
     made += ["study", "sweep"]
     assert sorted(path.name for path in folder.results.iterdir()) == made
     assert (folder.path / "report.html").exists()
+    assert [line for name in made if name != "study" for line in undocumented(load_result(folder, name))] == []
     errors = [line for line in said.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 2
     assert re.match(r"Error: compare: ResNet-50 needs slices of 32 pixels a side or more, but got 16", errors[0])
@@ -158,10 +161,8 @@ def test_a_result_of_another_optimum_is_not_reported_and_made_again(project, mon
 
 def headings(folder):
     """The headings of those sections of the report that show results."""
-    from bonehpo.report.sections import KINDS
-
     html = (folder.path / "report.html").read_text(encoding="utf-8")
-    return [kind.heading for name, kind in KINDS.items() if f'<section id="{name}"' in html]
+    return [kind.heading for name, kind in RESULT_KINDS.items() if f'<section id="{name}"' in html]
 
 
 def test_the_report_shows_every_result_and_is_kept_in_mlflow(project):

@@ -19,9 +19,11 @@ from bonehpo.engine import InProcess
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
 from bonehpo.report.figures.scans import BACKGROUND, render
-from bonehpo.report.specimens import COLUMNS, specimen_figures, specimens_figure, specimens_result, stress_strain_figure
+from bonehpo.report.figures.specimens import specimens_figure, stress_strain_figure
 from bonehpo.results.result import load_result
+from bonehpo.results.specimens import COLUMNS, specimens_result
 from bonehpo.store.recipe import Steps
+from bonehpo.workflow.kinds import RESULT_KINDS
 
 SIDE_PX = 120
 
@@ -105,7 +107,7 @@ def test_every_specimen_is_drawn_pristine_and_failed(store, tmp_path):
 def test_specimens_that_do_not_fit_side_by_side_go_below(store, tmp_path, monkeypatch):
     heights = {}
     for per_row in (5, 3):
-        monkeypatch.setattr("bonehpo.report.specimens.PER_ROW", per_row)
+        monkeypatch.setattr("bonehpo.report.figures.specimens.PER_ROW", per_row)
         drawn = specimens_figure(store, tmp_path / str(per_row))
         assert sum(1 for _ in ET.parse(drawn.svg).iter("{http://www.w3.org/2000/svg}image")) == 10
         with Image.open(drawn.png) as picture:
@@ -132,8 +134,9 @@ def test_without_stress_there_are_no_curves_and_without_volumes_no_renderings(tm
             path = f"{specimen}{state}.tif"
             rows.append({"specimen": specimen, "state": state, "plane": "ML", "position": 0, "path": path})
     sections = prepared(write_table(tmp_path, rows), tmp_path / "2d")
-    assert [drawn.name for drawn in specimen_figures(sections, tmp_path / "figures")] == ["middle-slices"]
     result = specimens_result(sections, "TB")
+    drawn = RESULT_KINDS["specimens"].draw(result, StudyFolder(sections.path.parent))
+    assert [figure.name for figure in drawn] == ["middle-slices"]
     assert "of the slices" in result.sentences[0]
     assert len(result.sentences) == 1
     assert set(result.metrics) == {"pristine_bone_volume_fraction", "pristine_porosity"}

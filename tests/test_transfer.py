@@ -6,6 +6,7 @@ from typing import get_args
 import keras
 import numpy as np
 import pytest
+from documented import undocumented
 from tiny_study import SPECIMENS, TOML, finish, make_study, plan_of
 
 from bonehpo.config import Split
@@ -50,7 +51,8 @@ def plan(finished):
 
 def compare(finished, weights):
     with open_engine(0) as engine:
-        return run_compare(finished, weights, engine, ignore_progress, EPOCHS)
+        findings = run_compare(finished, weights, engine, ignore_progress, EPOCHS)
+    return finished.result("compare", "comparison", compare_address(finished, weights, EPOCHS), findings)
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +172,7 @@ def test_the_optimum_and_every_resnet_are_compared_in_both_splits(compared, fini
         2
     }
     assert len(compared.tables["folds"]) == 8 * 6
+    assert undocumented(compared) == []
     assert {configuration.name: len(configuration.keys) for configuration in compared.configurations} == {
         f"{configuration}, {split}": 3 for configuration, split in configurations.index
     }

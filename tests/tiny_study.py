@@ -10,12 +10,15 @@ import numpy as np
 from data_makers import write_table
 
 from bonehpo.config import StudyFolder
+from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.finished import finished_study
+from bonehpo.results.kind import ResultOptions
 from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.study import run_search
 from bonehpo.store.recipe import Steps
+from bonehpo.workflow.kinds import RESULT_KINDS
 from bonehpo.workflow.plan import make_plan
 
 SPECIMENS = ("TB5", "TB6", "TB9")
@@ -97,3 +100,9 @@ def finish(plan):
     with open_engine(0) as engine:
         run_search(plan, engine, NullRecorder(), 2)
     return finished_study(plan)
+
+
+def make_result(name, finished, n_workers=0, **options):
+    """A result of a finished study, made anew and saved nowhere."""
+    with open_engine(n_workers) as engine:
+        return RESULT_KINDS[name].make(finished, ResultOptions(**options), engine, ignore_progress)

@@ -65,7 +65,8 @@ def _made(
 ) -> "Result":
     from bonehpo.results.audit import NAME
     from bonehpo.results.finished import finished_study
-    from bonehpo.workflow.results import ResultOptions, check_task, open_result_builder
+    from bonehpo.results.kind import ResultOptions
+    from bonehpo.workflow.results import check_task, open_result_builder
 
     check_task(name, plan)
     with open_result_builder(finished_study(plan), 0 if name == NAME else workers, scheduler, progress_bar) as builder:
@@ -100,9 +101,10 @@ def audit_after_search(plan: "SearchPlan", recorder: "Recorder") -> None:
     from bonehpo.engine import open_engine
     from bonehpo.results.audit import NAME, audit_seconds, visible_state
     from bonehpo.results.finished import finished_study
+    from bonehpo.results.kind import ResultOptions
     from bonehpo.results.leakage import prove_no_leak
     from bonehpo.results.result import result_record
-    from bonehpo.workflow.results import ResultBuilder, ResultOptions
+    from bonehpo.workflow.results import ResultBuilder
 
     try:
         finished = finished_study(plan)
@@ -120,15 +122,12 @@ def audit_after_search(plan: "SearchPlan", recorder: "Recorder") -> None:
 def standing_audits(plan: "SearchPlan") -> "dict[str, Result]":
     """The reports on leaks and shortcuts that are on disk and of this store and optimum, by name."""
     from bonehpo.results.audit import NAME
-    from bonehpo.results.finished import current_result
     from bonehpo.results.leakage import NAME as LEAKAGE
-    from bonehpo.results.leakage import leakage_address
-    from bonehpo.results.result import load_result
     from bonehpo.search.records import read_study
+    from bonehpo.workflow.kinds import RESULT_KINDS
 
-    leakage, optimum = load_result(plan.folder, LEAKAGE), read_study(plan).optimum
-    shortcuts = current_result(plan, optimum, NAME)
-    found = {LEAKAGE: leakage if leakage and leakage.inputs == leakage_address(plan) else None, NAME: shortcuts}
+    optimum = read_study(plan).optimum
+    found = {name: RESULT_KINDS[name].current(plan, optimum) for name in (LEAKAGE, NAME)}
     return {name: result for name, result in found.items() if result is not None}
 
 

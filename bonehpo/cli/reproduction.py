@@ -14,24 +14,28 @@ from bonehpo.errors import BonehpoError, NetworkError
 from bonehpo.workflow.plan import TRACKING, make_plan
 
 if TYPE_CHECKING:
+    from bonehpo.results.kind import ResultOptions
     from bonehpo.search.plan import SearchPlan
-    from bonehpo.workflow.results import ResultOptions
 
-STEPS = (
-    "search",
-    "sweep",
-    "best-fold",
-    "grad-cam",
-    "detection",
-    "audit",
-    "calibration",
-    "mixed",
-    "compare",
-    "ablation",
-    "strain",
-    "report",
-)
-"""What `reproduce` does, in the order of the paper."""
+
+class _StepOption(click.Option):
+    """An option that takes steps of `reproduce`, whose names are imported only for its help."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option and its help, which names all steps."""
+        from bonehpo.workflow.kinds import STEPS
+
+        record = super().get_help_record(ctx)
+        return record and (record[0], f"{record[1]} Steps: {', '.join(STEPS)}.")
+
+
+def _known_steps(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The steps that were named, where there are such."""
+    if not names:
+        return ()
+    from bonehpo.workflow.kinds import STEPS
+
+    return tuple(click.Choice(STEPS).convert(name, param, ctx) for name in names)
 
 
 @click.command()
@@ -70,14 +74,15 @@ def _report(plan: "SearchPlan") -> Path:
 )
 @click.option(
     "--only",
-    type=click.Choice(STEPS),
+    cls=_StepOption,
+    callback=_known_steps,
     multiple=True,
     metavar="STEP",
-    help=f"Do this step alone; may be given again. Steps: {', '.join(STEPS)}.",
+    help="Do this step alone; may be given again.",
 )
 @click.option(
     "--skip",
-    type=click.Choice(STEPS),
+    callback=_known_steps,
     multiple=True,
     metavar="STEP",
     help="Leave this step out; may be given again. ResNet-50 (compare) takes the longest.",
@@ -107,12 +112,13 @@ def reproduce(
     split of Table 1; ResNet-50 of Figs 8 and 9; the ablation of Appendix A; and the regression of strain. Interrupt it at
     any time: the same command goes on. A step that cannot be done says why, and the others are done.
     """
-    from bonehpo.workflow.results import ResultOptions
+    from bonehpo.results.kind import ResultOptions
+    from bonehpo.workflow.kinds import RESULT_KINDS, STEPS
 
     plan = make_plan(folder, storage)
     steps = _steps([step for step in STEPS if (not only or step in only) and step not in skip], scans, plan)
     options = ResultOptions(visible_from=visible_from, scans=scans.absolute() if scans else None)
-    if "compare" in steps:
+    if any("weights" in kind.options for name, kind in RESULT_KINDS.items() if name in steps):
         options = _with_weights(options, weights)
     if "search" in steps:
         _search(ctx, folder, trials, workers, scheduler, storage, despite_leaks)
@@ -129,17 +135,18 @@ def reproduce(
 
 def _steps(steps: Sequence[str], scans: Path | None, plan: "SearchPlan") -> list[str]:
     """What is to be done of what was asked for; of what cannot be done at all, the reason is told."""
-    from bonehpo.workflow.results import RESULT_KINDS
+    from bonehpo.workflow.kinds import RESULT_KINDS
 
     task = plan.config.task
     others = [step for step in steps if step in RESULT_KINDS and task not in RESULT_KINDS[step].tasks]
     if others:
         click.echo(f"Left out, as study {plan.folder.name} predicts {task}: {', '.join(others)}.", err=True)
-    if scans is None and "ablation" in steps and "ablation" not in others:
-        others.append("ablation")
-        click.echo(
-            "The ablation is left out: it prepares the scans again, so name them with --scans SCANS.csv.", err=True
-        )
+    for step in steps:
+        if scans is None and step in RESULT_KINDS and step not in others and "scans" in RESULT_KINDS[step].options:
+            others.append(step)
+            click.echo(
+                f"The {step} is left out: it prepares the scans again, so name them with --scans SCANS.csv.", err=True
+            )
     return [step for step in steps if step not in others]
 
 

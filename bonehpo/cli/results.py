@@ -1,6 +1,6 @@
 """Commands on results: sweep, explain, compare, ablate, strain."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,8 +21,8 @@ from bonehpo.workflow.plan import make_plan
 
 if TYPE_CHECKING:
     from bonehpo.results.compare import Weights
+    from bonehpo.results.kind import ResultOptions
     from bonehpo.results.result import Result
-    from bonehpo.workflow.results import ResultOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -65,7 +65,7 @@ def sweep(folder: StudyFolder, workers: int | None, scheduler: str | None, stora
 
     Writes studies/NAME/results/sweep: tables, figures, and an MLflow run. Points that the search has fitted are reused.
     """
-    _make(folder, ["sweep"], workers, scheduler, storage, as_json)
+    _make(folder, "sweep", workers, scheduler, storage, as_json)
 
 
 @click.command()
@@ -83,10 +83,9 @@ def explain(
 
     Writes studies/NAME/results/best-fold, grad-cam, detection, audit and calibration: tables, figures, and MLflow runs.
     """
-    from bonehpo.workflow.results import ResultOptions
+    from bonehpo.results.kind import ResultOptions
 
-    names = ["best-fold", "grad-cam", "detection", "audit", "calibration"]
-    _make(folder, names, workers, scheduler, storage, as_json, ResultOptions(visible_from=visible_from))
+    _make(folder, "explain", workers, scheduler, storage, as_json, ResultOptions(visible_from=visible_from))
 
 
 @click.command()
@@ -99,10 +98,10 @@ def compare(
 
     Writes studies/NAME/results/mixed and compare: tables, figures, and MLflow runs. Networks are compared by specimen.
     """
-    from bonehpo.workflow.results import ResultOptions
+    from bonehpo.results.kind import ResultOptions
 
     options = ResultOptions(weights=weights_of(weights))
-    _make(folder, ["mixed", "compare"], workers, scheduler, storage, as_json, options)
+    _make(folder, "compare", workers, scheduler, storage, as_json, options)
 
 
 def weights_of(text: str) -> "Weights":
@@ -124,9 +123,9 @@ def ablate(
     Writes studies/NAME/results/ablation: tables, a figure, and an MLflow run. A variant in which pristine scans are told
     from every loaded state shows that a network can be right without seeing damage.
     """
-    from bonehpo.workflow.results import ResultOptions
+    from bonehpo.results.kind import ResultOptions
 
-    _make(folder, ["ablation"], workers, scheduler, storage, as_json, ResultOptions(scans=scans.absolute()))
+    _make(folder, "ablate", workers, scheduler, storage, as_json, ResultOptions(scans=scans.absolute()))
 
 
 @click.command()
@@ -137,22 +136,26 @@ def strain(folder: StudyFolder, workers: int | None, scheduler: str | None, stor
     Writes studies/NAME/results/strain: tables, figures, and an MLflow run. To search the architecture for strain, set
     task = "strain" in a study.toml and run bonehpo search.
     """
-    _make(folder, ["strain"], workers, scheduler, storage, as_json)
+    _make(folder, "strain", workers, scheduler, storage, as_json)
 
 
 def _make(
     folder: StudyFolder,
-    names: Sequence[str],
+    command: str,
     workers: int | None,
     scheduler: str | None,
     storage: str | None,
     as_json: bool,
     options: "ResultOptions | None" = None,
 ) -> None:
+    """Make all results of a command, and print them."""
     plan = make_plan(folder, storage)
     from bonehpo.results.finished import finished_study
-    from bonehpo.workflow.results import ResultOptions, check_task, open_result_builder
+    from bonehpo.results.kind import ResultOptions
+    from bonehpo.workflow.kinds import names_made_by
+    from bonehpo.workflow.results import check_task, open_result_builder
 
+    names = names_made_by(command)
     for name in names:
         check_task(name, plan)
     finished = finished_study(plan)

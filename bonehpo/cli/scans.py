@@ -122,16 +122,17 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
     measures, renderings of the specimens, and their stress-strain curves.
     """
     from bonehpo.report.figures import montage as draw_montage
-    from bonehpo.report.specimens import make_specimens, specimen_figures
     from bonehpo.results.result import result_folder
+    from bonehpo.results.specimens import make_specimens
     from bonehpo.store.store import SliceStore
+    from bonehpo.workflow.kinds import RESULT_KINDS
 
     store = SliceStore.open(folder.store)
     picture = montage or folder.path / "montage.png"
     draw_montage(store, picture)
     result = make_specimens(store, folder)
     place = result_folder(folder, result.name)
-    pictures = [picture, *(figure.png for figure in specimen_figures(store, place))]
+    pictures = [picture, *(figure.png for figure in RESULT_KINDS[result.name].draw(result, folder))]
     if as_json:
         print_json(_contents(store, pictures, place / "scans.csv"))
         return

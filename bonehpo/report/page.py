@@ -9,9 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bonehpo.files import write_whole
-from bonehpo.report.figures.style import Drawn, count_text
+from bonehpo.report.figures.style import count_text
 from bonehpo.report.sections import (
-    KINDS,
     audit_checks,
     command_of,
     headline_numbers,
@@ -23,7 +22,8 @@ from bonehpo.report.sections import (
     variance_view,
 )
 from bonehpo.report.views import brief, figure_views
-from bonehpo.results.result import Result
+from bonehpo.results.kind import ResultKind
+from bonehpo.results.result import Drawn, Result
 from bonehpo.search.recorder import StudyRecord
 from bonehpo.search.summary import StudySummary
 
@@ -39,6 +39,7 @@ class Report:
     Attributes:
         study: Its trials and estimates.
         record: Where it comes from: code, versions, settings.
+        kinds: All kinds of results, in the order of the page.
         results: Comparisons and explanations that there are, in any order.
         drawn: The figures of each result by its name; those of the study itself under `STUDY_FIGURES`.
         made: When the page is made.
@@ -46,6 +47,7 @@ class Report:
 
     study: StudySummary
     record: StudyRecord
+    kinds: Sequence[ResultKind]
     results: Sequence[Result]
     drawn: Mapping[str, Sequence[Drawn]]
     made: datetime
@@ -75,7 +77,7 @@ def render_page(report: Report) -> str:
     own = figure_views(
         sorted(report.drawn.get(STUDY_FIGURES, ()), key=lambda figure: figure.name == "learning-curves"), 1
     )
-    sections = result_sections(study, report.results, report.drawn, len(own) + 1)
+    sections = result_sections(study, report.kinds, report.results, report.drawn, len(own) + 1)
     environment = Environment(
         loader=PackageLoader("bonehpo.report", "."),
         autoescape=True,
@@ -96,8 +98,8 @@ def render_page(report: Report) -> str:
         states=_count_states(study),
         own=own,
         sections=sections,
-        audit=audit_checks(report.results) if study.task == "damage" else (),
-        missing=missing_results(study, report.results, report.drawn),
+        audit=audit_checks(report.kinds, report.results) if study.task == "damage" else (),
+        missing=missing_results(study, report.kinds, report.results, report.drawn),
         commands=commands(report),
         brief=brief,
         count_text=count_text,
@@ -113,7 +115,7 @@ def _count_states(study: StudySummary) -> str:
 def commands(report: Report) -> tuple[str, ...]:
     """The commands that make this page again, in order, from the slice store on."""
     study, flag = report.study, f"--bone {shlex.quote(report.study.name)}"
-    made = {result.name: result for result in report.results}
-    of_results = [command_of(name, flag, made) for name in KINDS if name in made]
+    made = {result.name for result in report.results}
+    of_results = [command_of(kind, flag, report.kinds, report.results) for kind in report.kinds if kind.name in made]
     search = [f"bonehpo search {flag} --trials {len(study.trials)}"] if study.trials else []
     return (*search, *dict.fromkeys(of_results), f"bonehpo report {flag}")

@@ -1,16 +1,13 @@
-"""How accurate it is, at the head of the page: estimates with their intervals, and where the scores vary."""
+"""The parts of the page: headline numbers, results, checks for shortcuts, what is missing, trials."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
-import pandas as pd
-
 from bonehpo.analysis.estimates import span_as_shown
 from bonehpo.analysis.variance import variance_in_words
 from bonehpo.domain import Task
-from bonehpo.report.figures.style import Drawn
 from bonehpo.report.views import (
     FigureView,
     Sentence,
@@ -23,7 +20,8 @@ from bonehpo.report.views import (
     table_view,
 )
 from bonehpo.results.finished import OPTIMUM_ADDRESS
-from bonehpo.results.result import Result
+from bonehpo.results.kind import ResultKind
+from bonehpo.results.result import Drawn, Result
 from bonehpo.search.summary import StudySummary
 
 
@@ -143,77 +141,6 @@ def variance_sentences(study: StudySummary) -> tuple[str, ...]:
     return () if study.variance is None else variance_in_words(study.variance, "" if study.task == "damage" else " %")
 
 
-AUDIT = {
-    "leakage": "whether a held-out slice is, or shows the bone of, one that networks were trained on",
-    "audit": "how far models come that cannot see a crack",
-    "permutation": "what the procedure finds in labels that mean nothing",
-    "grad-cam": "whether heat maps depend on what was learnt and, on phantoms, lie on the damage",
-    "detection": "whether loaded bone is told from pristine bone before there is damage",
-    "ablation": "what networks learn from scans without histogram matching and filter",
-}
-"""Results that look for shortcuts, and what each asks."""
-
-
-class Kind(NamedTuple):
-    """How a result is presented: its heading, the command that makes it, its tables that are worth printing."""
-
-    heading: str
-    command: str
-    tables: Mapping[str, str]
-
-
-KINDS = {
-    "specimens": Kind("The specimens", "inspect", {"scans": "Measures of the pristine specimens"}),
-    "leakage": Kind(
-        "Leaks between sets",
-        "audit --leakage",
-        {"checks": "What was asked of the slice store", "near-duplicates": "Slices that show the same"},
-    ),
-    "sweep": Kind(
-        "One hyperparameter at a time",
-        "sweep",
-        {"combinations": "Combinations that were fitted after the sweep", "optima": "Optima of sweep and search"},
-    ),
-    "best-fold": Kind("The network of the best fold", "explain", {"layers": "Layers of the network"}),
-    "grad-cam": Kind("What the network looks at", "explain", {}),
-    "detection": Kind(
-        "From which load on damage is seen", "explain", {"limits": "Detection limits; strain as a fraction"}
-    ),
-    "audit": Kind(
-        "Models that cannot see a crack",
-        "audit",
-        {"models": "The network and the models beside it; differences from the network over test sets"},
-    ),
-    "permutation": Kind(
-        "The same on labels that mean nothing",
-        "audit --permutation",
-        {
-            "trials": "Candidates on permuted labels",
-            "sets": "For each test set the candidate that is chosen without it",
-        },
-    ),
-    "pruning": Kind("What pruning has lost", "audit --pruned", {"trials": "Stopped trials, finished"}),
-    "calibration": Kind("Whether p(failed) is a probability", "explain", {"folds": "Brier score of each fold"}),
-    "mixed": Kind(
-        "Mixed split", "compare", {"configurations": "Accuracy in each split", "sets": "What each set holds"}
-    ),
-    "compare": Kind(
-        "Beside ResNet-50",
-        "compare",
-        {"configurations": "Accuracy of each network", "tests": "Differences over test sets, sign-flip test"},
-    ),
-    "ablation": Kind(
-        "What preparation is for", "ablate SCANS.csv", {"separation": "Lowest mean accuracy over all loaded states"}
-    ),
-    "strain": Kind(
-        "Strain read from slices",
-        "strain",
-        {"configurations": "Mean absolute error", "specimens": "Mean absolute error on each specimen"},
-    ),
-}
-"""The results of docs/reference/results.md in the order of the page."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """One result on the page."""
@@ -244,33 +171,47 @@ class Check(NamedTuple):
 
 
 def result_sections(
-    study: StudySummary, results: Sequence[Result], drawn: Mapping[str, Sequence[Drawn]], first_number: int
+    study: StudySummary,
+    kinds: Sequence[ResultKind],
+    results: Sequence[Result],
+    drawn: Mapping[str, Sequence[Drawn]],
+    first_number: int,
 ) -> tuple[Section, ...]:
-    """All results in the order of docs/reference/results.md with their figures, numbered from `first_number` on."""
+    """All results that there are, each with its figures.
+
+    Args:
+        study: That they are of.
+        kinds: All kinds of results, in the order of the page.
+        results: Those that there are, in any order.
+        drawn: The figures of each result by its name.
+        first_number: Of the first figure.
+    """
     by_name = {result.name: result for result in results}
     found, number = [], first_number
-    for name, kind in KINDS.items():
-        if name not in by_name and not drawn.get(name):
+    for kind in kinds:
+        if kind.name not in by_name and not drawn.get(kind.name):
             continue
-        figures = figure_views(drawn.get(name, ()), number)
+        figures = figure_views(drawn.get(kind.name, ()), number)
         number += len(figures)
-        found.append(_section(study, name, kind, by_name.get(name), figures))
+        found.append(_section(study, kind, by_name.get(kind.name), figures))
     return tuple(found)
 
 
-def _section(
-    study: StudySummary, name: str, kind: Kind, result: Result | None, figures: tuple[FigureView, ...]
-) -> Section:
+def _section(study: StudySummary, kind: ResultKind, result: Result | None, figures: tuple[FigureView, ...]) -> Section:
     if result is None:
-        return Section(name=name, heading=kind.heading, sentences=(), figures=figures, tables=())
+        return Section(name=kind.name, heading=kind.heading, sentences=(), figures=figures, tables=())
     stale = (
         f"Caution: made from the slice store {result.store_id[:12]}, not from that of this study: run it again."
         if result.store_id != study.store_id
         else ""
     )
-    tables = [table_view(_printed(t, result.tables[t]), text) for t, text in kind.tables.items() if t in result.tables]
+    tables = [
+        table_view(printed.choose(result.tables[name]), printed.caption)
+        for name, printed in kind.tables.items()
+        if name in result.tables
+    ]
     return Section(
-        name=name,
+        name=kind.name,
         heading=kind.heading,
         sentences=sentences([text for text in (stale, *result.sentences) if text]),
         figures=figures,
@@ -280,21 +221,13 @@ def _section(
     )
 
 
-def _printed(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """What of a table is printed: of scans those of the first state, of models those that were asked; of others all."""
-    if name == "scans":
-        return table[table["state"].eq(table["state"].min())]
-    if name == "models":
-        return table[table["reason"] == ""].drop(columns=["n_folds", "near", "sees_before"])
-    return table
-
-
-def audit_checks(results: Sequence[Result]) -> tuple[Check, ...]:
-    """What was done to find out whether networks look at damage or at a shortcut, and what it warns of."""
+def audit_checks(kinds: Sequence[ResultKind], results: Sequence[Result]) -> tuple[Check, ...]:
+    """Results that ask whether networks look at damage or at a shortcut, and what they warn of."""
     by_name = {result.name: result for result in results}
     return tuple(
-        Check(name, KINDS[name].heading, question, cautions_of(by_name[name]) if name in by_name else None)
-        for name, question in AUDIT.items()
+        Check(kind.name, kind.heading, kind.question, cautions_of(by_name[kind.name]) if kind.name in by_name else None)
+        for kind in kinds
+        if kind.question is not None
     )
 
 
@@ -304,34 +237,41 @@ def cautions_of(result: Result) -> tuple[str, ...]:
     return tuple(text.removeprefix("Caution: ") for text in found)
 
 
-def command_of(name: str, flag: str, by_name: Mapping[str, Result]) -> str:
-    """The command that makes a result of a study.
+def command_of(kind: ResultKind, study: str, kinds: Sequence[ResultKind], results: Sequence[Result]) -> str:
+    """The command that makes a result of a study, as a person types it.
 
     Args:
-        name: Of the result, one of `KINDS`.
-        flag: How a command names the study.
-        by_name: Results that there are, from which options are known.
+        kind: Of the result.
+        study: The option by which a command names the study.
+        kinds: All kinds of results.
+        results: Those that there are; the command repeats the options that they were made with.
     """
-    command = KINDS[name].command
-    words = f"bonehpo {command} {flag}"
-    compared, seen = by_name.get("compare"), by_name.get("detection")
-    if command == "compare" and compared and "weights" in compared.parameters:
-        words += f" --weights {shlex.quote(compared.parameters['weights'])}"
-    if command == "explain" and seen and seen.ran_on == "scans":  # phantoms know it themselves
-        state = seen.parameters.get("visible_from", "")
-        words += f" --visible-from {state}" if state.isdigit() else ""
-    return words
+    by_name = {result.name: result for result in results}
+    made = [other for other in kinds if other.command == kind.command and other.name in by_name]
+    return f"bonehpo {kind.command} {study}" + "".join(other.options_of(by_name[other.name]) for other in made)
 
 
 def missing_results(
-    study: StudySummary, results: Sequence[Result], drawn: Mapping[str, Sequence[Drawn]]
+    study: StudySummary,
+    kinds: Sequence[ResultKind],
+    results: Sequence[Result],
+    drawn: Mapping[str, Sequence[Drawn]],
 ) -> list[Missing]:
-    """What the page does not show because nobody has made it yet; of a study of strain only what can be made of it."""
+    """Results that the page lacks because nobody has made them yet; of a study of strain only what every study has.
+
+    Args:
+        study: That is shown.
+        kinds: All kinds of results, in the order of the page.
+        results: Those that there are, in any order.
+        drawn: The figures of each result by its name.
+    """
     there = {result.name for result in results} | {name for name, figures in drawn.items() if figures}
     flag = f"--bone {shlex.quote(study.name)}"
-    by_name = {result.name: result for result in results}
-    wanted = [name for name in KINDS if name != "pruning" or study.pruned] if study.task == "damage" else ["specimens"]
-    found = [Missing(KINDS[name].heading, command_of(name, flag, by_name)) for name in wanted if name not in there]
+    found = [
+        Missing(kind.heading, command_of(kind, flag, kinds, results))
+        for kind in kinds
+        if kind.is_wanted(study) and kind.name not in there
+    ]
     if study.optimum is None:
         n_trials = max(len(study.trials), 1)
         found.insert(0, Missing("The optimum, fitted again", f"bonehpo search {flag} --trials {n_trials}"))

@@ -10,31 +10,12 @@ import numpy as np
 import pandas as pd
 
 from bonehpo.domain import Task
-from bonehpo.report.figures.style import Drawn
+from bonehpo.results.result import Drawn
 
 LARGEST_SVG = 400_000
 """Bytes; drawings are shown as SVG, what holds many pictures and is larger as PNG."""
 
 NONE = "–"
-
-PAPER = {
-    "specimens": "Fig 1",
-    "stress-strain": "Fig 1",
-    "middle-slices": "Fig 2",
-    "sweep": "Fig 3",
-    "architecture": "Fig 4a, 4b",
-    "best-fold": "Fig 4c",
-    "grad-cam-classes": "Fig 5a, 6a",
-    "detection-best-fold": "Fig 5b, 6b",
-    "detection-slices": "Fig 5c, 6c",
-    "grad-cam-states": "Fig 7",
-    "mixed": "§3.4",
-    "compare": "Fig 8",
-    "compare-detection": "Fig 9",
-    "ablation": "Appendix A",
-    "strain": "§4",
-}
-"""Places of Shen et al. 2021 that show, or ask for, what a figure shows."""
 
 UNITS = {"_um": "µm", "_mpa": "MPa", "_percent": "%"}
 
@@ -172,7 +153,7 @@ def figure_views(drawn: Sequence[Drawn], first_number: int) -> tuple[FigureView,
             uri=_data_uri(figure),
             width=size[0],
             height=size[1],
-            paper=PAPER.get(figure.name, ""),
+            paper=figure.paper,
         )
         for i, figure in enumerate(drawn)
         for size in [_png_size(figure)]

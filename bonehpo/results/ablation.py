@@ -22,9 +22,9 @@ from bonehpo.folds import assign_sets
 from bonehpo.learning.fits import FitTask
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.detection import first_damaged, state_table
-from bonehpo.results.finished import Configuration, FinishedStudy, fit_configurations, parameters_of
+from bonehpo.results.finished import Configuration, Findings, FinishedStudy, fit_configurations, parameters_of
 from bonehpo.results.heat_maps import Asked, MapTask, SliceKey, explain_slices, read_slices
-from bonehpo.results.result import Result, address_of
+from bonehpo.results.result import address_of
 from bonehpo.scans.table import read_scans
 from bonehpo.search.plan import SearchPlan
 from bonehpo.store.recipe import Steps
@@ -72,7 +72,7 @@ def ablation_address(finished: FinishedStudy, scans: Path) -> str:
     return finished.address(NAME, digest_of_scans(scans))
 
 
-def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress: ProgressCallback) -> Result:
+def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress: ProgressCallback) -> Findings:
     """Prepare, train and test every variant.
 
     Args:
@@ -104,10 +104,7 @@ def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress:
     visible = first_damaged(stores["prepared"])
     separation = pd.DataFrame(_separation(name, states[states["variant"] == name], visible) for name in fitted)
     slices, pictures = _maps(plans, configurations, stores, engine)
-    return finished.result(
-        NAME,
-        "comparison",
-        ablation_address(finished, scans),
+    return Findings(
         parameters={**parameters_of(finished.choice), "scans": digest_of_scans(scans)[:12]},
         metrics={
             f"{what}/{row['variant']}": float(row[what])

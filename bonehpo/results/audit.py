@@ -28,8 +28,7 @@ from bonehpo.folds import Sets
 from bonehpo.leakage.features import KINDS, MOST, MOST_LOADED, scan_features
 from bonehpo.results.detection import NAME as DETECTION
 from bonehpo.results.detection import first_damaged
-from bonehpo.results.finished import FinishedStudy, current_result
-from bonehpo.results.result import Result
+from bonehpo.results.finished import Findings, FinishedStudy, current_result
 from bonehpo.search.records import read_folds
 from bonehpo.store.store import SliceStore
 
@@ -64,7 +63,7 @@ def audit_seconds(store: SliceStore, visible_from: int | None) -> float:
     return n_slices * store.side**2 / 1e6 / MEGAPIXELS_PER_S
 
 
-def run_audit(finished: FinishedStudy, progress: ProgressCallback, visible_from: int | None = None) -> Result:
+def run_audit(finished: FinishedStudy, progress: ProgressCallback, visible_from: int | None = None) -> Findings:
     """Score the folds of the optimum by trivial models.
 
     Args:
@@ -81,15 +80,17 @@ def run_audit(finished: FinishedStudy, progress: ProgressCallback, visible_from:
     seen = detection.tables["states"] if detection else None
     scored = score_models(finished.store, finished.plan.sets, network, visible, seen, progress)
     tables = audit_tables(scored, network, visible, seen)
-    return finished.result(
-        NAME,
-        "explanation",
-        audit_address(finished, visible_from),
+    return Findings(
         parameters={"visible_from": visible or "unknown", "near": NEAR},
         metrics=_metrics(scored.verdicts, tables),
         sentences=_sentences(scored.verdicts, tables, visible),
         tables=tables,
     )
+
+
+def asked_models(models: pd.DataFrame) -> pd.DataFrame:
+    """Of the table `models` those that were asked, without what only the gate of promotion needs."""
+    return models[models["reason"] == ""].drop(columns=["n_folds", "near", "sees_before"])
 
 
 class Scored(NamedTuple):

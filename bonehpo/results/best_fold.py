@@ -17,8 +17,7 @@ from bonehpo.analysis.calibration import (
 from bonehpo.domain import FoldScores, Hyperparameters, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
-from bonehpo.results.finished import FinishedStudy, FittedConfiguration, fit_configurations, parameters_of
-from bonehpo.results.result import Result
+from bonehpo.results.finished import Findings, FinishedStudy, FittedConfiguration, fit_configurations, parameters_of
 from bonehpo.search.plan import fold_records
 from bonehpo.search.records import answers_of
 
@@ -30,17 +29,14 @@ def best_fold_address(finished: FinishedStudy) -> str:
     return finished.address(BEST_FOLD)
 
 
-def run_best_fold(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
+def run_best_fold(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
     """Table of the optimum's fold models with fresh seeds, the best first, and of its layers."""
     configuration = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"]
     folds, spread = ranked(configuration), configuration.spread
     best = folds[0]
     table = pd.DataFrame(_row(fold, tuple(finished.plan.sets)) for fold in folds)
     choice = finished.choice
-    return finished.result(
-        BEST_FOLD,
-        "explanation",
-        best_fold_address(finished),
+    return Findings(
         parameters={**parameters_of(choice), "test": best.test, "validation": best.validation},
         metrics={"best_accuracy": best.test_score, "mean_accuracy": configuration.spread.mean, **best.details},
         sentences=[
@@ -98,17 +94,14 @@ def calibration_address(finished: FinishedStudy) -> str:
     return finished.address(CALIBRATION)
 
 
-def run_calibration(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
+def run_calibration(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
     """Brier scores and reliability of the optimum's fold models, as trained and with a temperature."""
     configuration = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"].whole()
     answers = answers_of([fold for fit in configuration.fits for fold in fold_records(fit)])
     calibrated, found = calibrated_folds(answers), calibrate(answers)
     if found is None:
         raise StudyError("no fold of the optimum has its mirror image: fit it again")
-    return finished.result(
-        CALIBRATION,
-        "explanation",
-        calibration_address(finished),
+    return Findings(
         parameters={},
         metrics=asdict(found),
         sentences=[

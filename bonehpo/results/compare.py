@@ -1,5 +1,6 @@
 """ResNet-50 beside the optimum, and the mixed split (§2.5, §2.6, §3.4, §3.5, Table 1, Fig 8, Fig 9)."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from bonehpo.learning.fits import RESNET, FitTask, ResNet, ResNetMode
 from bonehpo.results.detection import state_table
 from bonehpo.results.finished import (
     Configuration,
+    Findings,
     FinishedStudy,
     FittedConfiguration,
     fit_configurations,
@@ -44,7 +46,7 @@ def mixed_address(finished: FinishedStudy) -> str:
     return finished.address(MIXED)
 
 
-def run_mixed(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
+def run_mixed(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
     """The optimum by specimen and in both mixed assignments; the published one where the specimens are the paper's."""
     plans, left_out = {}, ""
     for name, split in SPLITS.items():
@@ -68,10 +70,7 @@ def run_mixed(finished: FinishedStudy, engine: Engine, progress: ProgressCallbac
         for name, configuration in fitted.items()
         for fold in configuration.folds
     ]
-    return finished.result(
-        MIXED,
-        "comparison",
-        mixed_address(finished),
+    return Findings(
         parameters={**parameters_of(finished.choice), "seed": SPLITS["mixed, seeded"].seed},
         metrics={
             f"accuracy/{name}".replace(",", ""): configuration.spread.mean for name, configuration in fitted.items()
@@ -202,7 +201,7 @@ def compare_address(finished: FinishedStudy, weights: Weights, epochs: Epochs = 
 
 def run_compare(
     finished: FinishedStudy, weights: Weights, engine: Engine, progress: ProgressCallback, epochs: Epochs = EPOCHS
-) -> Result:
+) -> Findings:
     """Cross-validate ResNet-50 in every way that the weights allow, and the optimum, in both splits.
 
     Args:
@@ -234,10 +233,7 @@ def run_compare(
     by_name = fit_configurations(in_turn, engine, progress)
     fitted = {key: by_name[configuration.name] for key, configuration in configurations.items()}
     tests = _tests_table(fitted)
-    return finished.result(
-        COMPARE,
-        "comparison",
-        compare_address(finished, weights, epochs),
+    return Findings(
         parameters={"weights": weights.name, "weights_sha256": weights.hash, **parameters_of(RESNET)},
         metrics={
             f"accuracy/{split} {name}": configuration.spread.mean for (name, split), configuration in fitted.items()
@@ -251,6 +247,11 @@ def run_compare(
         },
         configurations=list(fitted.values()),
     )
+
+
+def weights_option(result: Result) -> str:
+    """The option by which a comparison was given its pretrained weights."""
+    return f" --weights {shlex.quote(result.parameters['weights'])}" if "weights" in result.parameters else ""
 
 
 def _plans(finished: FinishedStudy) -> dict[str, SearchPlan]:

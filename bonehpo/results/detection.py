@@ -19,7 +19,7 @@ from bonehpo.engine import Engine
 from bonehpo.errors import ConfigError
 from bonehpo.folds import Sets
 from bonehpo.results.best_fold import ranked
-from bonehpo.results.finished import FinishedStudy, FittedConfiguration, fit_configurations
+from bonehpo.results.finished import Findings, FinishedStudy, FittedConfiguration, fit_configurations
 from bonehpo.results.result import Result
 from bonehpo.store.store import SliceStore
 
@@ -36,7 +36,7 @@ def detection_address(finished: FinishedStudy, visible_from: int | None) -> str:
 
 def run_detection(
     finished: FinishedStudy, engine: Engine, progress: ProgressCallback, visible_from: int | None = None
-) -> Result:
+) -> Findings:
     """Accuracy of every fold model of the optimum at every load state of its own test set.
 
     Args:
@@ -61,10 +61,7 @@ def run_detection(
     visible = visible_from or first_damaged(finished.store)
     slices, pictures = _slices_around(finished, best.test, limits)
     row = limits[(limits["of"] == "all") & (limits["axis"] == "state")].iloc[0]
-    return finished.result(
-        NAME,
-        "explanation",
-        detection_address(finished, visible_from),
+    return Findings(
         parameters={"threshold": THRESHOLD, "visible_from": visible or "unknown", "best_test": best.test},
         metrics={
             f"limit_{axis}": float(limits[(limits["of"] == "all") & (limits["axis"] == axis)]["limit"].iloc[0])
@@ -78,6 +75,12 @@ def run_detection(
         tables={"states": table, "mean": mean, "limits": limits, "slices": slices},
         arrays={"slices": pictures},
     )
+
+
+def visible_option(result: Result) -> str:
+    """The option by which detection limits were told from when on damage is visible; phantoms know it themselves."""
+    state = result.parameters.get("visible_from", "")
+    return f" --visible-from {state}" if state.isdigit() and result.ran_on == "scans" else ""
 
 
 def state_table(configuration: FittedConfiguration, store: SliceStore, sets: Sets) -> pd.DataFrame:

@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,8 @@ from bonehpo.engine import Engine
 from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.learning.fits import FitResult, FitTask, StateAnswers, load_answers
 from bonehpo.learning.fitting import find_fit, run_fit
-from bonehpo.results.result import ConfigurationEntry, Result, address_of, load_result
-from bonehpo.search.plan import SearchPlan
+from bonehpo.results.result import ConfigurationEntry, Level, Result, address_of, load_result
+from bonehpo.search.plan import REFIT_ATTEMPTS, SearchPlan
 from bonehpo.search.recorder import StudyRecord
 from bonehpo.search.records import Optimum, Spread, mean_and_sd, read_study
 from bonehpo.store.store import SliceStore
@@ -139,6 +138,27 @@ def _address(task: FitTask) -> str:
     return f"{task.spec.key} {task.network is not None} {task.states is not None}"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Findings:
+    """Findings of a comparison or an explanation, before they are written down as a `Result`.
+
+    Attributes:
+        parameters: What it was made with; written as text.
+        metrics: Its numbers, by name.
+        sentences: What it says in words; empty ones are left out.
+        tables: By name.
+        arrays: Pictures, in the order of the rows of a table.
+        configurations: What was cross-validated for it.
+    """
+
+    parameters: Mapping[str, object]
+    metrics: Mapping[str, float]
+    sentences: Sequence[str]
+    tables: Mapping[str, pd.DataFrame]
+    arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    configurations: Sequence[FittedConfiguration] = ()
+
+
 OPTIMUM_ADDRESS = "optimum_address"
 """The parameter of a result that tells of which optimum it is: trials of two studies may have the same number."""
 
@@ -164,7 +184,9 @@ class FinishedStudy:
     def optimum_configuration(self) -> Configuration:
         """The optimum's fits with fresh seeds, whose networks and answers to all load states are kept."""
         repeats = {
-            self._task(pair, repeat).spec.key: (pair, repeat) for pair in self.plan.pairs for repeat in (1, 2, 3)
+            self._task(pair, repeat).spec.key: (pair, repeat)
+            for pair in self.plan.pairs
+            for repeat in range(1, REFIT_ATTEMPTS + 1)
         }
         found = [repeats[self.optimum.keys[pair.label]] for pair in self.plan.pairs]
         return Configuration(
@@ -176,20 +198,15 @@ class FinishedStudy:
     def _task(self, pair: HoldoutPair, repeat: int) -> FitTask:
         return self.plan.task(self.choice, pair, repeat=repeat, keep=True)
 
-    def result(
-        self,
-        name: str,
-        level: Literal["comparison", "explanation"],
-        inputs: str,
-        *,
-        parameters: Mapping[str, object],
-        metrics: Mapping[str, float],
-        sentences: Sequence[str],
-        tables: Mapping[str, pd.DataFrame],
-        arrays: Mapping[str, npt.NDArray[np.generic]] | None = None,
-        configurations: Sequence[FittedConfiguration] = (),
-    ) -> Result:
-        """A result of this study, finished now."""
+    def result(self, name: str, level: Level, inputs: str, findings: Findings) -> Result:
+        """A result of this study, finished now.
+
+        Args:
+            name: Of the result.
+            level: Which of the two it is.
+            inputs: Content address of what it was made from.
+            findings: What was found.
+        """
         return Result(
             name=name,
             level=level,
@@ -201,13 +218,13 @@ class FinishedStudy:
             parameters={
                 "optimum": str(self.optimum.trial),
                 OPTIMUM_ADDRESS: optimum_address(self.plan, self.optimum),
-                **{key: str(value) for key, value in parameters.items()},
+                **{key: str(value) for key, value in findings.parameters.items()},
             },
-            metrics=metrics,
-            sentences=tuple(sentence for sentence in sentences if sentence),
-            tables=tables,
-            arrays=arrays or {},
-            configurations=tuple(configuration.record for configuration in configurations),
+            metrics=findings.metrics,
+            sentences=tuple(sentence for sentence in findings.sentences if sentence),
+            tables=findings.tables,
+            arrays=findings.arrays,
+            configurations=tuple(configuration.record for configuration in findings.configurations),
             finished=datetime.now().astimezone(),
         )
 

@@ -19,8 +19,7 @@ from bonehpo.domain import FAILED, PRISTINE, FoldScores, Group, HoldoutPair, Pro
 from bonehpo.engine import Engine
 from bonehpo.learning.fits import StateAnswers
 from bonehpo.results.best_fold import ranked
-from bonehpo.results.finished import FinishedStudy, FittedConfiguration, fit_configurations
-from bonehpo.results.result import Result
+from bonehpo.results.finished import Findings, FinishedStudy, FittedConfiguration, fit_configurations
 from bonehpo.store.images import open_store
 from bonehpo.store.store import SliceStore
 
@@ -163,7 +162,7 @@ class _Explained:
             yield pair, pair.second, pair.first
 
 
-def run_heat_maps(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
+def run_heat_maps(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
     """Heat maps of the best fold model, and the checks on all fold models.
 
     Raises:
@@ -190,10 +189,7 @@ def run_heat_maps(finished: FinishedStudy, engine: Engine, progress: ProgressCal
     if finished.store.has_damage:
         tables["energy"] = _energy_table(explained)
         arrays["damage"] = read_damage(finished.store, keys)
-    return finished.result(
-        NAME,
-        "explanation",
-        heat_maps_address(finished),
+    return Findings(
         parameters={"layer": explained.answers[best_pair].layer, "test": best.test, "validation": best.validation},
         metrics=_metrics(tables),
         sentences=_sentences(tables, finished.store.has_damage),

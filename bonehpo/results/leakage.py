@@ -7,7 +7,7 @@ import pandas as pd
 from bonehpo.domain import ProgressCallback, ignore_progress
 from bonehpo.errors import StudyError
 from bonehpo.leakage.leaks import LeakReport, find_leaks
-from bonehpo.results.result import Result, address_of, is_made, load_result, save_result
+from bonehpo.results.result import Result, address_of, made_once
 from bonehpo.search.plan import SearchPlan
 from bonehpo.store.images import open_store
 
@@ -41,10 +41,7 @@ def prove_no_leak(
         StudyError: There is a leak.
         StoreError: The store is damaged.
     """
-    result = load_result(plan.folder, NAME)
-    if result is None or result.inputs != leakage_address(plan):
-        result = leakage_result(plan, progress)
-        _save(result, plan)
+    result = made_once(plan.folder, NAME, leakage_address(plan), lambda: leakage_result(plan, progress))
     leaks = leaks_of(result)
     if leaks and not despite_leaks:
         raise StudyError(
@@ -53,15 +50,6 @@ def prove_no_leak(
             "or search --despite-leaks"
         )
     return result
-
-
-def _save(result: Result, plan: SearchPlan) -> None:
-    """Write the report, unless another driver of the study just did."""
-    try:
-        save_result(result, plan.folder)
-    except StudyError:
-        if not is_made(plan.folder, NAME, result.inputs):
-            raise
 
 
 def leakage_result(plan: SearchPlan, progress: ProgressCallback = ignore_progress) -> Result:

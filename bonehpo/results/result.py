@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bonehpo.config import StudyFolder
+from bonehpo.errors import StudyError
 from bonehpo.files import content_address, writing
 from bonehpo.renamed import COLUMNS, NUMBERS, RESULTS, TABLES, old_name, with_new_names
 from bonehpo.search.recorder import ConfigurationRecord, ResultRecord, StepImage
@@ -26,6 +27,9 @@ from bonehpo.search.records import mean_and_sd, read_folds
 logger = logging.getLogger(__name__)
 
 HEAD, ARRAYS = "result.json", "arrays.npz"
+
+Level = Literal["comparison", "explanation"]
+"""Two sorts of results: of configurations that are set side by side, and of what one of them does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class Result:
     """
 
     name: str
-    level: Literal["comparison", "explanation"]
+    level: Level
     inputs: str
     study: str
     bone: str
@@ -80,6 +84,27 @@ class Result:
     arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     configurations: tuple[ConfigurationEntry, ...] = ()
     finished: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A figure on disk.
+
+    Attributes:
+        name: Of its files, without suffix.
+        title: What it shows in a few words; also what a screen reader says of it.
+        caption: What is in it: n, what error bars are, what it ran on. Plain text.
+        png: For the screen.
+        svg: For print; pictures in it are bitmaps.
+        paper: Where Shen et al. 2021 show, or ask for, the same; empty where they do not.
+    """
+
+    name: str
+    title: str
+    caption: str
+    png: Path
+    svg: Path
+    paper: str = ""
 
 
 _IN_HEAD = tuple(f.name for f in fields(Result) if f.name not in ("tables", "arrays", "configurations"))
@@ -129,6 +154,30 @@ def is_made(folder: StudyFolder, name: str, inputs: str) -> bool:
     """Whether the result is there, made from these inputs."""
     found = load_result(folder, name)
     return found is not None and found.inputs == inputs
+
+
+def made_once(folder: StudyFolder, name: str, inputs: str, make: Callable[[], Result]) -> Result:
+    """The saved result that was made from some inputs; made and saved where there is none.
+
+    Args:
+        folder: Of the study.
+        name: Of the result.
+        inputs: Content address of what it is made from.
+        make: Makes it.
+
+    Raises:
+        StudyError: It cannot be written, and no other driver of the study has just written it.
+    """
+    found = load_result(folder, name)
+    if found is not None and found.inputs == inputs:
+        return found
+    result = make()
+    try:
+        save_result(result, folder)
+    except StudyError:
+        if not is_made(folder, name, inputs):
+            raise
+    return result
 
 
 def address_of(*parts: object) -> str:

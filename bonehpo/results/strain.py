@@ -22,13 +22,13 @@ from bonehpo.learning.fits import FitTask
 from bonehpo.results.compare import with_split
 from bonehpo.results.finished import (
     Configuration,
+    Findings,
     FinishedStudy,
     FittedConfiguration,
     fit_configurations,
     parameters_of,
 )
 from bonehpo.results.heat_maps import Asked, MapTask, SliceKey, explain_slices, read_slices
-from bonehpo.results.result import Result
 from bonehpo.search.plan import SearchPlan
 
 FOLD = ["specimen", "validation"]
@@ -164,7 +164,7 @@ def strain_address(finished: FinishedStudy) -> str:
     return finished.address(NAME, _as_strain(finished.plan.config).training.epochs)
 
 
-def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
+def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
     """Cross-validate the optimum's architecture, trained to predict strain, over specimens.
 
     Raises:
@@ -192,10 +192,7 @@ def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallba
         )
     )
     maps, pictures = _maps(finished, fitted, engine)
-    return finished.result(
-        NAME,
-        "comparison",
-        strain_address(finished),
+    return Findings(
         parameters={**parameters_of(finished.choice), "epochs": plan.config.training.epochs},
         metrics={"error_percent": network, "constant_error_percent": constant, "slope": line.slope, "p": gain.p},
         sentences=[

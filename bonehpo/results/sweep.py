@@ -11,12 +11,12 @@ from bonehpo.engine import Engine
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.results.finished import (
     Configuration,
+    Findings,
     FinishedStudy,
     FittedConfiguration,
     fit_configurations,
     parameters_of,
 )
-from bonehpo.results.result import Result
 from bonehpo.search.space import sweep_points
 
 NAME = "sweep"
@@ -27,7 +27,7 @@ def sweep_address(finished: FinishedStudy) -> str:
     return finished.address(NAME, finished.choice)
 
 
-def run_sweep(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Result:
+def run_sweep(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
     """Fit every point of the sweep, choose as the paper did, and set that beside the optimum of the search.
 
     Points that the search has fitted are taken as they are. Combinations are fitted with fresh seeds: the score of a swept
@@ -53,10 +53,7 @@ def run_sweep(finished: FinishedStudy, engine: Engine, progress: ProgressCallbac
         scores[step.hyperparameters] = Score(*together[step.hyperparameters].spread)
         roles[step.hyperparameters] = step.role
     search = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"]
-    return finished.result(
-        NAME,
-        "comparison",
-        sweep_address(finished),
+    return Findings(
         parameters={**parameters_of(step.hyperparameters), "n_points": len(choices)},
         metrics={
             "sweep_accuracy": step.mean,

@@ -16,12 +16,12 @@ from bonehpo.errors import StudyError
 from bonehpo.renamed import RESULTS, old_name
 from bonehpo.results.finished import (
     Configuration,
+    Findings,
     FinishedStudy,
     FittedConfiguration,
     fit_configurations,
     parameters_of,
 )
-from bonehpo.results.result import Result
 from bonehpo.search.plan import SearchPlan, objective
 from bonehpo.search.pruning import Stop, read_stop, stopped_trials
 from bonehpo.search.records import folds_table, hyperparameters
@@ -40,7 +40,7 @@ def permutation_address(finished: FinishedStudy, n_trials: int = N_PERMUTED) -> 
 
 def run_permutation(
     finished: FinishedStudy, engine: Engine, progress: ProgressCallback, n_trials: int = N_PERMUTED
-) -> Result:
+) -> Findings:
     """Search a short list of candidates on permuted labels, and estimate as for a real study.
 
     A specimen's two labels are exchanged, or not, by the toss of a coin: what is learnt from others then says nothing of it.
@@ -68,10 +68,7 @@ def run_permutation(
     honest = mean_interval(np.array(list(nested.by_set.values())))
     best = max(trial_estimates(folds), key=lambda e: e.mean)
     naive = mean_interval(folds.loc[folds["trial"] == best.trial, "test_score"].to_numpy(float))
-    return finished.result(
-        PERMUTATION,
-        "explanation",
-        permutation_address(finished, n_trials),
+    return Findings(
         parameters={"swapped": " ".join(swapped), "trials": len(fitted)},
         metrics={"nested_accuracy": nested.mean, "apparent_accuracy": best.mean},
         sentences=[
@@ -197,7 +194,7 @@ def pruning_address(finished: FinishedStudy, n_trials: int = N_COMPLETED) -> str
 
 def audit_pruning(
     finished: FinishedStudy, engine: Engine, progress: ProgressCallback, n_trials: int = N_COMPLETED
-) -> Result:
+) -> Findings:
     """Finish a random sample of the stopped trials, and say what would have been lost.
 
     Args:
@@ -227,10 +224,7 @@ def audit_pruning(
         "nested_score": before,
         "nested_score_with_them": after,
     }
-    return finished.result(
-        PRUNING,
-        "explanation",
-        pruning_address(finished, n_trials),
+    return Findings(
         parameters={"trials": " ".join(str(trial.number) for trial in sample)},
         metrics=shown(metrics, plan.config.task),
         sentences=_sentences(trials, len(pruned.stopped), before, after, plan.config.task),

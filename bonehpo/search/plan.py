@@ -17,6 +17,9 @@ from bonehpo.learning.fits import CODE_VERSION, FitResult, FitSpec, FitTask, pai
 from bonehpo.renamed import SETTINGS, old_name
 from bonehpo.search.recorder import FoldRecord
 
+REFIT_ATTEMPTS = 3
+"""Sets of fresh seeds that the optimum is fitted with until one has not diverged; they are the repeats 1, 2, ...."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan:

@@ -25,7 +25,7 @@ from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.learning.fits import FitResult, FitTask
 from bonehpo.learning.fitting import find_fit, run_fit
-from bonehpo.search.plan import FinishedPair, SearchPlan, fold_records, objective
+from bonehpo.search.plan import REFIT_ATTEMPTS, FinishedPair, SearchPlan, fold_records, objective
 from bonehpo.search.pruning import (
     TrialPruning,
     begin_pruning,
@@ -137,9 +137,6 @@ class SearchOutcome(NamedTuple):
     n_trials: int
     has_optimum: bool
     n_stopped: int = 0
-
-
-REFIT_ATTEMPTS = 3
 
 
 def run_search(

@@ -3,20 +3,16 @@
 from datetime import datetime
 from pathlib import Path
 
-from bonehpo.config import StudyFolder
-from bonehpo.report.figures import Drawn, draw
 from bonehpo.report.figures.studies import importance_figure, learning_curves_figure, trials_figure
 from bonehpo.report.page import STUDY_FIGURES, Report, write_page
-from bonehpo.report.sections import KINDS
-from bonehpo.report.specimens import NAME as SPECIMENS
-from bonehpo.report.specimens import make_specimens, specimen_figures
-from bonehpo.results.finished import current_result
-from bonehpo.results.result import Result, address_of, result_folder, result_record
+from bonehpo.results.result import Drawn, address_of, result_folder, result_record
+from bonehpo.results.specimens import make_specimens
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.recorder import Recorder, ResultRecord
 from bonehpo.search.records import Optimum, read_folds, read_study
 from bonehpo.search.summary import StudySummary, importances, summarise
 from bonehpo.store.store import SliceStore
+from bonehpo.workflow.kinds import RESULT_KINDS
 
 
 def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
@@ -27,15 +23,22 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
     Raises:
         StudyError: The study has not begun, or the page cannot be written.
     """
-    found, summary, store = read_study(plan), summarise(plan), SliceStore.open(plan.folder.store)
+    found, summary = read_study(plan), summarise(plan)
     recorder.study(found.record)
-    specimens = make_specimens(store, plan.folder)
-    found_results = (current_result(plan, found.optimum, name) for name in KINDS)
+    specimens = make_specimens(SliceStore.open(plan.folder.store), plan.folder)
+    found_results = (kind.current(plan, found.optimum) for kind in RESULT_KINDS.values())
     results = [result for result in found_results if result is not None]
-    drawn = {result.name: draw_result(result, plan.folder, store) for result in results}
+    drawn = {result.name: RESULT_KINDS[result.name].draw(result, plan.folder) for result in results}
     recorder.result(result_record(specimens, plan.folder))
     drawn[STUDY_FIGURES] = _own_figures(plan, summary, found.optimum)
-    report = Report(study=summary, record=found.record, results=results, drawn=drawn, made=datetime.now().astimezone())
+    report = Report(
+        study=summary,
+        record=found.record,
+        kinds=tuple(RESULT_KINDS.values()),
+        results=results,
+        drawn=drawn,
+        made=datetime.now().astimezone(),
+    )
     page = write_page(report, plan.folder.path / "report.html")
     recorder.result(
         ResultRecord(
@@ -49,12 +52,6 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
         )
     )
     return page
-
-
-def draw_result(result: Result, folder: StudyFolder, store: SliceStore) -> tuple[Drawn, ...]:
-    """Draw the figures of a saved result beside it."""
-    place = result_folder(folder, result.name)
-    return specimen_figures(store, place) if result.name == SPECIMENS else draw(result, place)
 
 
 def _own_figures(plan: SearchPlan, summary: StudySummary, optimum: Optimum | None) -> tuple[Drawn, ...]:

@@ -1,7 +1,5 @@
-"""Figures: of scans, of results and of studies. `draw` finds the figures of a result; each is written as PNG and SVG."""
+"""Figures: of scans, of results and of studies, as PNG and SVG; `workflow.kinds` says which belong to which."""
 
-from bonehpo.report.figures.drawing import draw
 from bonehpo.report.figures.scans import middle_slices_figure, montage, prediction_figure
-from bonehpo.report.figures.style import Drawn
 
-__all__ = ["Drawn", "draw", "middle_slices_figure", "montage", "prediction_figure"]
+__all__ = ["middle_slices_figure", "montage", "prediction_figure"]

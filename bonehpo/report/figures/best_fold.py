@@ -20,7 +20,6 @@ from bonehpo.report.figures.style import (
     PALE,
     SERIES,
     VERMILLION,
-    Drawn,
     Series,
     count_text,
     draw_figure,
@@ -30,7 +29,7 @@ from bonehpo.report.figures.style import (
     short,
     words,
 )
-from bonehpo.results.result import Result
+from bonehpo.results.result import Drawn, Result
 
 WIDTH = 180.0
 """Of the drawing, in its own units: one is about a millimetre on paper."""
@@ -90,6 +89,7 @@ def architecture_figure(result: Result, folder: Path) -> Drawn:
         f"{n_parameters:,} trainable parameters.",
         "Above each box: channels. Below: pixels of the feature map and, in brackets, of the kernel. Sides are drawn as the "
         "square root of the pixels, depths as the logarithm of the channels.",
+        paper="Fig 4a, 4b",
     )
     return draw_figure(paint, caption, folder, height_mm=72)
 
@@ -208,6 +208,7 @@ def best_fold_figure(result: Result, folder: Path) -> Drawn:
         "failed and pristine slices and on both, and the mean softmax output for the right class.",
         f"(b) Test accuracy of each of the n = {len(folds)} folds; the circled one is the best, upright lines are means of "
         "test sets. Being the best of many, (a) is not what to expect on another bone.",
+        paper="Fig 4c",
     )
     return draw_figure(paint, caption, folder, height_mm=45 + 4.5 * len(tests))
 

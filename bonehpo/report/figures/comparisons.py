@@ -32,7 +32,6 @@ from bonehpo.report.figures.style import (
     GREY,
     PALE,
     SERIES,
-    Drawn,
     bare,
     draw_figure,
     letter,
@@ -41,7 +40,7 @@ from bonehpo.report.figures.style import (
     span_text,
     words,
 )
-from bonehpo.results.result import Result
+from bonehpo.results.result import Drawn, Result
 
 CONFIGURATIONS = {
     "cnn": "CNN",
@@ -71,6 +70,7 @@ def mixed_figure(result: Result, folder: Path) -> Drawn:
         "In a mixed split a specimen under test was trained on, in its other planes: the difference is what a network knows "
         "of a specimen, not of damage.",
         reasons_text(configurations),
+        paper="§3.4",
     )
     return draw_figure(paint, caption, folder, height_mm=72, width_mm=110)
 
@@ -105,6 +105,7 @@ def compare_figure(result: Result, folder: Path) -> Drawn:
         _bars_text(configurations),
         "Dotted: chance.",
         reasons_text(configurations),
+        paper="Fig 8",
     )
     return draw_figure(paint, caption, folder, height_mm=85)
 
@@ -147,6 +148,7 @@ def compare_detection_figure(result: Result, folder: Path) -> Drawn | None:
         f"Overall accuracy at each load state, mean over {span_text(n_sets, 'test sets')}; bands are 95 % intervals of "
         "the mean over test sets.",
         "In the pristine state it is 0.5 by construction.",
+        paper="Fig 9",
     )
     return draw_figure(paint, caption, folder, height_mm=75, width_mm=130)
 
@@ -187,6 +189,7 @@ def ablation_figure(result: Result, folder: Path) -> Drawn:
         else f"(b) n = {len(pictures)} middle slices of raw and of prepared scans ({_where(pictures)}), without and with "
         "Grad-CAM.",
         "" if pictures.empty else outline_text(result),
+        paper="Appendix A",
     )
     return draw_figure(paint, caption, folder, height_mm=75 if pictures.empty else 140)
 

@@ -17,7 +17,6 @@ from bonehpo.report.figures.style import (
     GREY,
     ORANGE,
     SERIES,
-    Drawn,
     bare,
     draw_figure,
     letter,
@@ -25,7 +24,7 @@ from bonehpo.report.figures.style import (
     span_text,
     words,
 )
-from bonehpo.results.result import Result
+from bonehpo.results.result import Drawn, Result
 
 LINES = (
     ("accuracy_pristine", "pristine", SERIES[2]),
@@ -63,6 +62,7 @@ def best_fold_detection_figure(result: Result, folder: Path) -> Drawn | None:
         f"each load state labelled failed, and the mean of both ({span_text(set(best['n_slices']), 'slices')} a state).",
         "In the pristine state loaded slices are the pristine ones, so that the overall accuracy is 0.5 by construction.",
         _limit_text(own, best["state"]),
+        paper="Fig 5b, 6b",
     )
     return draw_figure(paint, caption, folder, height_mm=72, width_mm=120)
 
@@ -222,5 +222,6 @@ def limit_slices_figure(result: Result, folder: Path) -> Drawn | None:
         "Slices around the detection limit",
         f"{first['specimen']}, {first['plane']}, position {first['position']}, at n = {len(rows)} load states.",
         "ε is the apparent strain." if rows["strain"].notna().any() else "",
+        paper="Fig 5c, 6c",
     )
     return draw_figure(paint, caption, folder, height_mm=180 / max(len(rows), 4) + 6)

@@ -29,7 +29,6 @@ from bonehpo.report.figures.style import (
     PAGE_MM,
     PALE,
     SERIES,
-    Drawn,
     Words,
     bare,
     draw_figure,
@@ -39,7 +38,7 @@ from bonehpo.report.figures.style import (
     span_text,
     words,
 )
-from bonehpo.results.result import Result
+from bonehpo.results.result import Drawn, Result
 
 COLUMNS: tuple[tuple[str, Callable[[Axes, Picture], None]], ...] = (
     ("slice", show_slice),
@@ -78,6 +77,7 @@ def classes_figure(result: Result, folder: Path) -> Drawn | None:
         "Shown is the failed slice that the network is surest of, and the same place in pristine bone: what it sees, not "
         "how often it is right. Each slice is explained by its own class; below it stands its p(failed).",
         outline_text(result),
+        paper="Fig 5a, 6a",
     )
     return draw_figure(paint, caption, folder, height_mm=30.5 * len(planes) + 6)
 
@@ -111,6 +111,7 @@ def states_figure(result: Result, folder: Path) -> Drawn | None:
         "pair: p(failed).",
         "ε is the apparent strain." if rows["strain"].notna().any() else "",
         outline_text(result),
+        paper="Fig 7",
     )
     return draw_states(result, rows, folder, caption, lambda row: f"p = {row.p_failed:.2f}")
 

@@ -14,7 +14,8 @@ from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 from bonehpo.analysis.calibration import ScanVerdict
 from bonehpo.errors import PhantomError
 from bonehpo.phantom import SPEC_JSON
-from bonehpo.report.figures.style import PAGE_MM, PHANTOM, Drawn, Words, bare, draw_figure, short
+from bonehpo.report.figures.style import PAGE_MM, PHANTOM, Words, bare, draw_figure, short
+from bonehpo.results.result import Drawn
 from bonehpo.scans.readers import open_volume
 from bonehpo.scans.sections import NORMALS, cut
 from bonehpo.store.store import SliceStore
@@ -55,6 +56,7 @@ def middle_slices_figure(store: SliceStore, folder: Path) -> Drawn:
         name="middle-slices",
         title=f"Slices, pristine and failed ({bone})",
         caption=f"{caption} {PHANTOM}" if store.is_phantom else caption,
+        paper="Fig 2",
     )
     side_mm = (PAGE_MM - 8) / (2 * len(store.planes))
     height_mm = (side_mm + 1) * len(store.specimens) + 6

@@ -16,7 +16,6 @@ from bonehpo.report.figures.style import (
     PALE,
     SERIES,
     VERMILLION,
-    Drawn,
     draw_figure,
     letter,
     rows_of,
@@ -24,7 +23,7 @@ from bonehpo.report.figures.style import (
     span_text,
     words,
 )
-from bonehpo.results.result import Result
+from bonehpo.results.result import Drawn, Result
 
 REFERENCE = "mean of the training strains"
 
@@ -51,6 +50,7 @@ def strain_figure(result: Result, folder: Path) -> Drawn:
         "(b) Mean absolute error at each state; error bars are one standard deviation over "
         f"{span_text({int(network['n_folds'])}, 'folds')}. Lines: mean error of the network over all states, and of a guess "
         "that always names the mean of the training strains.",
+        paper="§4",
     )
     return draw_figure(paint, caption, folder, height_mm=85)
 

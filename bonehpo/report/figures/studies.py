@@ -22,7 +22,6 @@ from bonehpo.report.figures.style import (
     PHANTOM,
     SERIES,
     VERMILLION,
-    Drawn,
     Words,
     count_text,
     draw_figure,
@@ -32,7 +31,7 @@ from bonehpo.report.figures.style import (
     span_text,
     words,
 )
-from bonehpo.results.result import Result
+from bonehpo.results.result import Drawn, Result
 from bonehpo.search.recorder import FoldRecord
 from bonehpo.search.summary import StudySummary
 
@@ -224,6 +223,7 @@ def sweep_figure(result: Result, folder: Path) -> Drawn:
         _optimum_text(optimum),
         _failed_text(failed),
         "Dotted: chance.",
+        paper="Fig 3",
     )
     return draw_figure(paint, caption, folder, height_mm=115)
 

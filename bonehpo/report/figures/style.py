@@ -17,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bonehpo.results.result import Result
+from bonehpo.results.result import Drawn, Result
 
 PAGE_MM = 180
 """Width of two columns of a journal."""
@@ -84,31 +84,13 @@ SERIES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """A figure on disk.
-
-    Attributes:
-        name: Of its files, without suffix.
-        title: What it shows in a few words; also what a screen reader says of it.
-        caption: What is in it: n, what error bars are, what it ran on. Plain text.
-        png: For the screen.
-        svg: For print; pictures in it are bitmaps.
-    """
-
-    name: str
-    title: str
-    caption: str
-    png: Path
-    svg: Path
-
-
-@dataclass(frozen=True, kw_only=True)
 class Words:
-    """Title and caption of a figure; see `Drawn`."""
+    """Title and caption of a figure, and its place in the paper; see `Drawn`."""
 
     name: str
     title: str
     caption: str
+    paper: str = ""
 
 
 def draw_figure(
@@ -118,7 +100,7 @@ def draw_figure(
 
     Args:
         paint: Draws into an empty figure.
-        words: Name, title and caption.
+        words: Name, title, caption and place in the paper.
         folder: Where to write `<name>.png` and `<name>.svg`; made if it is not there.
         height_mm: Height on paper.
         width_mm: Width on paper.
@@ -130,10 +112,10 @@ def draw_figure(
         paint(figure)
         figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
         figure.savefig(svg, dpi=PNG_DPI, metadata={"Date": None})
-    return Drawn(name=words.name, title=words.title, caption=words.caption, png=png, svg=svg)
+    return Drawn(name=words.name, title=words.title, caption=words.caption, paper=words.paper, png=png, svg=svg)
 
 
-def words(result: Result, name: str, title: str, *sentences: str) -> Words:
+def words(result: Result, name: str, title: str, *sentences: str, paper: str = "") -> Words:
     """Title and caption of a figure of a result; on phantoms both say so.
 
     Args:
@@ -141,12 +123,14 @@ def words(result: Result, name: str, title: str, *sentences: str) -> Words:
         name: Of the files, without suffix.
         title: Without bone and phantom.
         sentences: Of the caption; empty ones are left out.
+        paper: Where Shen et al. 2021 have this figure; empty where they do not.
     """
     phantom = result.ran_on == "phantom"
     return Words(
         name=name,
         title=f"{title} ({result.bone}, phantom)" if phantom else f"{title} ({result.bone})",
         caption=" ".join(s for s in (*sentences, PHANTOM if phantom else "") if s),
+        paper=paper,
     )
 
 

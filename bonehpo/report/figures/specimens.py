@@ -1,98 +1,23 @@
-"""The specimens of a store: their measures as a result, how they look pristine and failed, how they took load.
-
-These are figures 1 and 2 of Shen et al. 2021; the slices of the latter are drawn by `figures.scans`.
-"""
+"""The specimens of a store: how they look pristine and failed, and how they took load."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bonehpo.config import StudyFolder
-from bonehpo.report.figures.scans import middle_slices_figure, render
-from bonehpo.report.figures.style import BLACK, PHANTOM, SERIES, Drawn, Words, bare, draw_figure, pale
-from bonehpo.results.result import Result, address_of, is_made, save_result
+from bonehpo.report.figures.scans import render
+from bonehpo.report.figures.style import BLACK, PHANTOM, SERIES, Words, bare, draw_figure, pale
+from bonehpo.results.result import Drawn
 from bonehpo.store.manifest import ScanRecord
 from bonehpo.store.store import SliceStore
-
-NAME = "specimens"
-
-COLUMNS = (
-    "specimen",
-    "state",
-    "strain",
-    "stress_mpa",
-    "bone_volume_fraction",
-    "porosity",
-    "trabecular_thickness_um",
-    "trabecular_spacing_um",
-    "degree_of_anisotropy",
-)
 
 PER_ROW = 5
 """Specimens side by side."""
 
 HIGH_MM = 52
 """Height of one rendering with the lines below it."""
-
-
-def specimens_result(store: SliceStore, study: str) -> Result:
-    """Measures of every scan, as the result `specimens` of a study.
-
-    Args:
-        store: Its slice store.
-        study: Name of the study.
-    """
-    table = pd.DataFrame(
-        [[getattr(scan, column) for column in COLUMNS] for scan in store.manifest.scans], columns=list(COLUMNS)
-    )
-    numbers = table.columns.drop(["specimen", "state"])
-    table[numbers] = table[numbers].astype(float)
-    pristine = table[table["state"] == store.states[0]]
-    return Result(
-        name=NAME,
-        level="explanation",
-        inputs=address_of(NAME, store.id),
-        study=study,
-        bone=store.bone,
-        store_id=store.id,
-        ran_on="phantom" if store.is_phantom else "scans",
-        parameters={"pristine": str(store.states[0]), "failed": str(store.states[-1])},
-        metrics={f"pristine_{name}": float(pristine[name].mean()) for name in COLUMNS[4:] if pristine[name].any()},
-        sentences=_sentences(pristine, "volume" if store.has_preview else "slices"),
-        tables={"scans": table},
-        finished=datetime.now(UTC),
-    )
-
-
-def make_specimens(store: SliceStore, folder: StudyFolder) -> Result:
-    """Measure the specimens of a store, and save that as a result of the study in a folder."""
-    result = specimens_result(store, folder.name)
-    if not is_made(folder, result.name, result.inputs):
-        save_result(result, folder)
-    return result
-
-
-def specimen_figures(store: SliceStore, folder: Path) -> tuple[Drawn, ...]:
-    """Draw all figures of the specimens of a store, those that its scans allow.
-
-    Args:
-        store: Whose previews, strains and slices are shown.
-        folder: Where to write them, as PNG and SVG.
-
-    Raises:
-        StoreDamaged: A preview or a slice is not what was written.
-    """
-    drawn = (
-        specimens_figure(store, folder),
-        stress_strain_figure(store, folder),
-        middle_slices_figure(store, folder),
-    )
-    return tuple(figure for figure in drawn if figure is not None)
 
 
 def specimens_figure(store: SliceStore, folder: Path) -> Drawn | None:
@@ -159,25 +84,6 @@ def stress_strain_figure(store: SliceStore, folder: Path) -> Drawn | None:
     return draw_figure(paint, _words(store, "stress-strain", "Stress and strain", caption), folder, 75, 130)
 
 
-def _sentences(pristine: pd.DataFrame, what: str) -> tuple[str, ...]:
-    fractions = 100 * pristine.set_index("specimen")["bone_volume_fraction"]
-    said = [
-        f"Pristine bone fills {fractions.min():.1f} % ({fractions.idxmin()}) to {fractions.max():.1f} % "
-        f"({fractions.idxmax()}) of the {what}; porosity {100 - fractions.mean():.1f} ± {fractions.std():.1f} %."
-    ]
-    for name, form in _SENTENCES.items():
-        values = pristine[name].dropna()
-        if len(values) > 1:
-            said.append(f"{form.format(values.mean(), values.std())} (mean ± sd of {len(values)} pristine specimens).")
-    return tuple(said)
-
-
-_SENTENCES = {
-    "trabecular_thickness_um": "Trabecular thickness {:.0f} ± {:.0f} µm",
-    "degree_of_anisotropy": "Degree of anisotropy {:.2f} ± {:.2f}",
-}
-
-
 def _paint_specimen(axes: Axes, store: SliceStore, scan: ScanRecord) -> None:
     if scan.threshold is not None:
         picture = render(store.preview(scan.specimen, scan.state), scan.threshold)
@@ -234,4 +140,5 @@ def _number_ends(axes: Axes, scans: Sequence[ScanRecord], i: int) -> None:
 
 def _words(store: SliceStore, name: str, title: str, caption: str) -> Words:
     bone = f"{store.bone}, phantom" if store.is_phantom else store.bone
-    return Words(name=name, title=f"{title} ({bone})", caption=f"{caption} {PHANTOM}" if store.is_phantom else caption)
+    caption = f"{caption} {PHANTOM}" if store.is_phantom else caption
+    return Words(name=name, title=f"{title} ({bone})", caption=caption, paper="Fig 1")
