@@ -26,6 +26,7 @@ from bonehpo.report.views import brief, figure_views
 from bonehpo.results.result import Result
 from bonehpo.search.recorder import StudyRecord
 from bonehpo.search.summary import StudySummary
+from bonehpo.task import DAMAGE, task_named
 
 TEMPLATE = "page.html.j2"
 STUDY_FIGURES = "study"
@@ -85,6 +86,7 @@ def render_page(report: Report) -> str:
     )
     return environment.get_template(TEMPLATE).render(
         study=study,
+        task=task_named(study.task),
         record=report.record,
         made=report.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
         numbers=headline_numbers(study),
@@ -96,7 +98,7 @@ def render_page(report: Report) -> str:
         states=_count_states(study),
         own=own,
         sections=sections,
-        audit=audit_checks(report.results) if study.task == "damage" else (),
+        audit=audit_checks(report.results) if study.task == DAMAGE.name else (),
         missing=missing_results(study, report.results, report.drawn),
         commands=commands(report),
         brief=brief,

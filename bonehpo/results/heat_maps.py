@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bonehpo.analysis.heat_maps import agreement, damage_energy, rank_correlation
-from bonehpo.domain import FAILED, PRISTINE, FoldScores, Group, HoldoutPair, Progress, ProgressCallback
+from bonehpo.domain import FoldScores, Group, HoldoutPair, Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.learning.fits import StateAnswers
 from bonehpo.results.best_fold import ranked
@@ -23,6 +23,7 @@ from bonehpo.results.finished import FinishedStudy, FittedConfiguration, fit_con
 from bonehpo.results.result import Result
 from bonehpo.store.images import open_store
 from bonehpo.store.store import SliceStore
+from bonehpo.task import FAILED, PRISTINE
 
 
 class SliceKey(NamedTuple):

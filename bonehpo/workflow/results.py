@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bonehpo.domain import ProgressCallback, Task, ignore_progress
+from bonehpo.domain import ProgressCallback, ignore_progress
 from bonehpo.engine import Engine, open_engine
 from bonehpo.errors import StudyError
 from bonehpo.report.figures import draw
@@ -23,6 +23,7 @@ from bonehpo.results.sweep import run_sweep, sweep_address
 from bonehpo.results.validity import audit_pruning, permutation_address, pruning_address, run_permutation
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.recorder import Recorder
+from bonehpo.task import DAMAGE, STRAIN
 from bonehpo.tracking.runs import recorder_for
 from bonehpo.workflow.plan import TRACKING
 
@@ -56,7 +57,7 @@ class ResultKind(NamedTuple):
 
     address: Callable[[FinishedStudy, ResultOptions], str]
     run: Callable[[FinishedStudy, ResultOptions, Engine, ProgressCallback], Result]
-    tasks: tuple[Task, ...] = ("damage",)
+    tasks: tuple[str, ...] = (DAMAGE.name,)
 
 
 def _scans(options: ResultOptions) -> Path:
@@ -77,7 +78,7 @@ RESULT_KINDS: Mapping[str, ResultKind] = {
     ),
     "permutation": ResultKind(lambda f, _: permutation_address(f), lambda f, _, e, p: run_permutation(f, e, p)),
     "pruning": ResultKind(
-        lambda f, _: pruning_address(f), lambda f, _, e, p: audit_pruning(f, e, p), ("damage", "strain")
+        lambda f, _: pruning_address(f), lambda f, _, e, p: audit_pruning(f, e, p), (DAMAGE.name, STRAIN.name)
     ),
     "calibration": ResultKind(lambda f, _: calibration_address(f), lambda f, _, e, p: run_calibration(f, e, p)),
     "mixed": ResultKind(lambda f, _: mixed_address(f), lambda f, _, e, p: run_mixed(f, e, p)),
@@ -87,7 +88,9 @@ RESULT_KINDS: Mapping[str, ResultKind] = {
     "ablation": ResultKind(
         lambda f, w: ablation_address(f, _scans(w)), lambda f, w, e, p: run_ablation(f, _scans(w), e, p)
     ),
-    "strain": ResultKind(lambda f, _: strain_address(f), lambda f, _, e, p: run_strain(f, e, p), ("damage", "strain")),
+    "strain": ResultKind(
+        lambda f, _: strain_address(f), lambda f, _, e, p: run_strain(f, e, p), (DAMAGE.name, STRAIN.name)
+    ),
 }
 """By name of the result, in the order of the paper."""
 
