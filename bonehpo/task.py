@@ -13,7 +13,7 @@ Examples:
     >>> stages = Classification(
     ...     name="stages", labels=("pristine", "loaded", "failed"), truth_of=stage, question="Pristine, loaded or failed?"
     ... )
-    >>> stages.n_outputs, round(stages.chance, 2), stages.prediction_columns
+    >>> stages.head.units, round(stages.chance, 2), stages.prediction_columns
     (3, 0.33, ('label', 'p_pristine', 'p_loaded', 'p_failed'))
 """
 
@@ -164,6 +164,24 @@ class Evaluation(NamedTuple):
     details: Mapping[str, float]
 
 
+class Head(NamedTuple):
+    """The end of a network and its training, in Keras's names.
+
+    Attributes:
+        units: Of the last layer.
+        layer: Name of that layer.
+        activation: Of that layer.
+        loss: That is minimised.
+        metric: Class of the number that people read, see `Measure`.
+    """
+
+    units: int
+    layer: str
+    activation: str
+    loss: str
+    metric: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
     """One kind of answer that networks give.
@@ -192,28 +210,8 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def n_outputs(self) -> int:
-        """Units of a network's last layer."""
-
-    @property
-    @abstractmethod
-    def output_layer(self) -> str:
-        """Name of a network's last layer."""
-
-    @property
-    @abstractmethod
-    def activation(self) -> str:
-        """Keras's name of the function at the end of that layer."""
-
-    @property
-    @abstractmethod
-    def keras_loss(self) -> str:
-        """Keras's name of the loss."""
-
-    @property
-    @abstractmethod
-    def keras_metric(self) -> str:
-        """Keras's class of metrics for `measure`."""
+    def head(self) -> Head:
+        """The end of a network, and its training."""
 
     @property
     @abstractmethod
@@ -280,17 +278,14 @@ class Classification(Task):
     """
 
     labels: tuple[str, ...]
-    output_layer = "softmax"
-    activation = "softmax"
-    keras_loss = "sparse_categorical_crossentropy"
-    keras_metric = "SparseCategoricalAccuracy"
     loss_axis = "loss (nats)"
     measure = ACCURACY
 
     @property
-    def n_outputs(self) -> int:
+    def head(self) -> Head:
         """One softmax output for each class."""
-        return len(self.labels)
+        loss, metric = "sparse_categorical_crossentropy", "SparseCategoricalAccuracy"
+        return Head(len(self.labels), "softmax", "softmax", loss, metric)
 
     @property
     def is_binary(self) -> bool:
@@ -351,15 +346,11 @@ class Regression(Task):
     suffix: str
     unit: str
     axis_unit: str
-    n_outputs = 1
-    activation = "linear"
-    keras_loss = "mean_squared_error"
-    keras_metric = "MeanAbsoluteError"
 
     @property
-    def output_layer(self) -> str:
-        """Called as the task."""
-        return self.name
+    def head(self) -> Head:
+        """One linear unit, called as the task."""
+        return Head(1, self.name, "linear", "mean_squared_error", "MeanAbsoluteError")
 
     @property
     def loss_axis(self) -> str:

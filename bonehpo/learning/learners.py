@@ -164,8 +164,8 @@ def compile_network(network: Any, task: Task) -> None:
     """Give a network Adam, the loss of its task, and what people read for a score as the metric "score"."""
     network.compile(
         optimizer=keras.optimizers.Adam(),
-        loss=task.keras_loss,
-        metrics=[getattr(keras.metrics, task.keras_metric)(name="score")],
+        loss=task.head.loss,
+        metrics=[getattr(keras.metrics, task.head.metric)(name="score")],
         jit_compile=False,
     )
 

@@ -78,7 +78,8 @@ def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32"
 
 def output_layer(task: Task) -> keras.layers.Layer:
     """The last layer of every network of a task, in float32."""
-    return keras.layers.Dense(task.n_outputs, activation=task.activation, dtype="float32", name=task.output_layer)
+    head = task.head
+    return keras.layers.Dense(head.units, activation=head.activation, dtype="float32", name=head.layer)
 
 
 def standardise(network: keras.Model, images: npt.NDArray[np.uint8], train: npt.NDArray[np.int64]) -> None:
