@@ -76,7 +76,6 @@ class Measure:
     Attributes:
         name: What stands for "score" in the names of numbers: `mean_score` is shown as `mean_accuracy`.
         noun: What it is called in a sentence.
-        heading: At the head of a column.
         axis: At the axis of a figure.
         quality: What is asked of it: how *accurate* a network is.
         sign: 1 where the number is the score; -1 where it is minus the score, so that less is better.
@@ -88,7 +87,6 @@ class Measure:
 
     name: str
     noun: str
-    heading: str
     axis: str
     quality: str
     sign: int
@@ -96,6 +94,11 @@ class Measure:
     best: float
     unit: str = ""
     decimals: int = 3
+
+    @property
+    def heading(self) -> str:
+        """The words at the head of a column."""
+        return f"{self.noun}{self.unit}"
 
     @property
     def bound(self) -> str:
@@ -137,16 +140,7 @@ class Measure:
         return Span(*ends) if self.sign > 0 else Span(abs(ends[1]), -ends[0])
 
 
-ACCURACY = Measure(
-    name="accuracy",
-    noun="accuracy",
-    heading="accuracy",
-    axis="accuracy",
-    quality="accurate",
-    sign=1,
-    worst=0.0,
-    best=1.0,
-)
+ACCURACY = Measure(name="accuracy", noun="accuracy", axis="accuracy", quality="accurate", sign=1, worst=0.0, best=1.0)
 """The fraction of slices that are called right."""
 
 
@@ -363,7 +357,6 @@ class Regression(Task):
         return Measure(
             name=f"error_{self.suffix}",
             noun="error",
-            heading=f"error{self.unit}",
             axis=f"mean absolute error ({self.axis_unit})",
             quality="exact",
             sign=-1,

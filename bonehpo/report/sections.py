@@ -67,7 +67,7 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
         Headline(
             "Optimism",
             _signed(found.gap, measure),
-            f"By so much the paper {measure.noun} is better than the nested one.",
+            f"By so much the apparent {measure.noun} is better than the nested one.",
         ),
     ]
     if study.optimum is not None:
