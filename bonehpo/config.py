@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 import tomlkit
 
-from bonehpo.domain import Hyperparameters, Task
+from bonehpo.domain import Hyperparameters
 from bonehpo.errors import ConfigError
 from bonehpo.renamed import SETTINGS, with_new_names
 
@@ -170,7 +170,7 @@ class StudyConfig:
     """
 
     bone: str
-    task: Task = "damage"
+    task: str = "damage"
     split: Split = Split()
     space: Space = Space()
     baseline: Hyperparameters = field(
@@ -239,6 +239,7 @@ def _refuse_unknown(table: dict[str, Any], kind: Any, where: str, prefix: str) -
 
 
 def _check_values(config: StudyConfig, where: str) -> None:
+    _check_task(config.task, where)
     space, training = config.space, config.training
     for name in ("layers", "kernel", "batch"):
         _check_choices(f"space.{name}", getattr(space, name), where)
@@ -270,6 +271,15 @@ def _check_values(config: StudyConfig, where: str) -> None:
             f"{where}: sampler {config.search.sampler} needs a list of learning rates, not a range: "
             "write learning_rate = [1e-5, 1e-4, …]"
         )
+
+
+def _check_task(name: str, where: str) -> None:
+    from bonehpo.task import task_named  # imports numpy, which takes a tenth of a second
+
+    try:
+        task_named(name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _check_choices(name: str, values: tuple[Any, ...], where: str) -> None:

@@ -7,47 +7,7 @@ is one training on the sets outside an unordered holdout pair.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
-
-PRISTINE, FAILED = 0, 1
-"""Class indices of the two-class problem: softmax column 1 is the probability of *failed*."""
-
-CLASS_NAMES = ("pristine", "failed")
-
-Task = Literal["damage", "strain"]
-"""What networks answer: whether a slice is failed, or the apparent strain that it was scanned under."""
-
-V = TypeVar("V")
-
-
-def shown(values: Mapping[str, V], task: Task) -> dict[str, V]:
-    """Scores as people read them, under the names that people know.
-
-    Inside, a score is what is maximised: the accuracy, a fraction of slices; for strain minus the mean absolute error in
-    % strain. Outside, `apparent_score` is `apparent_accuracy`, or `apparent_error_percent` without the minus.
-
-    Args:
-        values: Numbers (or None, or tables of numbers) by name; what has no "score" in its name stays as it is.
-        task: Of the study.
-
-    Examples:
-        >>> shown({"test_score": 0.9, "n": 3}, "damage")
-        {'test_accuracy': 0.9, 'n': 3}
-        >>> shown({"test_score": -0.5, "by_set_score": {"TB5": -0.25}}, "strain")
-        {'test_error_percent': 0.5, 'by_set_error_percent': {'TB5': 0.25}}
-    """
-    if task == "damage":
-        return {name.replace("score", "accuracy"): value for name, value in values.items()}
-    return {
-        name.replace("score", "error_percent"): _negated(value) if "score" in name else value
-        for name, value in values.items()
-    }
-
-
-def _negated(value: V) -> V:
-    if isinstance(value, Mapping):
-        return {key: _negated(item) for key, item in value.items()}  # type: ignore[return-value]
-    return value if value is None else -value  # type: ignore[operator]
+from typing import NamedTuple
 
 
 class Group(NamedTuple):
@@ -102,7 +62,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoldScores:
-    """Scores of one fold for one choice of hyperparameters. For scores see `shown`.
+    """Scores of one fold for one choice of hyperparameters. For scores see `task.Measure`.
 
     Attributes:
         test: Name of the test set.
@@ -110,8 +70,8 @@ class FoldScores:
         test_score: On all slices of the test set.
         validation_score: On all slices of the validation set.
         score_by_plane: On the slices of the test set that were cut in each plane.
-        details: For damage `accuracy_pristine`, `accuracy_failed`, and the mean softmax output for the right class,
-            `softmax_pristine` and `softmax_failed`, over the test slices of that class. For strain `bias_percent`.
+        details: For each class, over its test slices, the accuracy and the mean softmax output for it: `accuracy_pristine`,
+            `softmax_pristine` and so on. For strain `bias_percent`.
     """
 
     test: str

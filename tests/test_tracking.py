@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from tracked import SETS, STUDY, fold, folds, new_project, optimum, record_study, refit, summary, trial
 
-from bonehpo.domain import shown
 from bonehpo.errors import TrackingError
 from bonehpo.search.recorder import ConfigurationRecord, NullRecorder, Recorder, ResultRecord, StepImage
+from bonehpo.task import DAMAGE
 from bonehpo.tracking.database import Tracking, open_tracking, relocate
 from bonehpo.tracking.ledger import NewRun, RunLedger, is_alive, is_dead, this_driver
 from bonehpo.tracking.runs import MlflowRecorder, recorder_for
@@ -115,7 +115,7 @@ def test_a_fold_run_holds_scores_curves_and_predictions(recorded):
     assert run.data.params["seed"] == "11"
     for name in ("test_accuracy", "validation_accuracy", "accuracy_failed", "softmax_pristine", "plane/XZ"):
         assert name in run.data.metrics
-    for name, curve in shown(record.curves, "damage").items():
+    for name, curve in DAMAGE.measure.shown(record.curves).items():
         history = recorded.client.get_metric_history(run.info.run_id, f"epoch/{name}")
         points = sorted((point.step, point.value) for point in history)
         assert points == list(enumerate(curve.astype(float).tolist(), start=1))

@@ -14,9 +14,9 @@ from bonehpo.learning.backend import keras
 from bonehpo.learning.fits import fit_path, load_answers, load_fit, pair_seed
 from bonehpo.learning.fitting import run_fit
 from bonehpo.learning.learners import augment, predict
-from bonehpo.learning.metrics import evaluate
 from bonehpo.learning.networks import build_network, load_network, reset_weights, standardise
 from bonehpo.store.images import load_images
+from bonehpo.task import DAMAGE
 
 CHOICE = Hyperparameters(layers=1, learning_rate=1e-2, kernel=3, batch=8)
 
@@ -81,7 +81,7 @@ def test_shuffled_labels_leave_chance(plan):
     train = np.setdiff1d(np.arange(len(shuffled)), indices)
     for _ in range(12):
         network.train_on_batch(mixed.pixels[train][..., None], shuffled[train])
-    scores = evaluate("damage", predict(network, mixed.pixels[indices]), mixed.truth[indices], mixed.planes[indices])
+    scores = DAMAGE.evaluate(predict(network, mixed.pixels[indices]), mixed.truth[indices], mixed.planes[indices])
     assert 0.2 < scores.score < 0.8
 
 

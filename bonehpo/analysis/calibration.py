@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
-from bonehpo.domain import CLASS_NAMES, FAILED, PRISTINE
+from bonehpo.task import DAMAGE, FAILED, PRISTINE
 
 Values = npt.NDArray[np.floating]
 
@@ -261,7 +261,7 @@ def summarise_scan(
         ],
         ignore_index=True,
     )
-    slices["verdict"] = np.where(slices["p_failed"] > 0.5, CLASS_NAMES[FAILED], CLASS_NAMES[PRISTINE])
+    slices["verdict"] = np.where(slices["p_failed"] > 0.5, DAMAGE.labels[FAILED], DAMAGE.labels[PRISTINE])
     planes = tuple(
         PlaneVerdict(
             plane=plane,
@@ -277,4 +277,4 @@ def summarise_scan(
 
 
 def _verdict(mean: float) -> str:
-    return CLASS_NAMES[FAILED if mean > 0.5 else PRISTINE]
+    return DAMAGE.labels[FAILED if mean > 0.5 else PRISTINE]

@@ -18,8 +18,8 @@ import pandas as pd
 from natsort import natsorted
 
 from bonehpo.analysis.comparison import mean_interval
-from bonehpo.analysis.estimates import CHANCE
 from bonehpo.errors import StudyError
+from bonehpo.task import DAMAGE
 
 Values = npt.NDArray[np.float64]
 
@@ -205,7 +205,7 @@ def anomalies(mean: pd.DataFrame, visible_from: float | None = None) -> tuple[An
     if visible_from is None:
         visible_from = _foot_of_rise(curve)
     before = _loaded(mean)
-    before = before[(before["state"] < visible_from) & (before["accuracy"] >= HIGH) & (before["lower"] > CHANCE)]
+    before = before[(before["state"] < visible_from) & (before["accuracy"] >= HIGH) & (before["lower"] > DAMAGE.chance)]
     return tuple(
         Anomaly(int(state), float(strain), float(accuracy), float(lower), bool(accuracy >= NEAR_PERFECT))
         for state, strain, accuracy, lower in before.sort_values("state")[

@@ -1,7 +1,7 @@
 """Estimates of accuracy from recorded folds: apparent, nested and bootstrapped.
 
 All is computed from recorded folds, a table with one row for each fold of each complete trial and the columns `trial`,
-`test`, `validation`, `test_score`, `validation_score` (see `domain.shown`). The unit of independence is the specimen: slices
+`test`, `validation`, `test_score`, `validation_score` (see `task.Measure`). The unit of independence is the specimen: slices
 of one specimen, and folds that share specimens, are not independent, so every interval here has n = number of test sets.
 """
 
@@ -17,8 +17,6 @@ import numpy.typing as npt
 import pandas as pd
 from natsort import natsorted
 from scipy import stats
-
-from bonehpo.domain import Task
 
 Values = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -170,9 +168,6 @@ def _random_draws(n: int) -> Draws:
     return Draws(counts.astype(np.float64), np.full(len(counts), 1 / len(counts)))
 
 
-CHANCE = 0.5
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrialEstimate:
     """One trial over its folds.
@@ -214,7 +209,7 @@ class NestedEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimates:
-    """How good one trial of a study is, and how good it can be believed to be. For scores see `domain.shown`.
+    """How good one trial of a study is, and how good it can be believed to be. For scores see `task.Measure`.
 
     Attributes:
         trial: Its number.
@@ -355,27 +350,6 @@ def validation_means(arrays: FoldArrays, *, spare_fit: bool = True) -> Values:
     spared = np.repeat(arrays.validation[:, :, None, :], n, axis=2)  # (trial, i, j, ·)
     spared[:, :, np.arange(n), np.arange(n)] = np.nan
     return mean(spared, (3,))
-
-
-class Span(NamedTuple):
-    """Both ends of an interval as people read it, the smaller number first."""
-
-    low: float
-    high: float
-
-
-def span_as_shown(worse_end: float, better_end: float, task: Task) -> Span:
-    """An interval of scores as one of accuracies, or of errors in % strain, cut where they end.
-
-    Examples:
-        >>> span_as_shown(0.75, 1.125, "damage")
-        Span(low=0.75, high=1.0)
-        >>> span_as_shown(-1.5, 0.25, "strain")
-        Span(low=0.0, high=1.5)
-    """
-    if task == "damage":
-        return Span(max(worse_end, 0.0), min(better_end, 1.0))
-    return Span(max(-better_end, 0.0), -worse_end)
 
 
 def lower_bound(accuracies: np.ndarray, confidence: float = 0.95) -> float:

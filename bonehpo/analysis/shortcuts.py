@@ -15,9 +15,9 @@ import pandas as pd
 
 from bonehpo.analysis.comparison import compare_by_set
 from bonehpo.analysis.detection import accuracies_by_state, anomalies, mean_by_state
-from bonehpo.analysis.estimates import CHANCE
 from bonehpo.domain import Group
 from bonehpo.folds import Sets, holdout_pairs
+from bonehpo.task import DAMAGE
 
 Values = npt.NDArray[np.float64]
 
@@ -188,13 +188,13 @@ def judge(
     curve = mean_by_state(states)
     before = curve[(curve["state"] > curve["state"].min()) & (curve["state"] < (visible_from or 0))]
     sees_before = bool(visible_from and anomalies(curve, visible_from))
-    near = mean - CHANCE > 0 and mean - CHANCE >= NEAR * (best - CHANCE)
+    near = mean - DAMAGE.chance > 0 and mean - DAMAGE.chance >= NEAR * (best - DAMAGE.chance)
     return Verdict(
         model=model,
         mean=mean,
         sd=float(folds["accuracy"].std(ddof=1)),
         n_folds=len(folds),
-        share=(mean - CHANCE) / (best - CHANCE) if best > CHANCE else float("nan"),
+        share=(mean - DAMAGE.chance) / (best - DAMAGE.chance) if best > DAMAGE.chance else float("nan"),
         difference=by_set.difference,
         lower=by_set.lower,
         upper=by_set.upper,

@@ -104,12 +104,16 @@ def audit_after_search(plan: "SearchPlan", recorder: "Recorder") -> None:
     from bonehpo.results.kind import ResultOptions
     from bonehpo.results.leakage import prove_no_leak
     from bonehpo.results.result import result_record
+    from bonehpo.workflow.kinds import RESULT_KINDS
     from bonehpo.workflow.results import ResultBuilder
 
     try:
         finished = finished_study(plan)
         recorder.result(result_record(prove_no_leak(plan, despite_leaks=True), plan.folder))
-        if plan.config.task != "damage" or audit_seconds(finished.store, visible_state(finished, None)) > AUTOMATIC_S:
+        if (
+            plan.config.task not in RESULT_KINDS[NAME].tasks
+            or audit_seconds(finished.store, visible_state(finished, None)) > AUTOMATIC_S
+        ):
             return
         with open_engine(0) as engine:
             ResultBuilder(finished=finished, engine=engine, recorder=recorder, open_progress=progress_bar).make(
@@ -157,6 +161,7 @@ def print_audits(plan: "SearchPlan", study: str) -> None:
     from bonehpo.results.audit import NAME
     from bonehpo.results.leakage import NAME as LEAKAGE
     from bonehpo.results.leakage import leakage_line
+    from bonehpo.task import DAMAGE
 
     found = standing_audits(plan)
     if LEAKAGE in found:
@@ -164,5 +169,5 @@ def print_audits(plan: "SearchPlan", study: str) -> None:
     if NAME in found:
         warnings = [sentence for sentence in found[NAME].sentences if sentence.startswith("Caution")]
         click.echo(f"Shortcuts: {' '.join(warnings or ['none found.', found[NAME].sentences[1]])}")
-    elif plan.config.task == "damage":
+    elif plan.config.task == DAMAGE.name:
         click.echo(f"Shortcuts: not looked for yet: bonehpo audit {study}")

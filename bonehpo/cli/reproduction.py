@@ -129,7 +129,10 @@ def reproduce(
         failed += _try("report", lambda: click.echo(f"Report: {_report(plan)}"))
     if failed:
         raise click.ClickException(f"not done: {', '.join(failed)}; the same command tries them again")
-    promote = f", or bonehpo promote {flag(folder, storage)}" if plan.config.task == "damage" else ""
+    from bonehpo.task import task_named
+
+    promotable = task_named(plan.config.task).promotable
+    promote = f", or bonehpo promote {flag(folder, storage)}" if promotable else ""
     click.echo(f"Next: bonehpo ui to compare runs{promote}")
 
 

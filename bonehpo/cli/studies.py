@@ -23,15 +23,14 @@ from bonehpo.cli.console import (
     workers_option,
 )
 from bonehpo.config import StudyFolder
-from bonehpo.domain import shown
 from bonehpo.workflow.plan import TRACKING, make_plan
 
 if TYPE_CHECKING:
     from bonehpo.analysis.estimates import Estimates
-    from bonehpo.domain import Task
     from bonehpo.search.plan import SearchPlan
     from bonehpo.search.study import SearchOutcome
     from bonehpo.search.summary import RefitOptimum, StudySummary, TrialRow
+    from bonehpo.task import Measure
 
 
 def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
@@ -48,22 +47,25 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
     from bonehpo.analysis.calibration import calibration_in_words
     from bonehpo.analysis.variance import components_in_words, variance_in_words
     from bonehpo.search.summary import summarise
+    from bonehpo.task import task_named
 
     study = summarise(plan)
+    task = task_named(study.task)
+    measure = task.measure
     if as_json:
-        print_json({**_as_shown(study), "audits": audits_as_shown(plan)})
+        print_json({**_as_shown(study, measure), "audits": audits_as_shown(plan)})
         return
-    _print_trials(study.trials, study.task)
+    _print_trials(study.trials, measure)
     ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
     click.echo(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split.")
     click.echo(f"{study.protocol_in_words[:1].upper()}{study.protocol_in_words[1:]}.")
     if study.estimates is None:
         click.echo("No trial is complete yet.")
         return
-    _print_estimates(study.estimates, describe(study.row(study.estimates.trial).hyperparameters), study.task)
+    _print_estimates(study.estimates, describe(study.row(study.estimates.trial).hyperparameters), measure)
     if study.variance is not None:
-        unit = "" if study.task == "damage" else " %"
-        for sentence in (components_in_words(study.variance, unit), *variance_in_words(study.variance, unit)):
+        components = components_in_words(study.variance, measure.unit)
+        for sentence in (components, *variance_in_words(study.variance, measure.unit)):
             click.echo(sentence)
     if study.split == "mixed":
         click.echo("Caution          in the mixed split a specimen under test was trained on, in its other planes")
@@ -78,7 +80,7 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
         )
         if study.optimum.calibration is not None:
             click.echo(f"Calibration      {calibration_in_words(study.optimum.calibration)}")
-        promote = f"bonehpo promote {name}, or " if study.task == "damage" else ""
+        promote = f"bonehpo promote {name}, or " if task.promotable else ""
         click.echo(f"Next: bonehpo explain {name}, {promote}bonehpo ui to compare runs")
 
 
@@ -88,22 +90,22 @@ def _further(optimum: "RefitOptimum") -> str:
     return f"; with further seeds {', '.join(scores)}" if scores else ""
 
 
-def _as_shown(study: "StudySummary") -> dict[str, object]:
-    """A study under the names that people know; see `domain.shown`."""
+def _as_shown(study: "StudySummary", measure: "Measure") -> dict[str, object]:
+    """A study under the names that people know."""
     tables = dataclasses.asdict(study)
-    tables["trials"] = [shown(row, study.task) for row in tables["trials"]]
+    tables["trials"] = [measure.shown(row) for row in tables["trials"]]
     for name in ("estimates", "optimum"):
-        tables[name] = tables[name] and shown(tables[name], study.task)
+        tables[name] = tables[name] and measure.shown(tables[name])
     if tables["optimum"]:
         again = tables["optimum"].pop("repeated_folds")
-        tables["optimum"]["folds"] = [shown(fold, study.task) for fold in tables["optimum"]["folds"]]
-        tables["optimum"]["repeated_folds"] = [[shown(fold, study.task) for fold in folds] for folds in again]
+        tables["optimum"]["folds"] = [measure.shown(fold) for fold in tables["optimum"]["folds"]]
+        tables["optimum"]["repeated_folds"] = [[measure.shown(fold) for fold in folds] for folds in again]
     return tables
 
 
-def _print_trials(trials: "Sequence[TrialRow]", task: "Task") -> None:
+def _print_trials(trials: "Sequence[TrialRow]", measure: "Measure") -> None:
     print_table(
-        ["trial", "layers", "lr", "kernel", "batch", "accuracy" if task == "damage" else "error %", "sd", "state"],
+        ["trial", "layers", "lr", "kernel", "batch", measure.heading, "sd", "state"],
         [
             [
                 str(row.trial),
@@ -120,10 +122,8 @@ def _print_trials(trials: "Sequence[TrialRow]", task: "Task") -> None:
     )
 
 
-def _print_estimates(found: "Estimates", choice: str, task: "Task") -> None:
-    from bonehpo.analysis.estimates import span_as_shown
-
-    word, bound = ("accuracy", "at least") if task == "damage" else ("error %", "at most")
+def _print_estimates(found: "Estimates", choice: str, measure: "Measure") -> None:
+    word = measure.heading
     click.echo(f"Best trial       {found.trial} ({choice})")
     click.echo(
         f"Apparent {word:<8}{abs(found.apparent_score):.3f} ± {found.sd:.3f}   mean ± sd over its {found.n_folds} folds"
@@ -132,10 +132,10 @@ def _print_estimates(found: "Estimates", choice: str, task: "Task") -> None:
         f"Nested {word:<8}  {abs(found.nested_score):.3f}           on a set that the choice of the trial has not seen"
     )
     n_sets, limit = len(found.nested_score_by_set), abs(found.nested_score_bound)
-    low, high = span_as_shown(found.nested_score_worse_end, found.nested_score_better_end, task)
-    click.echo(f"                 {low:.3f} to {high:.3f} (95 %), {bound} {limit:.3f} (one-sided 95 %)")
+    low, high = measure.span(found.nested_score_worse_end, found.nested_score_better_end)
+    click.echo(f"                 {low:.3f} to {high:.3f} (95 %), {measure.bound} {limit:.3f} (one-sided 95 %)")
     click.echo(f"                 approximate, n = {n_sets} sets")
-    low, high = span_as_shown(found.bootstrap_score_worse_end, found.bootstrap_score_better_end, task)
+    low, high = measure.span(found.bootstrap_score_worse_end, found.bootstrap_score_better_end)
     click.echo(
         f"Bootstrapped     {abs(found.bootstrap_score):.3f}           bias-corrected over sets, a second opinion"
     )

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bonehpo.config import Training
-from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters, Task
+from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
 from bonehpo.errors import StudyError
 from bonehpo.files import MAKE_ROOM, content_address, write_durably
 from bonehpo.folds import Sets
-from bonehpo.learning.metrics import evaluate
+from bonehpo.task import task_named
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class FitSpec:
         hyperparameters: Of the network and its optimiser.
         training: Epochs, augmentation, checkpoint rule, precision asked for.
         seed: Of weights, order and augmentation.
-        task: What the network shall answer.
+        task: Name of what the network shall answer, see `task.TASKS`.
         resnet: For a ResNet-50; None for the paper's family.
         swapped: Specimens whose pristine slices are called failed and the other way round, for the permutation test; part
         of the
@@ -75,7 +75,7 @@ class FitSpec:
     hyperparameters: Hyperparameters
     training: Training
     seed: int
-    task: Task = "damage"
+    task: str = "damage"
     resnet: ResNet | None = None
     swapped: tuple[str, ...] = ()
 
@@ -136,7 +136,8 @@ class Curves(NamedTuple):
 class Predictions(NamedTuple):
     """What one network said of the images of one set, columns of equal length (image,).
 
-    `truth` is 0 pristine or 1 failed and `output` the softmax output for *failed*; or both are strains in %.
+    `truth` is the class (0 pristine, 1 failed) and `output` the softmax output for *failed*, of three classes and more those
+    for each, (image, class); or both are strains in %.
     """
 
     specimen: npt.NDArray[np.str_]
@@ -153,7 +154,7 @@ class FitResult:
 
     Attributes:
         key: Content address of its specification.
-        task: What the network answers.
+        task: Name of what the network answers.
         pair: The sets held out.
         seed: Of the fit.
         precision: "float32" or "bfloat16", as it was trained.
@@ -166,7 +167,7 @@ class FitResult:
     """
 
     key: str
-    task: Task
+    task: str
     pair: HoldoutPair
     seed: int
     precision: str
@@ -183,7 +184,7 @@ class FitResult:
 
     def _fold(self, i: int) -> FoldScores:
         tested = self.predictions[i]
-        found = evaluate(self.task, tested.output, tested.truth, tested.plane)
+        found = task_named(self.task).evaluate(tested.output, tested.truth, tested.plane)
         return FoldScores(
             test=self.pair[i],
             validation=self.pair[1 - i],

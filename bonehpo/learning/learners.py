@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bonehpo.config import Training
-from bonehpo.domain import Task
 from bonehpo.errors import FitError
 from bonehpo.files import content_address, file_sha256, write_durably
 from bonehpo.learning.backbones import (
@@ -29,9 +28,10 @@ from bonehpo.learning.backbones import (
     take_head,
 )
 from bonehpo.learning.backend import compute_capability, keras
-from bonehpo.learning.fits import CODE_VERSION, FitSpec, FitTask
+from bonehpo.learning.fits import CODE_VERSION, FitTask
 from bonehpo.learning.networks import build_network, reset_weights, save_network, standardise
 from bonehpo.store.images import LabelledImages, load_images
+from bonehpo.task import DAMAGE, Task, kept_outputs, task_named
 
 
 def augment(images: npt.NDArray[np.uint8], training: Training, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -103,8 +103,7 @@ class Learner:
         return np.concatenate([self._answers(self.read(part)) for part in parts])
 
     def _answers(self, inputs: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        last: npt.NDArray[np.float32] = np.asarray(self.network.predict_on_batch(inputs))[:, -1].astype(np.float32)
-        return last * self.scale + self.offset
+        return kept_outputs(np.asarray(self.network.predict_on_batch(inputs))) * self.scale + self.offset
 
 
 def make_cnn_learner(task: FitTask, images: LabelledImages, train: npt.NDArray[np.int64], precision: str) -> Learner:
@@ -117,12 +116,12 @@ def make_cnn_learner(task: FitTask, images: LabelledImages, train: npt.NDArray[n
         precision: "float32" or "bfloat16".
     """
     spec = task.spec
-    choice = spec.hyperparameters
-    network = compiled_network(choice.layers, choice.kernel, images.pixels.shape[1], precision, spec.task)
+    choice, answer = spec.hyperparameters, task_named(spec.task)
+    network = compiled_network(choice.layers, choice.kernel, images.pixels.shape[1], precision, answer)
     reset_weights(network, spec.seed)
     start_optimiser(network, choice.learning_rate)
     standardise(network, images.pixels, train)
-    offset, scale = _scale(spec, images.truth[train])
+    offset, scale = answer.scaling(images.truth[train])
 
     def keep(path: Path) -> None:
         kernel, bias = network.layers[-1].get_weights()
@@ -141,13 +140,6 @@ def make_cnn_learner(task: FitTask, images: LabelledImages, train: npt.NDArray[n
     )
 
 
-def _scale(spec: FitSpec, truth: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """Mean and standard deviation of the training strains; 0 and 1 where classes are learnt."""
-    if spec.task == "damage":
-        return 0.0, 1.0
-    return float(truth.mean()), float(truth.std()) or 1.0
-
-
 def augmented(
     pixels: npt.NDArray[np.uint8], training: Training
 ) -> Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[np.uint8]]:
@@ -156,7 +148,7 @@ def augmented(
 
 
 @lru_cache(maxsize=1)
-def compiled_network(layers: int, kernel: int, side: int, precision: str, task: Task = "damage") -> Any:
+def compiled_network(layers: int, kernel: int, side: int, precision: str, task: Task = DAMAGE) -> Any:
     """One network for all fits of an architecture: building and tracing costs as much as a thousand images."""
     network = build_network(layers=layers, kernel=kernel, side=side, dtype=policy_of(precision), task=task)
     compile_network(network, task)
@@ -169,14 +161,11 @@ def policy_of(precision: str) -> str:
 
 
 def compile_network(network: Any, task: Task) -> None:
-    """Give a network Adam, its loss, and its score as a metric (mean absolute error for strain)."""
-    damage = task == "damage"
+    """Give a network Adam, the loss of its task, and what people read for a score as the metric "score"."""
     network.compile(
         optimizer=keras.optimizers.Adam(),
-        loss="sparse_categorical_crossentropy" if damage else "mean_squared_error",
-        metrics=[
-            (keras.metrics.SparseCategoricalAccuracy if damage else keras.metrics.MeanAbsoluteError)(name="score")
-        ],
+        loss=task.head.loss,
+        metrics=[getattr(keras.metrics, task.head.metric)(name="score")],
         jit_compile=False,
     )
 
@@ -192,11 +181,11 @@ def predict(network: Any, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float
     """What a whole network says of a few slices (image, y, x), untraced.
 
     Returns:
-        The softmax output for *failed*, or the strain in %, (image,).
+        As `task.kept_outputs`: the softmax output for *failed*, or the strain in %, (image,).
     """
     parts = [pixels[i : i + EVALUATION_BATCH] for i in range(0, len(pixels), EVALUATION_BATCH)]
     outputs = [np.asarray(network(part[..., None], training=False)) for part in parts]
-    return np.concatenate(outputs)[:, -1].astype(np.float32)
+    return kept_outputs(np.concatenate(outputs))
 
 
 def choose_precision(asked: str) -> str:
@@ -230,7 +219,7 @@ def make_resnet_learner(task: FitTask, images: LabelledImages, precision: str) -
         FitError: It shall predict strain, or the file of its weights is not the one that was meant.
     """
     spec = task.spec
-    if spec.resnet is None or spec.task != "damage":
+    if spec.resnet is None or task_named(spec.task) is not DAMAGE:
         raise FitError("ResNet-50 tells failed from pristine slices only: leave strain to the paper's family")
     side, mode = images.pixels.shape[1], spec.resnet.mode
     if mode != "scratch" and not spec.resnet.weights:
@@ -254,7 +243,7 @@ def _frozen_learner(task: FitTask, images: LabelledImages) -> Learner:
     network = _whole(images.pixels.shape[1])
     _draw(network, task)
     head = take_head(network)
-    compile_network(head, "damage")
+    compile_network(head, DAMAGE)
     head.optimizer.learning_rate = task.spec.hyperparameters.learning_rate
     features = _features(task, images, network)
 
@@ -339,5 +328,5 @@ def _compiled(side: int, precision: str, mode: Any) -> Any:
     """One ResNet-50 for all fits of a mode: building and tracing takes long."""
     network = build_resnet(side=side, dtype=policy_of(precision))
     freeze(network, mode)
-    compile_network(network, "damage")
+    compile_network(network, DAMAGE)
     return network

@@ -1,8 +1,9 @@
 """The paper's family of networks, and how one of them is built, described, saved and loaded.
 
 A network takes 8-bit slices as they lie in the store, uint8 (batch, side, side, 1), and answers softmax probabilities,
-float32 (batch, 2), of (pristine, failed). Standardising the intensities and the three equal channels of the published
-networks are layers of the graph, so that nothing has to be done to an image before any network of bonehpo sees it.
+float32 (batch, class), of (pristine, failed) for damage; or a number, float32 (batch, 1). Standardising the intensities and
+the three equal channels of the published networks are layers of the graph, so that nothing has to be done to an image
+before any network of bonehpo sees it.
 
 References:
     Shen, Peña Fernández, Tozzi, Buehler, J. Mech. Behav. Biomed. Mater. 123 (2021) 104761, §2.2 and §3.5.
@@ -15,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.domain import Task
 from bonehpo.errors import NetworkError
 from bonehpo.files import write_whole
 from bonehpo.learning.architecture import CHANNELS, check_architecture, filters_of
 from bonehpo.learning.backend import keras
 from bonehpo.scans.intensity import intensity_moments
+from bonehpo.task import DAMAGE, Task
 
 STANDARDISE = "standardise"
 
@@ -34,7 +35,7 @@ class LayerRow(NamedTuple):
     n_parameters: int
 
 
-def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32", task: Task = "damage") -> keras.Model:
+def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32", task: Task = DAMAGE) -> keras.Model:
     """Build one network of the family, with weights drawn at random.
 
     Each block is a `same` convolution with ReLU and a 2 × 2 max-pool; block i has 32·2^i filters; the kernel size applies
@@ -46,7 +47,7 @@ def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32"
         kernel: Side of the first kernel in pixels.
         side: Side of the images in pixels.
         dtype: Keras dtype policy, "float32" or "mixed_bfloat16". Weights and outputs are float32 in both.
-        task: For "strain" the last layer is one linear unit, and the answer float32 (batch, 1), in % strain.
+        task: Says what the last layer is.
 
     Raises:
         NetworkError: It cannot be built for such images.
@@ -71,11 +72,14 @@ def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32"
         x = keras.layers.MaxPooling2D(2, dtype=policy, name=f"pool_{i + 1}")(x)
     x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
     x = keras.layers.Dense(2 * filters_of(layers - 1), activation="relu", dtype=policy, name="dense")(x)
-    if task == "strain":
-        answer = keras.layers.Dense(1, dtype="float32", name="strain")(x)
-    else:
-        answer = keras.layers.Dense(2, activation="softmax", dtype="float32", name="softmax")(x)
+    answer = output_layer(task)(x)
     return keras.Model(slices, answer, name=f"cnn_{layers}x{kernel}")
+
+
+def output_layer(task: Task) -> keras.layers.Layer:
+    """The last layer of every network of a task, in float32."""
+    head = task.head
+    return keras.layers.Dense(head.units, activation=head.activation, dtype="float32", name=head.layer)
 
 
 def standardise(network: keras.Model, images: npt.NDArray[np.uint8], train: npt.NDArray[np.int64]) -> None:

@@ -26,8 +26,8 @@ from bonehpo.learning.learners import (
     make_cnn_learner,
     make_resnet_learner,
 )
-from bonehpo.learning.metrics import loss, score
 from bonehpo.store.images import LabelledImages, load_images, open_store
+from bonehpo.task import task_named
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def train(task: FitTask) -> FitResult:
         StoreError: The store is not the one that is meant, or is damaged.
     """
     spec = task.spec
-    images = load_images(task.store, spec.store_id, spec.task).swapped(spec.swapped)
+    images = load_images(task.store, spec.store_id, task_named(spec.task)).swapped(spec.swapped)
     started_s, cpu_started = time.time(), time.process_time()
     frozen = spec.resnet is not None and spec.resnet.mode == "frozen"  # a head on features alone
     precision = "float32" if frozen else choose_precision(spec.training.precision)
@@ -105,7 +105,7 @@ def _train(
 ) -> _Trained:
     generator = np.random.default_rng(spec.seed)
     found = _Trained(_empty_curves(spec.training.epochs), [0, 0], {}, {})
-    curves, checkpoint = found.curves, spec.training.checkpoint
+    curves, checkpoint, answer = found.curves, spec.training.checkpoint, task_named(spec.task)
     for epoch in range(spec.training.epochs):
         curves.train_loss[epoch], curves.train_score[epoch] = _train_epoch(
             learner, generator.permutation(train), spec, generator
@@ -116,8 +116,8 @@ def _train(
                 f"diverged: the network answers what is no number after epoch {epoch + 1} at {spec.hyperparameters}"
             )
         for i, indices in enumerate(held_out):
-            curves.held_out_loss[i, epoch] = loss(spec.task, outputs[i], images.truth[indices])
-            curves.held_out_score[i, epoch] = score(spec.task, outputs[i], images.truth[indices])
+            curves.held_out_loss[i, epoch] = answer.loss(outputs[i], images.truth[indices])
+            curves.held_out_score[i, epoch] = answer.score(outputs[i], images.truth[indices])
         for i in (0, 1):
             if _takes(checkpoint, curves.held_out_score[1 - i], epoch):
                 found.epochs[i], found.outputs[i] = epoch, outputs[i]
@@ -156,10 +156,9 @@ def _train_epoch(
         if not np.isfinite(logs["loss"]):
             raise FitError(f"diverged: the loss became {logs['loss']} at {spec.hyperparameters}")
         totals += len(chosen) * np.array([logs["loss"], logs["score"]], np.float64)
-    loss_, score_ = totals / len(order)
-    if spec.task == "strain":
-        return float(loss_) * learner.scale**2, -float(score_) * learner.scale
-    return float(loss_), float(score_)
+    loss, shown = totals / len(order)
+    sign = task_named(spec.task).measure.sign
+    return float(loss) * learner.scale**2, sign * float(shown) * learner.scale
 
 
 def _empty_curves(n_epochs: int) -> Curves:

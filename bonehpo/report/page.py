@@ -26,6 +26,7 @@ from bonehpo.results.kind import ResultKind
 from bonehpo.results.result import Drawn, Result
 from bonehpo.search.recorder import StudyRecord
 from bonehpo.search.summary import StudySummary
+from bonehpo.task import DAMAGE, task_named
 
 TEMPLATE = "page.html.j2"
 STUDY_FIGURES = "study"
@@ -87,6 +88,7 @@ def render_page(report: Report) -> str:
     )
     return environment.get_template(TEMPLATE).render(
         study=study,
+        task=task_named(study.task),
         record=report.record,
         made=report.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
         numbers=headline_numbers(study),
@@ -98,7 +100,7 @@ def render_page(report: Report) -> str:
         states=_count_states(study),
         own=own,
         sections=sections,
-        audit=audit_checks(report.kinds, report.results) if study.task == "damage" else (),
+        audit=audit_checks(report.kinds, report.results) if study.task == DAMAGE.name else (),
         missing=missing_results(study, report.kinds, report.results, report.drawn),
         commands=commands(report),
         brief=brief,

@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
-from bonehpo.analysis.estimates import span_as_shown
 from bonehpo.analysis.variance import variance_in_words
-from bonehpo.domain import Task
 from bonehpo.report.views import (
     FigureView,
     Sentence,
@@ -23,6 +21,7 @@ from bonehpo.results.finished import OPTIMUM_ADDRESS
 from bonehpo.results.kind import ResultKind
 from bonehpo.results.result import Drawn, Result
 from bonehpo.search.summary import StudySummary
+from bonehpo.task import Measure, task_named
 
 
 class Headline(NamedTuple):
@@ -35,10 +34,9 @@ class Headline(NamedTuple):
 
 def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
     """The honest accuracies: nested, the paper's, what lies between them, and the refit. Empty before any trial."""
-    found, task = study.estimates, study.task
+    found, measure = study.estimates, _measure(study)
     if found is None:
         return ()
-    what, least = ("accuracy", "at least") if task == "damage" else ("error", "at most")
     unseen = (
         "a specimen that neither training nor the choice of the hyperparameters has seen"
         if study.split == "specimen"
@@ -46,31 +44,35 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
     )
     numbers = [
         Headline(
-            f"Nested {what}",
-            score_text(found.nested_score, task),
-            f"What to expect on {unseen}; {_span(found.nested_score_worse_end, found.nested_score_better_end, task)} "
-            f"(95\u00a0%), {least} {score_text(found.nested_score_bound, task)} (one-sided 95\u00a0%); approximate, "
-            f"n\u00a0=\u00a0{len(found.nested_score_by_set)} test sets.",
+            f"Nested {measure.noun}",
+            score_text(found.nested_score, measure),
+            f"What to expect on {unseen}; {_span(found.nested_score_worse_end, found.nested_score_better_end, measure)} "
+            f"(95\u00a0%), {measure.bound} {score_text(found.nested_score_bound, measure)} (one-sided 95\u00a0%); "
+            f"approximate, n\u00a0=\u00a0{len(found.nested_score_by_set)} test sets.",
         ),
         Headline(
             "Bootstrapped",
-            score_text(found.bootstrap_score, task),
+            score_text(found.bootstrap_score, measure),
             "A second opinion: trials chosen on test sets drawn with replacement, scored on those not drawn; "
-            f"{_span(found.bootstrap_score_worse_end, found.bootstrap_score_better_end, task)} (95\u00a0%).",
+            f"{_span(found.bootstrap_score_worse_end, found.bootstrap_score_better_end, measure)} (95\u00a0%).",
         ),
         Headline(
-            f"Apparent {what}",
-            f"{score_text(found.apparent_score, task)} ± {spread_text(found.sd, task)}",
+            f"Apparent {measure.noun}",
+            f"{score_text(found.apparent_score, measure)} ± {spread_text(found.sd, measure)}",
             f"Mean ± standard deviation over the {found.n_folds} folds of trial {found.trial}. The search maximised it, so "
             "that it flatters.",
         ),
-        Headline("Optimism", _signed(found.gap, study), f"By so much the paper {what} is better than the nested one."),
+        Headline(
+            "Optimism",
+            _signed(found.gap, measure),
+            f"By so much the apparent {measure.noun} is better than the nested one.",
+        ),
     ]
     if study.optimum is not None:
         numbers.append(
             Headline(
                 "Fitted again",
-                f"{score_text(study.optimum.refit_score, task)} ± {spread_text(study.optimum.refit_sd, task)}",
+                f"{score_text(study.optimum.refit_score, measure)} ± {spread_text(study.optimum.refit_sd, measure)}",
                 f"The same with fresh seeds; trial {study.optimum.trial}, n\u00a0=\u00a0{len(study.optimum.folds)} folds. "
                 "These networks are explained, compared and promoted.",
             )
@@ -78,15 +80,18 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
     return tuple(numbers)
 
 
-def _span(worse_end: float, better_end: float, task: Task) -> str:
+def _measure(study: StudySummary) -> Measure:
+    return task_named(study.task).measure
+
+
+def _span(worse_end: float, better_end: float, measure: Measure) -> str:
     """An interval of scores as people read it."""
-    low, high = span_as_shown(worse_end, better_end, task)
-    return f"{spread_text(low, task)} to {spread_text(high, task)}"
+    low, high = measure.span(worse_end, better_end)
+    return f"{spread_text(low, measure)} to {spread_text(high, measure)}"
 
 
-def _signed(gap: float, study: StudySummary) -> str:
-    text = f"{gap:+.3f}" if study.task == "damage" else f"{gap:+.2f} %"
-    return text.replace("-", "−")
+def _signed(gap: float, measure: Measure) -> str:
+    return f"{gap:+.{measure.decimals}f}{measure.unit}".replace("-", "−")
 
 
 def nested_view(study: StudySummary) -> TableView | None:
@@ -94,16 +99,16 @@ def nested_view(study: StudySummary) -> TableView | None:
     found = study.estimates
     if found is None:
         return None
-    score = "accuracy" if study.task == "damage" else "error"
+    measure = _measure(study)
     return TableView(
         caption="For each test set the trial that is chosen without looking at it, and what it achieves there",
-        columns=("test set", "chosen trial", "in folds", score),
+        columns=("test set", "chosen trial", "in folds", measure.noun),
         rows=tuple(
             (
                 name,
                 str(trial),
                 f"{found.n_agreed_by_set[name]} of {len(found.chosen_by_set) - 1}",
-                score_text(found.nested_score_by_set[name], study.task),
+                score_text(found.nested_score_by_set[name], measure),
             )
             for name, trial in found.chosen_by_set.items()
         ),
@@ -127,18 +132,18 @@ def variance_view(study: StudySummary) -> TableView | None:
     found = study.variance
     if found is None:
         return None
-    sds = asdict(found.components)
+    sds, measure = asdict(found.components), _measure(study)
     return TableView(
         caption=f"Where the scores of folds vary, {found.n_trials} trials on {found.n_sets} test sets: standard deviations",
         columns=("component", "sd"),
-        rows=tuple((text, spread_text(sds[name], study.task)) for name, text in COMPONENTS.items()),
+        rows=tuple((text, spread_text(sds[name], measure)) for name, text in COMPONENTS.items()),
         numeric=(False, True),
     )
 
 
 def variance_sentences(study: StudySummary) -> tuple[str, ...]:
     """What would make the study say more."""
-    return () if study.variance is None else variance_in_words(study.variance, "" if study.task == "damage" else " %")
+    return () if study.variance is None else variance_in_words(study.variance, _measure(study).unit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,11 +285,22 @@ def missing_results(
 
 def trials_view(study: StudySummary) -> TableView:
     """All trials; the best stands out."""
-    score = "accuracy" if study.task == "damage" else "error"
+    measure = _measure(study)
     best = study.estimates.trial if study.estimates else None
     return TableView(
-        caption=f"Trials: mean and standard deviation of the test {score} over folds",
-        columns=("trial", "layers", "learning rate", "kernel", "batch", "parameters", score, "sd", "folds", "state"),
+        caption=f"Trials: mean and standard deviation of the test {measure.noun} over folds",
+        columns=(
+            "trial",
+            "layers",
+            "learning rate",
+            "kernel",
+            "batch",
+            "parameters",
+            measure.noun,
+            "sd",
+            "folds",
+            "state",
+        ),
         rows=tuple(
             (
                 str(row.trial),
@@ -293,8 +309,8 @@ def trials_view(study: StudySummary) -> TableView:
                 str(row.hyperparameters.kernel),
                 str(row.hyperparameters.batch),
                 f"{row.n_parameters:,}",
-                score_text(row.mean_score, study.task),
-                spread_text(row.sd, study.task),
+                score_text(row.mean_score, measure),
+                spread_text(row.sd, measure),
                 str(row.n_folds),
                 row.state if row.reason is None else f"{row.state}: {row.reason}",
             )

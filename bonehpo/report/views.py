@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bonehpo.domain import Task
 from bonehpo.results.result import Drawn
+from bonehpo.task import Measure
 
 LARGEST_SVG = 400_000
 """Bytes; drawings are shown as SVG, what holds many pictures and is larger as PNG."""
@@ -118,28 +118,30 @@ def brief(number: float) -> str:
     return f"{number:g}".replace("e-0", "e-")
 
 
-def score_text(score: float | None, task: Task) -> str:
+def score_text(score: float | None, measure: Measure) -> str:
     """A score as people read it: an accuracy, or an error in % strain.
 
     Examples:
-        >>> score_text(0.8934, "damage"), score_text(-0.5312, "strain"), score_text(None, "damage")
+        >>> from bonehpo.task import ACCURACY, STRAIN
+        >>> score_text(0.8934, ACCURACY), score_text(-0.5312, STRAIN.measure), score_text(None, ACCURACY)
         ('0.893', '0.53 %', '–')
     """
     if score is None or math.isnan(score):
         return NONE
-    return f"{score:.3f}" if task == "damage" else f"{-score:.2f} %"
+    return spread_text(measure.sign * score, measure)
 
 
-def spread_text(sd: float | None, task: Task) -> str:
+def spread_text(sd: float | None, measure: Measure) -> str:
     """A standard deviation of scores, in their unit.
 
     Examples:
-        >>> spread_text(0.0412, "damage"), spread_text(0.31, "strain")
+        >>> from bonehpo.task import ACCURACY, STRAIN
+        >>> spread_text(0.0412, ACCURACY), spread_text(0.31, STRAIN.measure)
         ('0.041', '0.31 %')
     """
     if sd is None or math.isnan(sd):
         return NONE
-    return f"{sd:.3f}" if task == "damage" else f"{sd:.2f} %"
+    return f"{sd:.{measure.decimals}f}{measure.unit}"
 
 
 def figure_views(drawn: Sequence[Drawn], first_number: int) -> tuple[FigureView, ...]:

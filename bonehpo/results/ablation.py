@@ -15,7 +15,7 @@ import pandas as pd
 
 from bonehpo.analysis.detection import mean_by_state
 from bonehpo.config import StudyFolder
-from bonehpo.domain import FAILED, PRISTINE, Progress, ProgressCallback
+from bonehpo.domain import Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import ScanError, StudyError
 from bonehpo.folds import assign_sets
@@ -29,6 +29,7 @@ from bonehpo.scans.table import read_scans
 from bonehpo.search.plan import SearchPlan
 from bonehpo.store.recipe import Steps
 from bonehpo.store.store import SliceStore
+from bonehpo.task import FAILED, PRISTINE
 
 NAME = "ablation"
 

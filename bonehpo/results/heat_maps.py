@@ -15,13 +15,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from bonehpo.analysis.heat_maps import agreement, damage_energy, rank_correlation
-from bonehpo.domain import FAILED, PRISTINE, FoldScores, Group, HoldoutPair, Progress, ProgressCallback
+from bonehpo.domain import FoldScores, Group, HoldoutPair, Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.learning.fits import StateAnswers
 from bonehpo.results.best_fold import ranked
 from bonehpo.results.finished import Findings, FinishedStudy, FittedConfiguration, fit_configurations
 from bonehpo.store.images import open_store
 from bonehpo.store.store import SliceStore
+from bonehpo.task import FAILED, PRISTINE
 
 
 class SliceKey(NamedTuple):

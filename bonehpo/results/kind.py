@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from bonehpo.config import StudyFolder
-from bonehpo.domain import ProgressCallback, Task
+from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.results.compare import Weights
 from bonehpo.results.finished import Findings, FinishedStudy, current_result
@@ -17,6 +17,7 @@ from bonehpo.search.plan import SearchPlan
 from bonehpo.search.records import Optimum
 from bonehpo.search.summary import StudySummary
 from bonehpo.store.store import SliceStore
+from bonehpo.task import DAMAGE
 
 NO_WEIGHTS = Weights(name="none")
 
@@ -74,7 +75,7 @@ class Printed(NamedTuple):
 
 
 def _sees_damage(study: StudySummary) -> bool:
-    return study.task == "damage"
+    return study.task == DAMAGE.name
 
 
 def _no_options(_result: Result) -> str:
@@ -111,7 +112,7 @@ class ResultKind:
     paper: str | None
     made: FromPlan | FromOptimum
     also_by: tuple[str, ...] = ()
-    tasks: tuple[Task, ...] = ("damage",)
+    tasks: tuple[str, ...] = (DAMAGE.name,)
     options: tuple[OptionName, ...] = ()
     is_step: bool = True
     figures: tuple[Callable[[Result, Path], Drawn | None], ...] = ()

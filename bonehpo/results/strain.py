@@ -30,6 +30,7 @@ from bonehpo.results.finished import (
 )
 from bonehpo.results.heat_maps import Asked, MapTask, SliceKey, explain_slices, read_slices
 from bonehpo.search.plan import SearchPlan
+from bonehpo.task import STRAIN
 
 FOLD = ["specimen", "validation"]
 
@@ -223,8 +224,9 @@ def _verdict(network: float, constant: float, gain: Comparison) -> str:
 
 def _as_strain(config: StudyConfig) -> StudyConfig:
     """The configuration of the regression beside that of the search."""
-    epochs = config.strain.epochs if config.task == "damage" and config.strain.epochs else config.training.epochs
-    return replace(config, task="strain", training=replace(config.training, epochs=epochs))
+    beside = config.task != STRAIN.name
+    epochs = config.strain.epochs if beside and config.strain.epochs else config.training.epochs
+    return replace(config, task=STRAIN.name, training=replace(config.training, epochs=epochs))
 
 
 def _task(finished: FinishedStudy, plan: SearchPlan, i: int) -> FitTask:

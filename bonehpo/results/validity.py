@@ -9,8 +9,8 @@ import pandas as pd
 from scipy import stats
 
 from bonehpo.analysis.comparison import Interval, mean_interval
-from bonehpo.analysis.estimates import CHANCE, NestedEstimate, nested_accuracy, trial_estimates
-from bonehpo.domain import Hyperparameters, ProgressCallback, Task, shown
+from bonehpo.analysis.estimates import NestedEstimate, nested_accuracy, trial_estimates
+from bonehpo.domain import Hyperparameters, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
 from bonehpo.renamed import RESULTS, old_name
@@ -27,6 +27,7 @@ from bonehpo.search.pruning import Stop, read_stop, stopped_trials
 from bonehpo.search.records import folds_table, hyperparameters
 from bonehpo.search.space import candidates
 from bonehpo.search.storage import load_study
+from bonehpo.task import DAMAGE, Measure, task_named
 
 PERMUTATION = "permutation"
 
@@ -99,15 +100,15 @@ def swapped_specimens(specimens: Sequence[str], seed: int) -> tuple[str, ...]:
 
 
 def _honest_verdict(interval: Interval) -> str:
-    if interval.lower > CHANCE:
+    if interval.lower > DAMAGE.chance:
         return "Caution: that is above chance although the labels mean nothing: scores of this study leak."
-    if interval.upper < CHANCE:
+    if interval.upper < DAMAGE.chance:
         return "That is below chance: networks learn from the others what is wrong here. It is no leak."
-    return f"It covers chance ({CHANCE}), as it must."
+    return f"It covers chance ({DAMAGE.chance}), as it must."
 
 
 def _naive_verdict(interval: Interval) -> str:
-    if interval.lower > CHANCE:
+    if interval.lower > DAMAGE.chance:
         return "That is above chance, although there is nothing to be found: the best of many flatters."
     return "Here the best of them does not flatter by much."
 
@@ -207,6 +208,7 @@ def audit_pruning(
         StudyError: No trial was stopped.
     """
     plan, pruned = finished.plan, read_pruning(finished.plan)
+    measure = task_named(plan.config.task).measure
     if not pruned.stopped:
         raise StudyError(
             f"study {plan.folder.name} has no stopped trials, so that nothing was lost: see `bonehpo show`"
@@ -226,9 +228,9 @@ def audit_pruning(
     }
     return Findings(
         parameters={"trials": " ".join(str(trial.number) for trial in sample)},
-        metrics=shown(metrics, plan.config.task),
-        sentences=_sentences(trials, len(pruned.stopped), before, after, plan.config.task),
-        tables={"trials": _named(trials, plan.config.task)},
+        metrics=measure.shown(metrics),
+        sentences=_sentences(trials, len(pruned.stopped), before, after, measure),
+        tables={"trials": _named(trials, measure)},
         configurations=fitted,
     )
 
@@ -278,19 +280,18 @@ def _trials_of_pruning(
     return pd.DataFrame(rows)
 
 
-def _named(trials: pd.DataFrame, task: Task) -> pd.DataFrame:
+def _named(trials: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """Scores under the names, and with the signs, that people know; gains stay gains."""
     values = {str(name): column for name, column in trials.items()}
     plain = {name: column for name, column in values.items() if not name.startswith("gain")}
     gains = {name.removesuffix("_score"): column for name, column in values.items() if name.startswith("gain")}
     won = pd.Series(trials["gain_score"] > 0, name="would_have_won")
-    return pd.DataFrame({**shown(plain, task), **gains, "would_have_won": won})
+    return pd.DataFrame({**measure.shown(plain), **gains, "would_have_won": won})
 
 
-def _sentences(trials: pd.DataFrame, n_stopped: int, before: float, after: float, task: Task) -> list[str]:
+def _sentences(trials: pd.DataFrame, n_stopped: int, before: float, after: float, measure: Measure) -> list[str]:
     finished = trials[trials["gain_score"].notna()]
     won, n = finished[finished["gain_score"] > 0], len(finished)
-    word = "accuracy" if task == "damage" else "error (%)"
     said = [
         f"Of {n_stopped} trials that were stopped {n} were finished: {len(won)} would have beaten the trial that they were "
         f"stopped behind{_at_most(len(won), n, n_stopped)}."
@@ -302,7 +303,8 @@ def _sentences(trials: pd.DataFrame, n_stopped: int, before: float, after: float
             said.append(f"Caution: trial {row['trial']} would have been the optimum, better by {gain:.3f}.")
         else:
             said.append(f"None would have been the optimum: the best, trial {row['trial']}, is {-gain:.3f} behind it.")
-    said.append(f"With them complete the nested {word} would be {abs(after):.3f}; without, it is {abs(before):.3f}.")
+    with_them, without = (f"{measure.sign * score:.3f}{measure.unit}" for score in (after, before))
+    said.append(f"With them complete the nested {measure.noun} would be {with_them}; without, it is {without}.")
     return said
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bonehpo.analysis.calibration import Calibration
 from bonehpo.analysis.estimates import Estimates
 from bonehpo.analysis.variance import Variance
-from bonehpo.domain import FoldScores, Hyperparameters, Task
+from bonehpo.domain import FoldScores, Hyperparameters
 from bonehpo.learning.fits import Predictions
 
 
@@ -28,7 +28,7 @@ class StudyRecord:
         study_id: Made once with the study and kept in its storage: a study begun anew under an old name has another.
         name: Name of the study, and of its folder.
         bone: Bone type.
-        task: What networks answer.
+        task: Name of what networks answer, see `task.TASKS`.
         store_id: Hash of the slice store's manifest.
         ran_on: Whether the store was made from phantoms or from scans.
         split: How sets are assigned, `specimen` or `mixed`.
@@ -49,7 +49,7 @@ class StudyRecord:
     study_id: str
     name: str
     bone: str
-    task: Task
+    task: str
     store_id: str
     ran_on: Literal["phantom", "scans"]
     split: str
@@ -89,7 +89,7 @@ class FoldRecord:
     """One finished fold.
 
     Attributes:
-        task: What its network answers.
+        task: Name of what its network answers.
         scores: What its predictions are worth.
         key: Content address of the fit that yielded it.
         seed: Seed of that fit.
@@ -102,7 +102,7 @@ class FoldRecord:
         finished: When the fit ended.
     """
 
-    task: Task
+    task: str
     scores: FoldScores
     key: str
     seed: int

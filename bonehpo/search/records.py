@@ -32,6 +32,7 @@ from bonehpo.search.pruning import complete_trials, is_pruned, trial_state
 from bonehpo.search.recorder import FoldRecord, OptimumRecord, Recorder, StudyRecord, TrialRecord, TrialSummary
 from bonehpo.search.space import is_done, read_fixed_list, space_in_words
 from bonehpo.search.storage import OPTIMUM, REASON, STUDY_ID, finished_pairs, load_study
+from bonehpo.task import task_named
 
 logger = logging.getLogger(__name__)
 
@@ -198,11 +199,11 @@ def optimum_record(
 
 
 def answers_of(folds: Sequence[FoldRecord]) -> list[Answers]:
-    """What the networks of folds said of their test sets; none of folds that predict strain."""
+    """What the networks of folds said of their test sets; none of folds whose task has not two classes."""
     return [
         Answers(fold.scores.test, fold.scores.validation, fold.predictions.truth, fold.predictions.output)
         for fold in folds
-        if fold.task == "damage"
+        if task_named(fold.task).is_binary
     ]
 
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from bonehpo.analysis.calibration import Calibration, calibrate
 from bonehpo.analysis.estimates import Estimates, choose_optimum, estimate, trial_estimates
 from bonehpo.analysis.variance import Variance
-from bonehpo.domain import FoldScores, Hyperparameters, Task
+from bonehpo.domain import FoldScores, Hyperparameters
 from bonehpo.learning.architecture import count_operations, count_parameters
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.pruning import TrialStateName, is_pruned, trial_state
@@ -78,7 +78,7 @@ class StudySummary:
 
     name: str
     bone: str
-    task: Task
+    task: str
     ran_on: str
     store_id: str
     split: str

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bonehpo.domain import FAILED, PRISTINE, Group, Task
+from bonehpo.domain import Group
 from bonehpo.errors import StoreError
 from bonehpo.store.store import SliceStore
+from bonehpo.task import DAMAGE, LoadState, Task
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -18,7 +19,7 @@ class LabelledImages:
 
     Attributes:
         pixels: uint8 (image, y, x).
-        truth: float32 (image,): 0 pristine or 1 failed, or the apparent strain in %.
+        truth: float32 (image,): the index of the class, 0 pristine or 1 failed; or the apparent strain in %.
         specimens: str (image,).
         states: int (image,).
         planes: str (image,).
@@ -40,7 +41,7 @@ class LabelledImages:
         return np.flatnonzero(chosen)
 
     def swapped(self, specimens: tuple[str, ...]) -> "LabelledImages":
-        """The same images with the two labels of some specimens exchanged; for damage only."""
+        """The same images with the labels of some specimens exchanged; of a task with two classes."""
         if not specimens:
             return self
         truth = np.where(np.isin(self.specimens, specimens), 1 - self.truth, self.truth)
@@ -48,7 +49,7 @@ class LabelledImages:
 
 
 @lru_cache(maxsize=2)
-def load_images(path: Path, store_id: str, task: Task = "damage") -> LabelledImages:
+def load_images(path: Path, store_id: str, task: Task = DAMAGE) -> LabelledImages:
     """Read the images that a task is trained and tested on, each byte checked against the manifest.
 
     A worker process keeps what it read: the fits of a study differ only in which images they use. At the paper's size (5
@@ -57,13 +58,13 @@ def load_images(path: Path, store_id: str, task: Task = "damage") -> LabelledIma
     Args:
         path: Folder of the slice store.
         store_id: The store that is meant.
-        task: "damage": the first and the last state of every specimen. "strain": every state.
+        task: Says which load states belong to it, and what is true of them.
 
     Raises:
         StoreError: The folder holds another store, or a damaged one, or a scan has no strain.
     """
     store = open_store(path, store_id)
-    truth = _strains(store) if task == "strain" else _ends(store)
+    truth = _truth(store, task)
     keys = [
         (s, state, p) for s in store.specimens for p in store.planes for state in store.states if (s, state) in truth
     ]
@@ -103,22 +104,21 @@ def count_images(store: SliceStore, task: Task, groups: tuple[Group, ...]) -> in
         task: Of the networks.
         groups: (specimen, plane) groups to count in.
     """
-    truth = _strains(store) if task == "strain" else _ends(store)
+    truth = _truth(store, task)
     return store.n_slices * sum(specimen == group.specimen for group in groups for specimen, _ in truth)
 
 
-def _ends(store: SliceStore) -> dict[tuple[str, int], float]:
+def _truth(store: SliceStore, task: Task) -> dict[tuple[str, int], float]:
+    """Truth of every scan, by specimen and state, of which the task says anything."""
     first, last = store.states[0], store.states[-1]
-    return {(s, state): label for s in store.specimens for state, label in ((first, PRISTINE), (last, FAILED))}
-
-
-def _strains(store: SliceStore) -> dict[tuple[str, int], float]:
-    strains = {}
+    found = {}
     for scan in store.manifest.scans:
-        if scan.strain is None:
+        if scan.strain is None and task.needs_strain:
             raise StoreError(
-                f'{store.path}: {scan.specimen} state {scan.state} has no strain, which task = "strain" needs: '
+                f'{store.path}: {scan.specimen} state {scan.state} has no strain, which task = "{task.name}" needs: '
                 "fill the column strain of the scan table and prepare it again"
             )
-        strains[scan.specimen, scan.state] = 100 * scan.strain
-    return strains
+        truth = task.truth_of(LoadState(scan.state, first, last, scan.strain))
+        if truth is not None:
+            found[scan.specimen, scan.state] = truth
+    return found

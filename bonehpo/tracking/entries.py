@@ -13,9 +13,9 @@ from datetime import datetime
 from mlflow.entities import Metric
 
 from bonehpo.analysis.variance import Variance
-from bonehpo.domain import Task, shown
 from bonehpo.learning.fits import Predictions
 from bonehpo.search.recorder import ConfigurationRecord, FoldRecord, OptimumRecord, StudyRecord, TrialSummary
+from bonehpo.task import Measure, Task, task_named
 
 _ESTIMATES = (
     "apparent_score",
@@ -68,11 +68,10 @@ def candidates_tag(record: StudyRecord) -> dict[str, str]:
     return {} if record.candidates is None else {"candidates": record.candidates}
 
 
-def trial_metrics(summary: TrialSummary, task: Task) -> list[Metric]:
+def trial_metrics(summary: TrialSummary, measure: Measure) -> list[Metric]:
     """Mean, standard deviation, and mean test score of each set."""
-    sets = {f"set/{name}": score for name, score in _by_name(summary.score_by_set, task).items()}
-    sd = next(iter(shown({"sd_score": 0.0}, task)))
-    return metrics({**shown({"mean_score": summary.mean_score}, task), sd: summary.sd, **sets}, summary.finished)
+    sets = {f"set/{name}": measure.sign * score for name, score in summary.score_by_set.items()}
+    return metrics({**_spread(summary.mean_score, summary.sd, measure), **sets}, summary.finished)
 
 
 def optimum_params(record: OptimumRecord) -> dict[str, object]:
@@ -85,12 +84,13 @@ def optimum_params(record: OptimumRecord) -> dict[str, object]:
     }
 
 
-def optimum_metrics(record: OptimumRecord, task: Task) -> list[Metric]:
+def optimum_metrics(record: OptimumRecord, measure: Measure) -> list[Metric]:
     """Every estimate of the optimum's score, and where the variance of the scores comes from."""
     values = {name: getattr(record.estimates, name) for name in _ESTIMATES}
     refit = {"refit_score": record.refit_score, "refit_sd": record.refit_sd}
     calibration = asdict(record.calibration) if record.calibration else {}
-    return metrics({**shown(values | refit, task), **calibration, **_variance_metrics(record.variance)}, record.chosen)
+    shown = measure.shown(values | refit)
+    return metrics({**shown, **calibration, **_variance_metrics(record.variance)}, record.chosen)
 
 
 def _variance_metrics(found: Variance | None) -> dict[str, float]:
@@ -101,17 +101,20 @@ def _variance_metrics(found: Variance | None) -> dict[str, float]:
     return {f"variance/{name}": float(value) for name, value in values.items() if value is not None}
 
 
-def configuration_metrics(configuration: ConfigurationRecord, task: Task, at: datetime) -> list[Metric]:
+def configuration_metrics(configuration: ConfigurationRecord, measure: Measure, at: datetime) -> list[Metric]:
     """Mean and standard deviation of a configuration over its folds, whose task may be another than the study's.
 
     Args:
         configuration: With its folds.
-        task: Of the study, for a configuration that has no folds.
+        measure: Of the study, for a configuration that has no folds.
         at: Time of the metrics.
     """
-    task = configuration.folds[0].task if configuration.folds else task
-    sd = next(iter(shown({"sd_score": 0.0}, task)))
-    return metrics({**shown({"mean_score": configuration.mean_score}, task), sd: configuration.sd}, at)
+    measure = task_named(configuration.folds[0].task).measure if configuration.folds else measure
+    return metrics(_spread(configuration.mean_score, configuration.sd, measure), at)
+
+
+def _spread(mean_score: float, sd: float, measure: Measure) -> dict[str, float]:
+    return {**measure.shown({"mean_score": mean_score}), f"sd_{measure.name}": sd}
 
 
 def fold_params(fold: FoldRecord) -> dict[str, object]:
@@ -122,12 +125,13 @@ def fold_params(fold: FoldRecord) -> dict[str, object]:
 def fold_metrics(fold: FoldRecord) -> list[Metric]:
     """Scores, score by plane, CPU time, and the curves with the epoch, from 1, as step."""
     scores = {"test_score": fold.scores.test_score, "validation_score": fold.scores.validation_score}
-    planes = {f"plane/{plane}": score for plane, score in _by_name(fold.scores.score_by_plane, fold.task).items()}
-    values = {**shown(scores, fold.task), **fold.scores.details, **planes, "cpu_seconds": fold.cpu_seconds}
+    measure = task_named(fold.task).measure
+    planes = {f"plane/{plane}": measure.sign * score for plane, score in fold.scores.score_by_plane.items()}
+    values = {**measure.shown(scores), **fold.scores.details, **planes, "cpu_seconds": fold.cpu_seconds}
     start_ms, end_ms = milliseconds(fold.started), milliseconds(fold.finished)
     epochs = [
         _metric(f"epoch/{name}", value, start_ms + (end_ms - start_ms) * epoch // len(curve), epoch)
-        for name, curve in shown(fold.curves, fold.task).items()
+        for name, curve in measure.shown(fold.curves).items()
         for epoch, value in enumerate(curve.tolist(), start=1)
     ]
     return metrics(values, fold.finished) + epochs
@@ -140,23 +144,21 @@ def metrics(values: Mapping[str, float], at: datetime) -> list[Metric]:
 
 def predictions_csv(predictions: Predictions, task: Task) -> str:
     """One line for each slice of the test set, under a line of names."""
-    names = "label,p_failed" if task == "damage" else "strain_percent,predicted_percent"
+    said = [predictions.output] if predictions.output.ndim == 1 else list(predictions.output.T)
     rows = zip(
         predictions.specimen.tolist(),
         predictions.state.tolist(),
         predictions.plane.tolist(),
         predictions.position.tolist(),
-        predictions.truth.tolist(),
-        predictions.output.tolist(),
+        *(column.tolist() for column in (predictions.truth, *said)),
         strict=True,
     )
-    lines = [f"{s},{state},{plane},{at},{truth:.7g},{output:.7g}" for s, state, plane, at, truth, output in rows]
+    lines = [
+        ",".join([str(s), str(state), str(plane), str(at), *(f"{number:.7g}" for number in numbers)])
+        for s, state, plane, at, *numbers in rows
+    ]
+    names = ",".join(task.prediction_columns)
     return "\n".join([f"specimen,state,plane,position,{names}", *lines, ""])
-
-
-def _by_name(scores: Mapping[str, float], task: Task) -> Mapping[str, float]:
-    """Scores of sets or planes as people read them."""
-    return shown({"score": scores}, task).popitem()[1]
 
 
 def clean(name: str) -> str:

@@ -28,6 +28,7 @@ from bonehpo.search.recorder import (
     TrialRecord,
     TrialSummary,
 )
+from bonehpo.task import Measure, task_named
 from bonehpo.tracking import entries
 from bonehpo.tracking.database import Tracking, first_line, open_tracking
 from bonehpo.tracking.ledger import NewRun, RunLedger
@@ -120,7 +121,7 @@ class MlflowRecorder:
         if not self._ledger.is_open(key):
             return
         tags = {"bonehpo.state": summary.state} | ({"bonehpo.reason": summary.reason} if summary.reason else {})
-        self._ledger.log(key, metrics=entries.trial_metrics(summary, self._record.task), tags=tags)
+        self._ledger.log(key, metrics=entries.trial_metrics(summary, self._measure), tags=tags)
         self._ledger.end(key, _STATUS[summary.state], summary.finished)
 
     @_never_stops_a_search
@@ -136,7 +137,7 @@ class MlflowRecorder:
         name = f"optimum: trial {number}"
         if self._open(self._new_run("optimum", key, name, self._study_key, record.chosen, trial=number)):
             self._ledger.log(
-                key, metrics=entries.optimum_metrics(record, self._record.task), params=entries.optimum_params(record)
+                key, metrics=entries.optimum_metrics(record, self._measure), params=entries.optimum_params(record)
             )
             self._ledger.write(key, json.dumps(dict(record.estimates.chosen_by_set), indent=2), "chosen_by_set.json")
             for repeat, folds in enumerate((refit, *record.repeats), start=1):
@@ -182,7 +183,7 @@ class MlflowRecorder:
         ):
             return
         tags = {"bonehpo.reason": configuration.reason} if configuration.reason else {}
-        metrics = entries.configuration_metrics(configuration, self._record.task, record.finished)
+        metrics = entries.configuration_metrics(configuration, self._measure, record.finished)
         self._ledger.log(key, metrics=metrics, params=configuration.parameters, tags=tags)
         for fold in configuration.folds:
             self._fold(
@@ -201,6 +202,10 @@ class MlflowRecorder:
         if self._ledger.is_open(self._study_key):
             self._ledger.end(self._study_key, "FINISHED", datetime.now())
         self._ledger.end_all("KILLED")
+
+    @property
+    def _measure(self) -> Measure:
+        return task_named(self._record.task).measure
 
     def _trial_key(self, number: int) -> str:
         return f"{self._study_key}/trial/{number}"
@@ -237,5 +242,5 @@ class MlflowRecorder:
         if self._open(self._new_run(level, key, name, parent, fold.started, **all_tags)):
             params = {**parameters, **entries.fold_params(fold)}
             self._ledger.log(key, metrics=entries.fold_metrics(fold), params=params)
-            self._ledger.write(key, entries.predictions_csv(fold.predictions, fold.task), "predictions.csv")
+            self._ledger.write(key, entries.predictions_csv(fold.predictions, task_named(fold.task)), "predictions.csv")
             self._ledger.end(key, "FINISHED", fold.finished)

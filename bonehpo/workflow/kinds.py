@@ -35,6 +35,7 @@ from bonehpo.results import (
 )
 from bonehpo.results.kind import FromOptimum, FromPlan, Printed, ResultKind, ResultOptions
 from bonehpo.store.images import open_store
+from bonehpo.task import DAMAGE, STRAIN
 
 
 def _scans(options: ResultOptions) -> Path:
@@ -56,7 +57,7 @@ _KINDS = (
                 open_store(plan.folder.store, plan.store_id), plan.folder.name
             ),
         ),
-        tasks=("damage", "strain"),
+        tasks=(DAMAGE.name, STRAIN.name),
         is_step=False,
         store_figures=(specimens_figure, stress_strain_figure, middle_slices_figure),
         tables={"scans": Printed("Measures of the pristine specimens", specimens.pristine_scans)},
@@ -70,7 +71,7 @@ _KINDS = (
         also_by=("search",),
         paper=None,
         made=FromPlan(address=leakage.leakage_address, run=leakage.leakage_result),
-        tasks=("damage", "strain"),
+        tasks=(DAMAGE.name, STRAIN.name),
         is_step=False,
         tables={
             "checks": Printed("What was asked of the slice store"),
@@ -170,10 +171,10 @@ _KINDS = (
         command="audit --pruned",
         paper=None,
         made=FromOptimum.alone(validity.pruning_address, validity.audit_pruning),
-        tasks=("damage", "strain"),
+        tasks=(DAMAGE.name, STRAIN.name),
         is_step=False,
         tables={"trials": Printed("Stopped trials, finished")},
-        is_wanted=lambda study: study.task == "damage" and study.pruned,
+        is_wanted=lambda study: study.task == DAMAGE.name and study.pruned,
     ),
     ResultKind(
         name=best_fold.CALIBRATION,
@@ -237,7 +238,7 @@ _KINDS = (
         command="strain",
         paper="§4",
         made=FromOptimum.alone(strain.strain_address, strain.run_strain),
-        tasks=("damage", "strain"),
+        tasks=(DAMAGE.name, STRAIN.name),
         figures=(strain_figure, strain_maps_figure),
         tables={
             "configurations": Printed("Mean absolute error"),

@@ -30,11 +30,12 @@ def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
     from bonehpo.search.storage import default_storage
     from bonehpo.store.images import count_images
     from bonehpo.store.store import SliceStore
+    from bonehpo.task import task_named
 
     if folder.path.exists() and not folder.path.is_dir():
         raise ConfigError(f"{folder.path} is a file, not a study folder: give the folder")
     config = load_config(folder.config, folder.name)
-    store = SliceStore.open(folder.store)
+    store, task = SliceStore.open(folder.store), task_named(config.task)
     sets = assign_sets(config.split, config.bone, store.specimens, store.planes)
     return SearchPlan(
         folder=folder,
@@ -42,7 +43,7 @@ def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
         store_id=store.id,
         side=store.side,
         sets=sets,
-        n_images={name: count_images(store, config.task, groups) for name, groups in sets.items()},
+        n_images={name: count_images(store, task, groups) for name, groups in sets.items()},
         ran_on="phantom" if store.is_phantom else "scans",
         storage=storage or default_storage(folder),
     )

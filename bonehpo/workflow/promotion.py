@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bonehpo.analysis.calibration import fit_temperature
-from bonehpo.analysis.estimates import CHANCE, Estimates, estimate, nested_accuracy
+from bonehpo.analysis.estimates import Estimates, estimate, nested_accuracy
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import PromotionRefused
 from bonehpo.learning.fits import FitResult, load_fit
@@ -19,6 +19,7 @@ from bonehpo.search.records import Optimum, folds_of_optimum, git_commit, read_o
 from bonehpo.search.storage import load_study
 from bonehpo.search.summary import RefitOptimum, StudySummary, summarise
 from bonehpo.store.store import SliceStore
+from bonehpo.task import DAMAGE, task_named
 from bonehpo.tracking.database import Tracking
 from bonehpo.tracking.registry import NewModel, RegisteredVersion, register_champion
 
@@ -71,10 +72,10 @@ def objections(folds: pd.DataFrame, trial: int, baseline: int | None, shortcuts:
     """
     nested = nested_accuracy(folds)
     found = []
-    if not nested.lower > CHANCE:
+    if not nested.lower > DAMAGE.chance:
         found.append(
             f"it does not beat chance: nested accuracy {nested.mean:.3f} over {len(nested.by_set)} test sets, at least "
-            f"{nested.lower:.3f} (one-sided 95 %), chance {CHANCE}"
+            f"{nested.lower:.3f} (one-sided 95 %), chance {DAMAGE.chance}"
         )
     simple = float(folds.loc[folds["trial"] == baseline, "test_score"].mean())
     if trial != baseline and nested.mean < simple:
@@ -144,7 +145,7 @@ class _Whole(NamedTuple):
 
 
 def _whole_optimum(plan: SearchPlan) -> _Whole:
-    if plan.config.task != "damage":
+    if not task_named(plan.config.task).promotable:
         raise PromotionRefused(
             f"study {plan.folder.name} predicts {plan.config.task}: only networks that see damage are promoted"
         )

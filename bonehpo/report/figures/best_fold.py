@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from natsort import natsorted
 
-from bonehpo.analysis.estimates import CHANCE
 from bonehpo.report.figures.style import (
     BLACK,
     BLUE,
@@ -30,6 +29,7 @@ from bonehpo.report.figures.style import (
     words,
 )
 from bonehpo.results.result import Drawn, Result
+from bonehpo.task import DAMAGE
 
 WIDTH = 180.0
 """Of the drawing, in its own units: one is about a millimetre on paper."""
@@ -222,7 +222,7 @@ def _paint_bars(axes: Axes, best: "pd.Series[float]") -> None:
         axes.text(place, value + 0.015, f"{value:.3f}", ha="center", va="bottom", fontsize=7)
     axes.set_xticks(places, BARS.values())
     axes.set(ylim=(0, 1.12), ylabel="fraction", yticks=np.linspace(0, 1, 6))
-    axes.plot([-0.5, 2.5], [CHANCE, CHANCE], color=BLACK, linestyle=":", linewidth=0.8)
+    axes.plot([-0.5, 2.5], [DAMAGE.chance, DAMAGE.chance], color=BLACK, linestyle=":", linewidth=0.8)
     for middle, text in ((1, "accuracy"), (4.1, "mean softmax output")):
         axes.annotate(
             text,
@@ -244,7 +244,7 @@ def _paint_dots(axes: Axes, folds: pd.DataFrame, tests: list[str]) -> None:
         axes.plot([accuracies.mean()] * 2, [place - 0.33, place + 0.33], color=BLACK, linewidth=1.5)
         if test == str(folds["test"].iloc[0]):
             axes.plot(accuracies[0], place + spread[0], "o", mfc="none", mec=VERMILLION, mew=1.5, markersize=9)
-    axes.axvline(CHANCE, color=PALE, linestyle=":", linewidth=1)
+    axes.axvline(DAMAGE.chance, color=PALE, linestyle=":", linewidth=1)
     axes.set_yticks(range(len(tests)), [short(test) for test in tests])
     axes.set(xlabel="test accuracy", ylabel="test set", ylim=(len(tests) - 0.5, -0.5))
     axes.grid(axis="y", color=PALE, linewidth=0.3)

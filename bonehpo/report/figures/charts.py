@@ -12,9 +12,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from bonehpo.analysis.estimates import CHANCE
 from bonehpo.report.figures.style import BLACK, GREY, HEAT, PALE, SERIES, VERMILLION, Series, bare, pale
 from bonehpo.results.result import Result
+from bonehpo.task import DAMAGE
 
 
 class Bar(NamedTuple):
@@ -138,7 +138,7 @@ def paint_curves(axes: Axes, means: Mapping[str, pd.DataFrame]) -> None:
         axes.plot(
             mean["state"], mean["accuracy"], color=look.color, linestyle=look.dash, marker=look.marker, label=label
         )
-    axes.axhline(CHANCE, color=PALE, linestyle=":", linewidth=1)
+    axes.axhline(DAMAGE.chance, color=PALE, linestyle=":", linewidth=1)
     axes.set(xlabel="load state", ylabel="overall accuracy", ylim=ACCURACY_RANGE)
     axes.set_xticks(sorted({int(state) for mean in means.values() for state in mean["state"]}))
 

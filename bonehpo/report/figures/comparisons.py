@@ -12,7 +12,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from bonehpo.analysis.detection import HIGH, mean_by_state
-from bonehpo.analysis.estimates import CHANCE
 from bonehpo.analysis.shortcuts import NEAR, NETWORK
 from bonehpo.report.figures.charts import (
     LOOK,
@@ -41,6 +40,7 @@ from bonehpo.report.figures.style import (
     words,
 )
 from bonehpo.results.result import Drawn, Result
+from bonehpo.task import DAMAGE
 
 CONFIGURATIONS = {
     "cnn": "CNN",
@@ -60,7 +60,7 @@ def mixed_figure(result: Result, folder: Path) -> Drawn:
         paint_bars(axes, bars, np.arange(len(bars), dtype=float), LOOK, width=0.6)
         axes.set_xticks(range(len(bars)), [bar.label.replace(", ", ",\n") for bar in bars])
         axes.set_xlim(-0.6, len(bars) - 0.4)
-        accuracy_axis(axes, CHANCE)
+        accuracy_axis(axes, DAMAGE.chance)
 
     caption = words(
         result,
@@ -95,7 +95,7 @@ def compare_figure(result: Result, folder: Path) -> Drawn:
             )
         axes.set_xlim(-0.6, len(names) - 0.4)
         axes.set_xticks(range(len(names)), [CONFIGURATIONS.get(name, name) for name in names])
-        accuracy_axis(axes, CHANCE)
+        accuracy_axis(axes, DAMAGE.chance)
         figure.legend(handles=handles, loc="outside upper center", ncols=len(splits))
 
     caption = words(
@@ -268,11 +268,11 @@ def _paint_models(axes: Axes, asked: pd.DataFrame, folds: pd.DataFrame) -> None:
         flagged = bool(asked["flagged"].iloc[k])
         look = SERIES[0] if bar.label == NETWORK else SERIES[1] if flagged else SERIES[1]._replace(color=GREY, hatch="")
         paint_bars(axes, (bar,), np.array([float(k)]), look, width=0.7)
-    near = CHANCE + NEAR * (float(asked["mean"].iloc[0]) - CHANCE)
+    near = DAMAGE.chance + NEAR * (float(asked["mean"].iloc[0]) - DAMAGE.chance)
     axes.axhline(near, color=BLACK, linestyle="--", linewidth=0.8, zorder=0)
     axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
     axes.set_xlim(-0.6, len(names) - 0.4)
-    accuracy_axis(axes, CHANCE)
+    accuracy_axis(axes, DAMAGE.chance)
 
 
 def _before_damage(result: Result) -> dict[str, pd.DataFrame]:
@@ -293,7 +293,7 @@ def _paint_before(axes: Axes, curves: dict[str, pd.DataFrame]) -> None:
         axes.plot(
             curve["state"], curve["accuracy"], color=look.color, linestyle=look.dash, marker=look.marker, label=model
         )
-    axes.axhline(CHANCE, color=PALE, linestyle=":", linewidth=1, zorder=0)
+    axes.axhline(DAMAGE.chance, color=PALE, linestyle=":", linewidth=1, zorder=0)
     axes.axhline(HIGH, color=BLACK, linestyle="--", linewidth=0.8, zorder=1)
     axes.set(xlabel="load state", ylabel="accuracy before damage", ylim=(0, 1.15), yticks=np.linspace(0, 1, 6))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -12,8 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from bonehpo.analysis.estimates import CHANCE
-from bonehpo.domain import Task, shown
 from bonehpo.report.figures.style import (
     BLACK,
     BLUE,
@@ -34,15 +32,11 @@ from bonehpo.report.figures.style import (
 from bonehpo.results.result import Drawn, Result
 from bonehpo.search.recorder import FoldRecord
 from bonehpo.search.summary import StudySummary
+from bonehpo.task import DAMAGE, task_named
 
 Curve = npt.NDArray[np.floating]
 
 PARTS = ("train", "validation", "test")
-MEASURES: Mapping[Task, Mapping[str, str]] = {
-    "damage": {"loss": "loss (nats)", "accuracy": "accuracy"},
-    "strain": {"loss": "loss (% strain)²", "error_percent": "mean absolute error (% strain)"},
-}
-"""Label of the axis for each task."""
 
 
 def learning_curves_figure(folds: Sequence[FoldRecord], ran_on: str, folder: Path) -> Drawn | None:
@@ -58,17 +52,17 @@ def learning_curves_figure(folds: Sequence[FoldRecord], ran_on: str, folder: Pat
     """
     if not folds:
         return None
-    measures = MEASURES[folds[0].task]
-    curves = [shown(fold.curves, fold.task) for fold in folds]
+    task = task_named(folds[0].task)
+    labels = {"loss": task.loss_axis, task.measure.name: task.measure.axis}
+    curves = [task.measure.shown(fold.curves) for fold in folds]
 
     def paint(figure: Figure) -> None:
-        grid = figure.subplots(1, len(measures), squeeze=False)[0]
-        for i, (axes, (measure, label)) in enumerate(zip(grid, measures.items(), strict=True)):
-            _paint_curves(axes, curves, measure)
+        grid = figure.subplots(1, len(labels), squeeze=False)[0]
+        for i, (axes, (name, label)) in enumerate(zip(grid, labels.items(), strict=True)):
+            _paint_curves(axes, curves, name)
             axes.set_ylabel(label)
             letter(axes, i)
-        handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(PARTS))
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(PARTS))
 
     caption = Words(
         name="learning-curves",
@@ -145,8 +139,8 @@ def trials_figure(study: StudySummary, folder: Path) -> Drawn | None:
     if not rows or study.estimates is None:
         return None
     found = study.estimates
-    ((measure, means),) = shown({"score": np.array([row.mean_score for row in rows])}, study.task).items()
-    nested = next(iter(shown({"score": found.nested_score}, study.task).values()))
+    measure = task_named(study.task).measure
+    means, nested = measure.sign * np.array([row.mean_score for row in rows]), measure.sign * found.nested_score
     numbers, sds = [row.trial for row in rows], [row.sd or 0 for row in rows]
 
     def paint(figure: Figure) -> None:
@@ -165,7 +159,7 @@ def trials_figure(study: StudySummary, folder: Path) -> Drawn | None:
             zorder=5,
         )
         axes.axhline(nested, color=BLACK, linestyle="--", linewidth=0.9, label="nested estimate")
-        axes.set(xlabel="trial", ylabel="test accuracy" if measure == "accuracy" else "mean absolute error (% strain)")
+        axes.set(xlabel="trial", ylabel=f"test {measure.axis}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[-1:] + handles[:-1], labels[-1:] + labels[:-1], loc="outside upper center", ncols=3)
@@ -231,7 +225,7 @@ def sweep_figure(result: Result, folder: Path) -> Drawn:
 def _panel(axes: Axes, points: pd.DataFrame, parameter: str, chosen: float | None) -> None:
     series = points[points["parameter"] == parameter].sort_values("value")
     good, bad = series[series["mean"].notna()], series[series["mean"].isna()]
-    axes.axhline(CHANCE, color=PALE, linestyle=":", linewidth=1)
+    axes.axhline(DAMAGE.chance, color=PALE, linestyle=":", linewidth=1)
     sd = good["sd"].fillna(0)
     axes.errorbar(
         good["value"], good["mean"], yerr=sd, color=BLUE, marker="o", capsize=2, elinewidth=0.7, label=LABELS[0]
