@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
+from bonehpo.hyperparameters import Hyperparameters as Hyperparameters  # noqa: PLC0414 (it began here)
+
 PRISTINE, FAILED = 0, 1
 """Class indices of the two-class problem: softmax column 1 is the probability of *failed*."""
 
@@ -81,23 +83,6 @@ class Fold(NamedTuple):
         """The unordered pair whose one fit yields this fold and its mirror image."""
         first, second = sorted((self.test, self.validation))
         return HoldoutPair(first, second)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hyperparameters:
-    """One choice of the paper's four parameters.
-
-    Attributes:
-        layers: Number of convolution + max-pool blocks.
-        learning_rate: Step size of Adam.
-        kernel: Side of the first convolution's kernel in pixels; the others are 3 × 3.
-        batch: Images in one training step.
-    """
-
-    layers: int
-    learning_rate: float
-    kernel: int
-    batch: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bonehpo.files import write_whole
-from bonehpo.report.figures.style import Drawn, count_text
+from bonehpo.hyperparameters import in_words
+from bonehpo.report.figures.style import Drawn
 from bonehpo.report.sections import (
     KINDS,
     audit_checks,
@@ -22,7 +23,7 @@ from bonehpo.report.sections import (
     variance_sentences,
     variance_view,
 )
-from bonehpo.report.views import brief, figure_views
+from bonehpo.report.views import figure_views
 from bonehpo.results.result import Result
 from bonehpo.search.recorder import StudyRecord
 from bonehpo.search.summary import StudySummary
@@ -99,8 +100,7 @@ def render_page(report: Report) -> str:
         audit=audit_checks(report.results) if study.task == "damage" else (),
         missing=missing_results(study, report.results, report.drawn),
         commands=commands(report),
-        brief=brief,
-        count_text=count_text,
+        in_words=in_words,
     )
 
 

@@ -10,17 +10,18 @@ import pandas as pd
 from bonehpo.analysis.estimates import span_as_shown
 from bonehpo.analysis.variance import variance_in_words
 from bonehpo.domain import Task
+from bonehpo.hyperparameters import told
 from bonehpo.report.figures.style import Drawn
 from bonehpo.report.views import (
     FigureView,
     Sentence,
     TableView,
-    brief,
     figure_views,
     score_text,
     sentences,
     spread_text,
     table_view,
+    value_text,
 )
 from bonehpo.results.finished import OPTIMUM_ADDRESS
 from bonehpo.results.result import Result
@@ -342,16 +343,14 @@ def trials_view(study: StudySummary) -> TableView:
     """All trials; the best stands out."""
     score = "accuracy" if study.task == "damage" else "error"
     best = study.estimates.trial if study.estimates else None
+    columns = told(row.hyperparameters for row in study.trials)
     return TableView(
         caption=f"Trials: mean and standard deviation of the test {score} over folds",
-        columns=("trial", "layers", "learning rate", "kernel", "batch", "parameters", score, "sd", "folds", "state"),
+        columns=("trial", *(entry.label for entry in columns), "parameters", score, "sd", "folds", "state"),
         rows=tuple(
             (
                 str(row.trial),
-                str(row.hyperparameters.layers),
-                brief(row.hyperparameters.learning_rate),
-                str(row.hyperparameters.kernel),
-                str(row.hyperparameters.batch),
+                *(value_text(entry, row.hyperparameters) for entry in columns),
                 f"{row.n_parameters:,}",
                 score_text(row.mean_score, study.task),
                 spread_text(row.sd, study.task),
@@ -360,6 +359,6 @@ def trials_view(study: StudySummary) -> TableView:
             )
             for row in study.trials
         ),
-        numeric=(True,) * 9 + (False,),
+        numeric=(True, *(entry.kind != "choice" for entry in columns), *(True,) * 5, False),
         marked=next((i for i, row in enumerate(study.trials) if row.trial == best), None),
     )

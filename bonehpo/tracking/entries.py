@@ -14,6 +14,7 @@ from mlflow.entities import Metric
 
 from bonehpo.analysis.variance import Variance
 from bonehpo.domain import Task, shown
+from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from bonehpo.learning.fits import Predictions
 from bonehpo.search.recorder import ConfigurationRecord, FoldRecord, OptimumRecord, StudyRecord, TrialSummary
 
@@ -75,13 +76,18 @@ def trial_metrics(summary: TrialSummary, task: Task) -> list[Metric]:
     return metrics({**shown({"mean_score": summary.mean_score}, task), sd: summary.sd, **sets}, summary.finished)
 
 
-def optimum_params(record: OptimumRecord) -> dict[str, object]:
+def choice_params(choice: Hyperparameters, study: StudyRecord) -> dict[str, object]:
+    """A choice as parameters: what its study searches."""
+    return {e.name: getattr(choice, e.name) for e in HYPERPARAMETERS if e.is_always_told or e.name in study.space}
+
+
+def optimum_params(record: OptimumRecord, study: StudyRecord) -> dict[str, object]:
     """Parameters of the optimum: its trial, the rule, its hyperparameters."""
     return {
         "trial": record.estimates.trial,
         "rule": record.rule,
         "n_trials": record.n_trials,
-        **asdict(record.hyperparameters),
+        **choice_params(record.hyperparameters, study),
     }
 
 
