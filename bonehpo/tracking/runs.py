@@ -104,7 +104,8 @@ class MlflowRecorder:
         key = self._trial_key(trial.number)
         new = self._new_run("trial", key, f"trial {trial.number}", self._study_key, trial.started, trial=trial.number)
         if self._open(new):
-            self._ledger.log(key, params={**entries.choice_params(trial.hyperparameters, self._record), "n_parameters": trial.n_parameters})
+            params = entries.choice_params(trial.hyperparameters, self._record)
+            self._ledger.log(key, params={**params, "n_parameters": trial.n_parameters})
 
     @_never_stops_a_search
     def fold(self, trial_number: int, fold: FoldRecord) -> None:
@@ -135,7 +136,9 @@ class MlflowRecorder:
         name = f"optimum: trial {number}"
         if self._open(self._new_run("optimum", key, name, self._study_key, record.chosen, trial=number)):
             self._ledger.log(
-                key, metrics=entries.optimum_metrics(record, self._record.task), params=entries.optimum_params(record, self._record)
+                key,
+                metrics=entries.optimum_metrics(record, self._record.task),
+                params=entries.optimum_params(record, self._record),
             )
             self._ledger.write(key, json.dumps(dict(record.estimates.chosen_by_set), indent=2), "chosen_by_set.json")
             parameters = entries.choice_params(record.hyperparameters, self._record)
