@@ -27,7 +27,7 @@ import numpy.typing as npt
 from bonehpo.errors import NetworkError
 from bonehpo.learning.architecture import CHANNELS
 from bonehpo.learning.backend import keras
-from bonehpo.learning.networks import MOMENTUM, draw, load_network
+from bonehpo.learning.networks import MOMENTUM, draw, load_network, reseed
 
 IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{IMAGENET_FILE}"
@@ -248,6 +248,7 @@ def reset_resnet(network: keras.Model, seed: int) -> None:
     """
     for i, layer in enumerate(layer for layer in network.layers if layer.weights):
         draw_layer(layer, seed + 7919 * i)
+    reseed(network, seed)
 
 
 def base_features(network: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -359,6 +359,6 @@ def trials_view(study: StudySummary) -> TableView:
             )
             for row in study.trials
         ),
-        numeric=(True, *(entry.kind != "choice" for entry in columns), *(True,) * 5, False),
+        numeric=(True, *(entry.kind != "choice" for entry in columns), *(True,) * 4, False),
         marked=next((i for i, row in enumerate(study.trials) if row.trial == best), None),
     )
