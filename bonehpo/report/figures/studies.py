@@ -265,6 +265,7 @@ def _scale(axes: Axes, entry: Hyperparameter, series: pd.DataFrame) -> "pd.Serie
     elif entry.logarithmic or entry.names or entry.kind == "choice":
         texts = series.sort_values("value")[entry.name].map(entry.text)
         axes.set_xticks(range(len(values)), list(dict.fromkeys(texts)))
+        axes.set_xlim(-0.4, len(values) - 0.6)
         return series["value"].map(values.index).astype(float)
     else:
         axes.set_xticks(values, [f"{value:g}" for value in values])
