@@ -16,10 +16,10 @@ from scipy import stats
 from simulations import LUCK, WORLDS, Study, World, draw_study
 
 from bonehpo.analysis.estimates import FoldArrays, mean, nested_estimate
-from bonehpo.config import Range, StudyFolder
-from bonehpo.domain import Hyperparameters
+from bonehpo.config import StudyFolder
 from bonehpo.learning.fits import load_fit
 from bonehpo.search.pruning import FIRST_LOOK, Scores, alpha, fit_blocks, p_worse
+from bonehpo.search.space import grid
 from bonehpo.workflow.plan import make_plan
 
 N_TRIALS = 30
@@ -190,10 +190,8 @@ def _nested_and_worth(arrays: FoldArrays, worth: Scores, kept: Scores) -> tuple[
 def recorded(folder: StudyFolder) -> Scores:
     """Validation scores of all configurations of a study's space whose fits are all there, (trial, test, validation)."""
     plan, names = make_plan(folder), list(make_plan(folder).sets)
-    space, found = plan.config.space, []
-    rates = () if isinstance(space.learning_rate, Range) else space.learning_rate
-    for layers, rate, kernel, batch in itertools.product(space.layers, rates, space.kernel, space.batch):
-        choice = Hyperparameters(layers=layers, learning_rate=rate, kernel=kernel, batch=batch)
+    found = []
+    for choice in grid(plan.config.space):
         fits = [load_fit(folder.fits, plan.task(choice, pair).spec.key) for pair in plan.pairs]
         scores = np.full((len(names), len(names)), np.nan)
         for fold in (fold for fit in fits if fit is not None for fold in fit.fold_scores()):

@@ -13,6 +13,7 @@ import time
 import numpy as np
 
 from bonehpo.config import Training
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.learners import augment, choose_precision, compiled_network
 
 N_IMAGES, BATCH, ROUNDS = 240, 20, 4
@@ -47,7 +48,7 @@ def main() -> None:
     for layers, kernel, side in CASES:
         pixels = generator.integers(0, 256, (N_IMAGES, side, side), dtype=np.uint8)
         labels = generator.integers(0, 2, N_IMAGES)
-        network = compiled_network(layers, kernel, side, precision)
+        network = compiled_network(Hyperparameters(layers=layers, kernel=kernel), side, precision)
         best = {}
         for round_ in range(ROUNDS + 1):
             for name, epoch in (("ours", ours), ("bare", bare)):

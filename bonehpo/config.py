@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 import tomlkit
 
-from bonehpo.domain import Hyperparameters
 from bonehpo.errors import ConfigError
+from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters, Range, Space, searched
 from bonehpo.renamed import SETTINGS, with_new_names
 
 
@@ -68,24 +68,6 @@ class StudyFolder(NamedTuple):
 SamplerName = Literal["tpe", "random", "quasi-random", "grid", "sweep"]
 
 Protocol = Literal["adaptive", "strict"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """A logarithmic range of learning rates, both ends included."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Space:
-    """Values of each hyperparameter that the search may choose."""
-
-    layers: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
-    learning_rate: tuple[float, ...] | Range = (1e-5, 1e-4, 1e-3, 1e-2)
-    kernel: tuple[int, ...] = (3, 5, 7, 9, 11)
-    batch: tuple[int, ...] = (5, 10, 20, 30, 40, 50)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +154,8 @@ class StudyConfig:
     bone: str
     task: str = "damage"
     split: Split = Split()
-    space: Space = Space()
-    baseline: Hyperparameters = field(
-        default_factory=lambda: Hyperparameters(layers=3, learning_rate=1e-4, kernel=5, batch=20)
-    )
+    space: Space = field(default_factory=Space)
+    baseline: Hyperparameters = field(default_factory=Hyperparameters)
     training: Training = Training()
     search: Search = Search()
     strain: Strain = Strain()
@@ -241,19 +221,15 @@ def _refuse_unknown(table: dict[str, Any], kind: Any, where: str, prefix: str) -
 def _check_values(config: StudyConfig, where: str) -> None:
     _check_task(config.task, where)
     space, training = config.space, config.training
-    for name in ("layers", "kernel", "batch"):
-        _check_choices(f"space.{name}", getattr(space, name), where)
-    if isinstance(space.learning_rate, Range):
-        if not 0 < space.learning_rate.low < space.learning_rate.high:
-            raise ConfigError(f"{where}: space.learning_rate needs 0 < low < high, but got {space.learning_rate}")
-    else:
-        _check_choices("space.learning_rate", space.learning_rate, where)
-    for name, value in dataclasses.asdict(config.baseline).items():
-        choices = getattr(space, name)
-        within = choices.low <= value <= choices.high if isinstance(choices, Range) else value in choices
-        if not within:
+    for entry in HYPERPARAMETERS:
+        complaint = space.complaint(entry.name)
+        if complaint:
+            raise ConfigError(f"{where}: space.{entry.name} {complaint}")
+        value = getattr(config.baseline, entry.name)
+        if not space.holds(entry.name, value):
             raise ConfigError(
-                f"{where}: baseline.{name} is {value}, which space.{name} does not hold: add it there, or choose another"
+                f"{where}: baseline.{entry.name} is {value}, which space.{entry.name} does not hold: "
+                "add it there, or choose another"
             )
     if training.epochs < 1:
         raise ConfigError(f"{where}: training.epochs must be at least 1, but got {training.epochs}")
@@ -266,11 +242,12 @@ def _check_values(config: StudyConfig, where: str) -> None:
             f"{where}: sampler tpe looks at scores, and protocol strict fixes the candidates before any: "
             'write sampler = "quasi-random" (or "random", "grid", "sweep"), or protocol = "adaptive"'
         )
-    if isinstance(space.learning_rate, Range) and config.search.sampler in ("grid", "sweep"):
-        raise ConfigError(
-            f"{where}: sampler {config.search.sampler} needs a list of learning rates, not a range: "
-            "write learning_rate = [1e-5, 1e-4, …]"
-        )
+    for entry in searched(space):
+        if isinstance(space.of(entry.name), Range) and config.search.sampler in ("grid", "sweep"):
+            raise ConfigError(
+                f"{where}: sampler {config.search.sampler} needs a list of values, not a range: write {entry.name} = "
+                f"[{', '.join(f'{value:g}' for value in entry.examples)}]"
+            )
 
 
 def _check_task(name: str, where: str) -> None:
@@ -280,16 +257,6 @@ def _check_task(name: str, where: str) -> None:
         task_named(name)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-
-
-def _check_choices(name: str, values: tuple[Any, ...], where: str) -> None:
-    if not values:
-        raise ConfigError(f"{where}: {name} is empty: give at least one value")
-    if len(set(values)) < len(values):
-        raise ConfigError(f"{where}: {name} holds a value twice: {list(values)}")
-    for value in values:
-        if not 0 < value < float("inf"):
-            raise ConfigError(f"{where}: {name} must be positive, but got {value}")
 
 
 def config_to_toml(config: StudyConfig) -> str:

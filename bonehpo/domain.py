@@ -44,23 +44,6 @@ class Fold(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hyperparameters:
-    """One choice of the paper's four parameters.
-
-    Attributes:
-        layers: Number of convolution + max-pool blocks.
-        learning_rate: Step size of Adam.
-        kernel: Side of the first convolution's kernel in pixels; the others are 3 × 3.
-        batch: Images in one training step.
-    """
-
-    layers: int
-    learning_rate: float
-    kernel: int
-    batch: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class FoldScores:
     """Scores of one fold for one choice of hyperparameters. For scores see `task.Measure`.
 

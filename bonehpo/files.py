@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bonehpo.errors import BonehpoError, StudyError
+from bonehpo.schema import stable
 
 N_DIGITS = 32
 """Hexadecimal digits of a content address."""
@@ -92,12 +93,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def content_address(parts: object, default: Callable[[object], object] | None = None) -> str:
+def content_address(parts: object) -> str:
     """Content address of plain values, 32 hexadecimal digits: equal values have equal addresses.
 
     Args:
-        parts: What `json` can write; the order of keys does not count.
-        default: Makes something plain of a value that `json` cannot write.
+        parts: What `json` can write, and dataclasses as `schema.stable` has them; the order of keys does not count.
     """
-    text = json.dumps(parts, sort_keys=True, default=default)
+    text = json.dumps(stable(parts), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:N_DIGITS]

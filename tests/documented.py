@@ -4,7 +4,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from bonehpo.domain import Hyperparameters
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.results.result import Result
 
 DOCS = Path(__file__).parents[1] / "docs"

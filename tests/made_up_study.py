@@ -11,7 +11,8 @@ import pandas as pd
 from bonehpo.analysis.estimates import choose_optimum, estimate, trial_estimates
 from bonehpo.analysis.variance import variance_of
 from bonehpo.config import StudyConfig, config_to_toml
-from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.domain import FoldScores
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import Predictions
 from bonehpo.search.recorder import FoldRecord, StudyRecord
@@ -41,7 +42,7 @@ def study(world: made_up.World = made_up.PHANTOM, n_trials: int = 24, task: str 
         if states[k] == "complete"
         for row in _folds(rng, world, task, k, choices[k].layers)
     )
-    n_parameters = {k: count_parameters(c.layers, c.kernel, 200) for k, c in enumerate(choices)}
+    n_parameters = {k: count_parameters(c, 200) for k, c in enumerate(choices)}
     found = {e.trial: e for e in trial_estimates(folds)} if len(folds) else {}
     estimates = estimate(folds, choose_optimum(folds, "best", n_parameters)) if len(folds) else None
     return StudySummary(

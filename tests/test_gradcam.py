@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bonehpo.errors import NetworkError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.backbones import build_resnet
 from bonehpo.learning.gradcam import (
     as_float32,
@@ -45,7 +46,7 @@ def spread_weights(network):
 
 @pytest.fixture(scope="module")
 def network():
-    return spread_weights(build_network(layers=2, kernel=3, side=SIDE))
+    return spread_weights(build_network(Hyperparameters(layers=2, kernel=3), side=SIDE))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_maps_agree_with_finite_differences_through_a_convolution(network):
 
 
 def test_a_spot_that_decides_is_where_the_map_is_brightest():
-    network = build_network(layers=1, kernel=1, side=SIDE)
+    network = build_network(Hyperparameters(layers=1, kernel=1), side=SIDE)
     for variable in network.trainable_variables:
         variable.assign(np.full(variable.shape, 0.0 if len(variable.shape) == 1 else 1e-3))
     network.layers[-1].set_weights([np.tile([-1.0, 1.0], (64, 1)), np.zeros(2)])
@@ -172,7 +173,7 @@ def test_batches_do_not_change_maps(network, monkeypatch):
 
 
 def test_a_network_trained_in_bfloat16_is_explained_in_float32(network):
-    mixed = build_network(layers=2, kernel=3, side=SIDE, dtype="mixed_bfloat16")
+    mixed = build_network(Hyperparameters(layers=2, kernel=3), side=SIDE, dtype="mixed_bfloat16")
     mixed.set_weights(network.get_weights())
     pixels = slices(3)
     assert np.array_equal(grad_cam(mixed, pixels), grad_cam(network, pixels))
@@ -186,7 +187,7 @@ def test_a_network_trained_in_bfloat16_is_explained_in_float32(network):
     ("layers", "side", "depth"), [(4, 200, 4), (5, 200, 5), (6, 200, 5), (6, 64, 4), (2, 14, 2), (2, 13, 1), (2, 4, 1)]
 )
 def test_the_default_layer_is_the_deepest_with_seven_pixels_a_side(layers, side, depth):
-    assert default_layer(build_network(layers=layers, kernel=3, side=side)) == f"convolution_{depth}"
+    assert default_layer(build_network(Hyperparameters(layers=layers, kernel=3), side=side)) == f"convolution_{depth}"
 
 
 def test_the_default_layer_of_a_resnet_is_the_end_of_a_block(resnet):
@@ -229,7 +230,7 @@ def test_a_regression_has_no_class_to_explain(network):
 
 
 def test_explaining_leaves_the_network_as_it_was(tmp_path):
-    network = build_network(layers=1, kernel=3, side=SIDE)
+    network = build_network(Hyperparameters(layers=1, kernel=3), side=SIDE)
     before, graph, pixels = network.get_weights(), network.get_config(), slices(2)
     answer = network.predict_on_batch(pixels[..., None])
     grad_cam(network, pixels)

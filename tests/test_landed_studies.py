@@ -16,7 +16,8 @@ from commands import call, refusal
 from tracked import new_project
 
 from bonehpo.config import Training
-from bonehpo.domain import Group, HoldoutPair, Hyperparameters
+from bonehpo.domain import Group, HoldoutPair
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import FitSpec, ResNet
 
 FIXTURES = Path(__file__).parent / "fixtures" / "landed"

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bonehpo"
 
 FLOORS = (
-    *("errors", "renamed", "files", "domain", "task", "config", "folds", "engine"),
+    *("errors", "renamed", "schema", "files", "hyperparameters", "domain", "task", "config", "folds", "engine"),
     *("scans", "store", "preparation", "leakage", "phantom", "learning"),
     *("analysis", "search", "results", "tracking", "report", "workflow", "cli"),
 )

@@ -173,12 +173,13 @@ def test_standardisation_by_all_slices_instead_of_the_training_slices_is_found(c
 
 
 def test_a_network_is_standardised_without_its_held_out_slices():
+    from bonehpo.hyperparameters import Hyperparameters
     from bonehpo.learning.networks import STANDARDISE, build_network, standardise
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 16, 16)).astype(np.uint8)
     train = np.array([0, 2, 3])
-    network = build_network(layers=1, kernel=3, side=16)
+    network = build_network(Hyperparameters(layers=1, kernel=3), side=16)
     constants = []
     for pixels in (images, np.where(np.isin(np.arange(6), train)[:, None, None], images, 255 - images)):
         standardise(network, pixels.astype(np.uint8), train)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bonehpo.errors import NetworkError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.architecture import count_operations, count_parameters
 from bonehpo.learning.networks import build_network, layer_table, load_network, reset_weights, save_network, standardise
 
@@ -17,20 +18,21 @@ def trainable(network):
 
 @pytest.mark.parametrize(("layers", "kernel", "n_parameters"), [(4, 5, 19_265_858), (5, 3, 20_446_018)])
 def test_the_published_networks_have_the_published_parameters(layers, kernel, n_parameters):
-    network = build_network(layers=layers, kernel=kernel, side=200)
+    network = build_network(Hyperparameters(layers=layers, kernel=kernel), side=200)
     assert trainable(network) == n_parameters
-    assert count_parameters(layers, kernel, 200) == n_parameters
+    assert count_parameters(Hyperparameters(layers=layers, kernel=kernel), 200) == n_parameters
     assert sum(row.n_parameters for row in layer_table(network)) == n_parameters
 
 
 @settings(max_examples=10, deadline=None)
 @given(layers=st.integers(1, 4), kernel=st.integers(1, 7), side=st.integers(16, 40))
 def test_the_arithmetic_count_is_that_of_the_built_network(layers, kernel, side):
-    assert trainable(build_network(layers=layers, kernel=kernel, side=side)) == count_parameters(layers, kernel, side)
+    choice = Hyperparameters(layers=layers, kernel=kernel)
+    assert trainable(build_network(choice, side=side)) == count_parameters(choice, side)
 
 
 def test_a_network_takes_grey_bytes_and_answers_probabilities():
-    network = build_network(layers=2, kernel=3, side=16, dtype="mixed_bfloat16")
+    network = build_network(Hyperparameters(layers=2, kernel=3), side=16, dtype="mixed_bfloat16")
     answer = np.asarray(network.predict_on_batch(np.full((3, 16, 16, 1), 200, np.uint8)))
     assert answer.shape == (3, 2)
     assert answer.dtype == np.float32
@@ -38,7 +40,7 @@ def test_a_network_takes_grey_bytes_and_answers_probabilities():
 
 
 def test_grey_values_are_standardised_by_the_training_images():
-    network = build_network(layers=1, kernel=1, side=8)
+    network = build_network(Hyperparameters(layers=1, kernel=1), side=8)
     images = np.random.default_rng(0).integers(40, 90, (5, 8, 8), dtype=np.uint8)
     standardise(network, images, np.arange(5))
     seen = keras.Model(network.input, network.get_layer("standardise").output).predict_on_batch(images[..., None])
@@ -47,24 +49,24 @@ def test_grey_values_are_standardised_by_the_training_images():
 
 
 def test_only_the_first_kernel_follows_the_hyperparameter():
-    network = build_network(layers=3, kernel=7, side=32)
+    network = build_network(Hyperparameters(layers=3, kernel=7), side=32)
     assert [network.get_layer(f"convolution_{i}").kernel_size for i in (1, 2, 3)] == [(7, 7), (3, 3), (3, 3)]
 
 
 @pytest.mark.parametrize(
     ("layers", "kernel", "complaint"),
-    [(0, 3, "layers must be at least 1"), (6, 3, "use at most 5 layers"), (2, 0, "kernel must be at least 1")],
+    [(0, 3, "layers must be positive, but got 0"), (6, 3, "use at most 5 layers"), (2, 0, "kernel must be positive")],
 )
 def test_what_cannot_be_built_is_refused_with_the_remedy(layers, kernel, complaint):
     for attempt in (count_parameters, count_operations):
         with pytest.raises(NetworkError, match=complaint):
-            attempt(layers, kernel, 32)
+            attempt(Hyperparameters(layers=layers, kernel=kernel), 32)
     with pytest.raises(NetworkError, match=complaint):
-        build_network(layers=layers, kernel=kernel, side=32)
+        build_network(Hyperparameters(layers=layers, kernel=kernel), side=32)
 
 
 def test_the_same_seed_draws_the_same_weights_and_another_seed_others():
-    network = build_network(layers=1, kernel=3, side=8)
+    network = build_network(Hyperparameters(layers=1, kernel=3), side=8)
     drawn = []
     for seed in (3, 4, 3):
         reset_weights(network, seed)
@@ -74,7 +76,7 @@ def test_the_same_seed_draws_the_same_weights_and_another_seed_others():
 
 
 def test_drawn_weights_are_spread_as_those_of_a_new_network():
-    network = build_network(layers=2, kernel=3, side=32)
+    network = build_network(Hyperparameters(layers=2, kernel=3), side=32)
     fresh = [w.std() for w in network.get_weights() if w.ndim > 1]
     reset_weights(network, 1)
     again = [w.std() for w in network.get_weights() if w.ndim > 1]
@@ -82,7 +84,7 @@ def test_drawn_weights_are_spread_as_those_of_a_new_network():
 
 
 def test_a_saved_network_answers_as_before_and_carries_no_optimiser(tmp_path):
-    network = build_network(layers=1, kernel=3, side=8)
+    network = build_network(Hyperparameters(layers=1, kernel=3), side=8)
     network.compile(optimizer=keras.optimizers.Adam(), loss="sparse_categorical_crossentropy")
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
     network.train_on_batch(images, np.array([0, 1, 0, 1]))

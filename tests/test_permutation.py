@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tiny_study import SIDE, SPECIMENS, TOML, finish, plan_of
 
 from bonehpo.config import StudyFolder, Training
-from bonehpo.domain import Group, HoldoutPair, Hyperparameters, ignore_progress
+from bonehpo.domain import Group, HoldoutPair, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import StudyError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import FitSpec
 from bonehpo.learning.fitting import run_fit
 from bonehpo.preparation.prepare import prepare

@@ -14,6 +14,7 @@ from tiny_study import LONG_ENOUGH, make_study
 
 from bonehpo.config import StudyFolder
 from bonehpo.errors import PromotionRefused
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.learners import predict
 from bonehpo.learning.networks import build_network, load_network, reset_weights, save_calibrated, standardise
 from bonehpo.tracking.database import open_tracking, relocate
@@ -71,7 +72,7 @@ def test_what_the_audit_warns_of_is_objected_to():
 
 
 def test_a_calibrated_network_divides_its_logits(tmp_path):
-    network = build_network(layers=1, kernel=3, side=16)
+    network = build_network(Hyperparameters(layers=1, kernel=3), side=16)
     reset_weights(network, 3)
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16), np.uint8)
     standardise(network, images, np.arange(len(images)))

@@ -20,10 +20,10 @@ from tracked import new_project
 
 from bonehpo.cli import main
 from bonehpo.config import Search, Space, StudyConfig, StudyFolder
-from bonehpo.domain import Hyperparameters
 from bonehpo.engine import open_engine
 from bonehpo.errors import StudyError
 from bonehpo.folds import specimen_sets
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import Curves, FitResult, Predictions, load_fit, save_fit
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.finished import FinishedStudy

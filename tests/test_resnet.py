@@ -9,6 +9,7 @@ import pytest
 
 from bonehpo.errors import NetworkError
 from bonehpo.files import file_sha256
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning import backbones
 from bonehpo.learning.backbones import (
     IMAGENET_FILE,
@@ -267,7 +268,7 @@ def test_a_file_that_was_overwritten_is_read_again(fresh, donor, tmp_path):
 
 
 def other_network(path):
-    other = build_network(layers=2, kernel=3, side=SIDE)
+    other = build_network(Hyperparameters(layers=2, kernel=3), side=SIDE)
     if path.suffix == ".keras":
         save_network(other, path)
     else:
@@ -286,7 +287,10 @@ def truncated(path):
         ("cnn.weights.h5", other_network),
         ("text.h5", lambda path: path.write_text("weights")),
         ("half.weights.h5", truncated),
-        ("deeper.h5", lambda path: write_legacy_h5(build_network(layers=2, kernel=3, side=SIDE), path)),
+        (
+            "deeper.h5",
+            lambda path: write_legacy_h5(build_network(Hyperparameters(layers=2, kernel=3), side=SIDE), path),
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_refused_in_one_line(fresh, tmp_path, name, write):

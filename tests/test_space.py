@@ -6,8 +6,8 @@ import optuna
 import pytest
 
 from bonehpo.config import Range, Search, Space, StudyConfig
-from bonehpo.domain import Hyperparameters
 from bonehpo.errors import NetworkError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.search.space import candidates, check_space, make_sampler, suggest
 
 SPACE = Space(layers=(2, 3, 4), learning_rate=(1e-4, 1e-3), kernel=(3, 5), batch=(10, 20))

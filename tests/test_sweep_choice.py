@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bonehpo.analysis.sweep import Choice, Combination, Score, SweptPoint, combinations, next_step
-from bonehpo.domain import Hyperparameters
 from bonehpo.errors import StudyError
+from bonehpo.hyperparameters import Hyperparameters
 
 BASELINE = Hyperparameters(layers=3, learning_rate=1e-4, kernel=5, batch=20)
 SD = 0.017

@@ -15,6 +15,7 @@ from tracked import new_project
 
 from bonehpo.config import parse_config
 from bonehpo.errors import ConfigError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import load_fit
 from bonehpo.learning.learners import compile_network, predict
 from bonehpo.learning.networks import build_network, load_network, standardise
@@ -81,7 +82,7 @@ def test_scores_without_an_image_are_not_a_number(task):
 
 @EVERY
 def test_what_keras_trains_by_is_what_is_scored(task):
-    network = build_network(layers=1, kernel=3, side=8, task=task)
+    network = build_network(Hyperparameters(layers=1, kernel=3), side=8, task=task)
     compile_network(network, task)
     pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
     standardise(network, pixels, np.arange(12))

@@ -8,8 +8,9 @@ import pytest
 from tiny_study import TOML, plan_of
 
 from bonehpo.config import Training
-from bonehpo.domain import HoldoutPair, Hyperparameters
+from bonehpo.domain import HoldoutPair
 from bonehpo.errors import FitError, StoreError, StudyError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.backend import keras
 from bonehpo.learning.fits import fit_path, load_answers, load_fit, pair_seed
 from bonehpo.learning.fitting import run_fit
@@ -30,7 +31,7 @@ def separate_fold(plan, test, validation):
     """Train one ordered fold by itself, in the plainest way, and test it at the epoch that its validation set chooses."""
     images = load_images(plan.folder.store.absolute(), plan.store_id)
     training = plan.config.training
-    network = build_network(layers=CHOICE.layers, kernel=CHOICE.kernel, side=plan.side)
+    network = build_network(CHOICE, side=plan.side)
     network.compile(optimizer=keras.optimizers.Adam(CHOICE.learning_rate), loss="sparse_categorical_crossentropy")
     first, second = sorted((test, validation))
     seed = pair_seed(plan.config.search.seed, HoldoutPair(first, second))
@@ -76,7 +77,7 @@ def test_shuffled_labels_leave_chance(plan):
     shuffled = np.random.default_rng(0).permutation(images.truth)
     mixed = dataclasses.replace(images, truth=shuffled)
     indices = mixed.indices(plan.sets["TB5"])
-    network = build_network(layers=1, kernel=3, side=plan.side)
+    network = build_network(Hyperparameters(layers=1, kernel=3), side=plan.side)
     network.compile(optimizer=keras.optimizers.Adam(1e-2), loss="sparse_categorical_crossentropy")
     train = np.setdiff1d(np.arange(len(shuffled)), indices)
     for _ in range(12):

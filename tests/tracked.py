@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from bonehpo.analysis.estimates import Estimates
-from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.domain import FoldScores
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import Predictions
 from bonehpo.search.recorder import FoldRecord, OptimumRecord, Recorder, StudyRecord, TrialRecord, TrialSummary
 from bonehpo.tracking.database import open_tracking

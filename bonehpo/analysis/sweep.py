@@ -19,14 +19,13 @@ maximised, and from then on the new score stands for it.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-from bonehpo.domain import Hyperparameters
 from bonehpo.errors import StudyError
+from bonehpo.hyperparameters import IN_TURN, Hyperparameters, Value, hyperparameter, replace_values
 
-Parameter = Literal["layers", "learning_rate", "batch", "kernel"]
-PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
-"""The four panels of Fig 3."""
+PARAMETERS = tuple(entry.name for entry in IN_TURN)
+"""The panels of Fig 3, and hyperparameters that the paper did not vary."""
 
 
 class Score(NamedTuple):
@@ -42,8 +41,8 @@ class SweptPoint(NamedTuple):
     The mean is NaN where the network could not be built or its training failed: such a point is ignored.
     """
 
-    parameter: Parameter
-    value: int | float
+    parameter: str
+    value: Value
     mean: float
     sd: float
 
@@ -104,7 +103,7 @@ def combinations(points: Sequence[SweptPoint], baseline: Hyperparameters) -> tup
         Combination(role="best value of each parameter", hyperparameters=best),
         *(
             Combination(
-                role=f"second-best {_words(point.parameter)}, the others best",
+                role=f"second-best {hyperparameter(point.parameter).label}, the others best",
                 hyperparameters=_put(best, point),
             )
             for _, _, point in sorted(seconds)
@@ -138,7 +137,8 @@ def next_step(
 
 
 def _accepted(combination: Combination, score: Score, bar: SweptPoint) -> Choice:
-    against = f"the best swept point ({_words(bar.parameter)} {bar.value:g}: {bar.mean:.3f} ± {_spread(bar.sd):.3f})"
+    entry = hyperparameter(bar.parameter)
+    against = f"the best swept point ({entry.label} {entry.text(bar.value)}: {bar.mean:.3f} ± {_spread(bar.sd):.3f})"
     how = "is no worse than" if score.mean >= bar.mean else "is within one standard deviation of"
     return Choice(
         role=combination.role,
@@ -183,7 +183,7 @@ def _best_point(points: Sequence[SweptPoint], baseline: Hyperparameters) -> Swep
     return ranked[0]
 
 
-def _ranked(points: Sequence[SweptPoint], name: Parameter, baseline: Hyperparameters) -> list[SweptPoint]:
+def _ranked(points: Sequence[SweptPoint], name: str, baseline: Hyperparameters) -> list[SweptPoint]:
     return _by_merit([point for point in points if point.parameter == name], baseline)
 
 
@@ -195,25 +195,15 @@ def _by_merit(points: Sequence[SweptPoint], baseline: Hyperparameters) -> list[S
             -round(p.mean, 9),
             p.value != getattr(baseline, p.parameter),
             PARAMETERS.index(p.parameter),
-            p.value,
+            hyperparameter(p.parameter).number(p.value),
         ),
     )
 
 
 def _put(values: Hyperparameters, *points: SweptPoint) -> Hyperparameters:
-    chosen = {name: getattr(values, name) for name in PARAMETERS} | {point.parameter: point.value for point in points}
-    return Hyperparameters(
-        layers=int(chosen["layers"]),
-        learning_rate=float(chosen["learning_rate"]),
-        kernel=int(chosen["kernel"]),
-        batch=int(chosen["batch"]),
-    )
+    return replace_values(values, {point.parameter: point.value for point in points})
 
 
 def _spread(sd: float) -> float:
     """A standard deviation; none where it is unknown, as over one fold."""
     return sd if math.isfinite(sd) else 0.0
-
-
-def _words(parameter: Parameter) -> str:
-    return parameter.replace("_", " ")

@@ -15,6 +15,7 @@ import click
 
 from bonehpo.config import StudyFolder
 from bonehpo.domain import Progress, ProgressCallback
+from bonehpo.hyperparameters import in_words
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -120,7 +121,7 @@ def search_bar() -> Iterator[Callable[[Any], None]]:
             trial = at.n_trials if at.trial is None else at.trial
             done = trial * at.n_fits + at.fit
             name = "optimum, fresh seeds" if at.trial is None else f"trial {at.trial + 1}/{at.n_trials}"
-            choice = describe(at.choice)
+            choice = in_words(at.choice)
             best = "" if math.isnan(at.best) else f", best {abs(at.best):.3f}"
             report(
                 done,
@@ -130,11 +131,6 @@ def search_bar() -> Iterator[Callable[[Any], None]]:
             )
 
         yield callback
-
-
-def describe(choice: Any) -> str:
-    """Hyperparameters in few words."""
-    return f"layers {choice.layers}, lr {choice.learning_rate:g}, kernel {choice.kernel}, batch {choice.batch}"
 
 
 @contextlib.contextmanager

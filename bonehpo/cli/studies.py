@@ -2,15 +2,14 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bonehpo.cli.audit import audit_after_search, audits_as_shown, check_leakage, print_audits
 from bonehpo.cli.console import (
-    describe,
     duration,
     flag,
     json_option,
@@ -23,6 +22,7 @@ from bonehpo.cli.console import (
     workers_option,
 )
 from bonehpo.config import StudyFolder
+from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters, from_params, in_words, told
 from bonehpo.workflow.plan import TRACKING, make_plan
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
     if study.estimates is None:
         click.echo("No trial is complete yet.")
         return
-    _print_estimates(study.estimates, describe(study.row(study.estimates.trial).hyperparameters), measure)
+    _print_estimates(study.estimates, in_words(study.row(study.estimates.trial).hyperparameters), measure)
     if study.variance is not None:
         components = components_in_words(study.variance, measure.unit)
         for sentence in (components, *variance_in_words(study.variance, measure.unit)):
@@ -104,15 +104,14 @@ def _as_shown(study: "StudySummary", measure: "Measure") -> dict[str, object]:
 
 
 def _print_trials(trials: "Sequence[TrialRow]", measure: "Measure") -> None:
+    columns = told(row.hyperparameters for row in trials)
+    names = [entry.short or entry.label for entry in columns]
     print_table(
-        ["trial", "layers", "lr", "kernel", "batch", measure.heading, "sd", "state"],
+        ["trial", *names, measure.heading, "sd", "state"],
         [
             [
                 str(row.trial),
-                str(row.hyperparameters.layers),
-                f"{row.hyperparameters.learning_rate:g}",
-                str(row.hyperparameters.kernel),
-                str(row.hyperparameters.batch),
+                *(entry.text(getattr(row.hyperparameters, entry.name)) for entry in columns),
                 "-" if row.mean_score is None else f"{abs(row.mean_score):.3f}",
                 "-" if row.sd is None else f"{row.sd:.3f}",
                 row.state if row.reason is None else f"{row.state}: {row.reason}",
@@ -163,19 +162,37 @@ def _duration_s(_ctx: click.Context, _param: click.Parameter, value: str | None)
     return float(found[1]) * _UNITS_S[found[2] or "s"]
 
 
+PUBLISHED = Hyperparameters(layers=4, kernel=5)
+"""The paper's optimum for cortical bone."""
+
+
+def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each hyperparameter that changes the network, `--layers` and so on."""
+    kinds = {"int": int, "float": float}
+    for entry in reversed([entry for entry in HYPERPARAMETERS if entry.changes == "network"]):
+        function = click.option(
+            f"--{entry.name.replace('_', '-')}",
+            type=kinds.get(entry.kind) or click.Choice(entry.examples),
+            default=getattr(PUBLISHED, entry.name),
+            show_default=True,
+            help=entry.description,
+        )(function)
+    return function
+
+
 @click.command()
-@click.option("--layers", type=int, default=4, show_default=True, help="Convolution blocks.")
-@click.option("--kernel", type=int, default=5, show_default=True, help="Side of the first kernel in pixels.")
+@choice_options
 @click.option("--side", type=int, default=200, show_default=True, help="Side of the slices in pixels.")
 @json_option
-def network(layers: int, kernel: int, side: int, as_json: bool) -> None:
+def network(side: int, as_json: bool, **values: Any) -> None:
     """Print the layers of a network of the family, and its number of parameters."""
     from bonehpo.learning.architecture import check_architecture
 
-    check_architecture(layers, kernel, side)
+    choice = from_params(values)
+    check_architecture(choice, side)
     from bonehpo.learning.networks import build_network, layer_table
 
-    rows = layer_table(build_network(layers=layers, kernel=kernel, side=side))
+    rows = layer_table(build_network(choice, side=side))
     total = sum(row.n_parameters for row in rows)
     if as_json:
         print_json({"layers": [row._asdict() for row in rows], "n_parameters": total})

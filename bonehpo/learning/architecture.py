@@ -4,63 +4,95 @@ References:
     Shen, Peña Fernández, Tozzi, Buehler, J. Mech. Behav. Biomed. Mater. 123 (2021) 104761, §2.2 and §3.5.
 """
 
+import math
+
 from bonehpo.errors import NetworkError
+from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters
 
 CHANNELS = 3
 """Equal channels that an 8-bit slice becomes."""
 
 
-def filters_of(block: int) -> int:
-    """Filters of a convolution block, counted from 0: 32, 64, 128 and so on."""
-    return int(32 * 2**block)
+GROUPS = 8
+"""Groups of channels of a group normalisation, or the most that divide the filters: with 32 filters four channels each."""
 
 
-def check_architecture(layers: int, kernel: int, side: int) -> None:
+def filters_of(block: int, first: int = 32) -> int:
+    """Number of filters of a convolution block, counted from 0: by default 32, 64, 128 and so on."""
+    return int(first * 2**block)
+
+
+def dense_units_of(choice: Hyperparameters) -> int:
+    """Number of units of the first dense layer: unless it is chosen, twice the filters of the last convolution."""
+    return choice.dense_units or 2 * filters_of(choice.layers - 1, choice.filters)
+
+
+def groups_of(filters: int) -> int:
+    """Number of groups of channels that a group normalisation of so many filters has."""
+    return math.gcd(filters, GROUPS)
+
+
+def n_weighted_layers(choice: Hyperparameters) -> int:
+    """Number of layers that have weights: convolutions, their normalisations, and two dense layers."""
+    return choice.layers * (1 if choice.normalisation == "none" else 2) + 2
+
+
+def check_architecture(choice: Hyperparameters, side: int) -> None:
     """Refuse what cannot be built, before anything is trained.
 
     Args:
-        layers: Convolution blocks, each of which halves the image.
-        kernel: Side of the first kernel in pixels.
+        choice: Of a network of the family.
         side: Side of the images in pixels.
 
     Raises:
-        NetworkError: No layer, no kernel, or so many layers that nothing is left of the image.
+        NetworkError: A value cannot be meant, or there are so many layers that nothing is left of the image.
     """
-    if layers < 1:
-        raise NetworkError(f"layers must be at least 1, but got {layers}")
-    if kernel < 1:
-        raise NetworkError(f"kernel must be at least 1 pixel, but got {kernel}")
-    if side >> layers < 1:
+    for entry in HYPERPARAMETERS:
+        value = getattr(choice, entry.name)
+        if entry.changes == "network" and entry.complaint(value):
+            raise NetworkError(f"{entry.label} {entry.complaint(value)}, but got {value}")
+    if side >> choice.layers < 1:
         most = max(side.bit_length() - 1, 0)
         raise NetworkError(
-            f"layers={layers} pools images of {side} × {side} pixels to nothing: use at most {most} layers, or larger slices"
+            f"layers={choice.layers} pools images of {side} × {side} pixels to nothing: use at most {most} layers, "
+            "or larger slices"
         )
 
 
-def count_parameters(layers: int, kernel: int, side: int) -> int:
-    """Trainable parameters of a network of the family, by arithmetic alone.
+def count_parameters(choice: Hyperparameters, side: int) -> int:
+    """Number of trainable parameters of a network of the family, by arithmetic alone.
+
+    Args:
+        choice: Of the network.
+        side: Side of the images in pixels.
 
     Raises:
         NetworkError: See `check_architecture`.
     """
-    check_architecture(layers, kernel, side)
-    total, channels, size = 0, CHANNELS, kernel
-    for i in range(layers):
-        total += (size * size * channels + 1) * filters_of(i)
-        channels, size = filters_of(i), 3
-    dense = 2 * channels
-    return total + ((side >> layers) ** 2 * channels + 1) * dense + (dense + 1) * 2
+    check_architecture(choice, side)
+    total, channels, size = 0, CHANNELS, choice.kernel
+    for i in range(choice.layers):
+        filters = filters_of(i, choice.filters)
+        total += (size * size * channels + 1) * filters + (0 if choice.normalisation == "none" else 2 * filters)
+        channels, size = filters, 3
+    dense = dense_units_of(choice)
+    return total + ((side >> choice.layers) ** 2 * channels + 1) * dense + (dense + 1) * 2
 
 
-def count_operations(layers: int, kernel: int, side: int) -> int:
-    """Multiply-accumulate operations of one image's forward pass; training costs about three times as many.
+def count_operations(choice: Hyperparameters, side: int) -> int:
+    """Number of multiply-accumulate operations of one image's forward pass; training costs about three times as many.
+
+    Args:
+        choice: Of the network. Normalisations are not counted.
+        side: Side of the images in pixels.
 
     Raises:
         NetworkError: See `check_architecture`.
     """
-    check_architecture(layers, kernel, side)
-    total, channels, size = 0, CHANNELS, kernel
-    for i in range(layers):
-        total += (side >> i) ** 2 * size * size * channels * filters_of(i)
-        channels, size = filters_of(i), 3
-    return total + (side >> layers) ** 2 * channels * 2 * channels
+    check_architecture(choice, side)
+    total, channels, size = 0, CHANNELS, choice.kernel
+    for i in range(choice.layers):
+        filters = filters_of(i, choice.filters)
+        total += (side >> i) ** 2 * size * size * channels * filters
+        channels, size = filters, 3
+    return total + (side >> choice.layers) ** 2 * channels * dense_units_of(choice)

@@ -5,7 +5,6 @@ and seed. A repeated configuration, a resumed trial and a comparison find what i
 holds scores, curves and predictions, so that the MLflow view can be rebuilt whole from Optuna's storage and these files.
 """
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -19,10 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bonehpo.config import Training
-from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
+from bonehpo.domain import FoldScores, HoldoutPair
 from bonehpo.errors import StudyError
 from bonehpo.files import MAKE_ROOM, content_address, write_durably
 from bonehpo.folds import Sets
+from bonehpo.hyperparameters import Hyperparameters
+from bonehpo.schema import stable
 from bonehpo.task import task_named
 
 logger = logging.getLogger(__name__)
@@ -64,9 +65,7 @@ class FitSpec:
         seed: Of weights, order and augmentation.
         task: Name of what the network shall answer, see `task.TASKS`.
         resnet: For a ResNet-50; None for the paper's family.
-        swapped: Specimens whose pristine slices are called failed and the other way round, for the permutation test; part
-        of the
-            address only where there are any.
+        swapped: Specimens whose pristine slices are called failed and the other way round, for the permutation test.
     """
 
     store_id: str
@@ -82,10 +81,7 @@ class FitSpec:
     @property
     def key(self) -> str:
         """The content address, 32 hexadecimal digits."""
-        parts = {"code": CODE_VERSION, **dataclasses.asdict(self)}
-        if not self.swapped:
-            del parts["swapped"]
-        return content_address(parts)
+        return content_address({"code": CODE_VERSION, **stable(self)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from bonehpo.errors import NetworkError
 from bonehpo.learning.backbones import draw_layer
 from bonehpo.learning.backend import keras
-from bonehpo.learning.networks import STANDARDISE
+from bonehpo.learning.networks import RELU, STANDARDISE
 
 SMALLEST_MAP = 7
 """Pixels a side of the coarsest map worth a look: what the last convolution of a ResNet-50 has at 224 pixels."""
@@ -88,6 +88,8 @@ def default_layer(network: keras.Model) -> str:
 def _ends_convolution(layer: keras.layers.Layer) -> bool:
     if isinstance(layer, keras.layers.Conv2D):
         return layer.activation is keras.activations.relu
+    if layer.name.startswith(RELU):  # after a normalisation
+        return True
     return layer.name.endswith("_out")  # Keras's name for the end of a residual block
 
 

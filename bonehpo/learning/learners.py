@@ -6,6 +6,7 @@ is the one difference to the other ways.
 """
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from bonehpo.config import Training
 from bonehpo.errors import FitError
 from bonehpo.files import content_address, file_sha256, write_durably
+from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters, replace_values
 from bonehpo.learning.backbones import (
     base_features,
     build_resnet,
@@ -117,7 +119,7 @@ def make_cnn_learner(task: FitTask, images: LabelledImages, train: npt.NDArray[n
     """
     spec = task.spec
     choice, answer = spec.hyperparameters, task_named(spec.task)
-    network = compiled_network(choice.layers, choice.kernel, images.pixels.shape[1], precision, answer)
+    network = compiled_network(choice, images.pixels.shape[1], precision, answer)
     reset_weights(network, spec.seed)
     start_optimiser(network, choice.learning_rate)
     standardise(network, images.pixels, train)
@@ -147,11 +149,26 @@ def augmented(
     return lambda indices, generator: augment(pixels[indices], training, generator)[..., None]
 
 
+def compiled_network(choice: Hyperparameters, side: int, precision: str, task: Task = DAMAGE) -> Any:
+    """One network for all fits of an architecture: building and tracing costs as much as a thousand images.
+
+    Args:
+        choice: Of the network and its optimiser. Choices that differ in nothing that is rebuilt have the same one.
+        side: Side of the slices in pixels.
+        precision: "float32" or "bfloat16".
+        task: Question that it answers.
+
+    Returns:
+        The network as its last fit left it: begin with `reset_weights` and `start_optimiser`.
+    """
+    shared = {entry.name: entry.default for entry in HYPERPARAMETERS if not entry.is_rebuilt}
+    return _compiled_cnn(replace_values(choice, shared), side, precision, task)
+
+
 @lru_cache(maxsize=1)
-def compiled_network(layers: int, kernel: int, side: int, precision: str, task: Task = DAMAGE) -> Any:
-    """One network for all fits of an architecture: building and tracing costs as much as a thousand images."""
-    network = build_network(layers=layers, kernel=kernel, side=side, dtype=policy_of(precision), task=task)
-    compile_network(network, task)
+def _compiled_cnn(choice: Hyperparameters, side: int, precision: str, task: Task) -> Any:
+    network = build_network(choice, side=side, dtype=policy_of(precision), task=task)
+    compile_network(network, task, choice.weight_decay)
     return network
 
 
@@ -160,10 +177,22 @@ def policy_of(precision: str) -> str:
     return "mixed_bfloat16" if precision == "bfloat16" else "float32"
 
 
-def compile_network(network: Any, task: Task) -> None:
-    """Give a network Adam, the loss of its task, and what people read for a score as the metric "score"."""
+def compile_network(network: Any, task: Task, weight_decay: float = 0.0) -> None:
+    """Give a network Adam, the loss of its task, and what people read for a score as the metric "score".
+
+    Args:
+        network: The network.
+        task: Question that it answers.
+        weight_decay: Each step first takes this times the learning rate off the kernels (AdamW [1]_); biases, and scales and
+            shifts of normalisations, do not decay.
+
+    References:
+        .. [1] Loshchilov and Hutter, Decoupled weight decay regularization, ICLR 2019, arXiv:1711.05101.
+    """
+    optimiser = keras.optimizers.Adam(weight_decay=weight_decay or None)
+    optimiser.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     network.compile(
-        optimizer=keras.optimizers.Adam(),
+        optimizer=optimiser,
         loss=task.head.loss,
         metrics=[getattr(keras.metrics, task.head.metric)(name="score")],
         jit_compile=False,
@@ -175,6 +204,22 @@ def start_optimiser(network: Any, learning_rate: float) -> None:
     for variable in network.optimizer.variables:
         variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
     network.optimizer.learning_rate = learning_rate
+
+
+def rate_at(choice: Hyperparameters, step: int, n_steps: int) -> float:
+    """Learning rate of one step of a fit, which depends on nothing but the number of the step.
+
+    Args:
+        choice: Its learning rate and schedule: "cosine" falls to 0 without restarts [1]_.
+        step: From 0.
+        n_steps: Steps of the whole fit.
+
+    References:
+        .. [1] Loshchilov and Hutter, SGDR, ICLR 2017, arXiv:1608.03983, equation 5.
+    """
+    if choice.schedule == "constant":
+        return choice.learning_rate
+    return choice.learning_rate * (1 + math.cos(math.pi * step / n_steps)) / 2
 
 
 def predict(network: Any, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -10,20 +10,39 @@ References:
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bonehpo.errors import NetworkError
 from bonehpo.files import write_whole
-from bonehpo.learning.architecture import CHANNELS, check_architecture, filters_of
+from bonehpo.hyperparameters import Hyperparameters
+from bonehpo.learning.architecture import CHANNELS, check_architecture, dense_units_of, filters_of, groups_of
 from bonehpo.learning.backend import keras
 from bonehpo.scans.intensity import intensity_moments
 from bonehpo.task import DAMAGE, Task
 
 STANDARDISE = "standardise"
+
+MOMENTUM = 0.9
+"""Of the moving statistics of batch normalisation. Keras's 0.99 still remembers the start after hundreds of steps.
+
+A ResNet-50 was trained from scratch on the trabecular phantom (216 slices of 64 pixels, batch 20, loss while training 0.09
+after 176 steps). The training slices themselves were then told apart with accuracy 0.50 at 0.99, 0.98 at 0.95, 0.99 at 0.9
+and 0.97 at 0.8; after 44 steps 0.53, 0.50, 0.88 and 0.92.
+"""
+
+RELU = "relu_"
+"""Begins the names of the layers that follow a normalisation."""
+
+SEEDS = "seed_generator_state"
+"""Keras's name of the variable that holds the seed of a random layer, and how often it was asked."""
+
+PRIME = 7919
+"""Distance of the seeds of two variables of one network."""
 
 
 class LayerRow(NamedTuple):
@@ -35,24 +54,31 @@ class LayerRow(NamedTuple):
     n_parameters: int
 
 
-def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32", task: Task = DAMAGE) -> keras.Model:
+def build_network(choice: Hyperparameters, *, side: int, dtype: str = "float32", task: Task = DAMAGE) -> keras.Model:
     """Build one network of the family, with weights drawn at random.
 
     Each block is a `same` convolution with ReLU and a 2 × 2 max-pool; block i has 32·2^i filters; the kernel size applies
     to the first convolution, the others are 3 × 3. The first dense layer has twice the last number of filters. At
     200 × 200 pixels, (layers=4, kernel=5) and (layers=5, kernel=3) have the published 19,265,858 and 20,446,018 parameters.
 
+    Beyond the paper, a normalisation stands between each convolution and its ReLU, over the images of the batch [1]_ or over
+    groups of channels of each image [2]_, and a dropout [3]_ before each of the two dense layers.
+
     Args:
-        layers: Number of blocks.
-        kernel: Side of the first kernel in pixels.
+        choice: Of the network.
         side: Side of the images in pixels.
         dtype: Keras dtype policy, "float32" or "mixed_bfloat16". Weights and outputs are float32 in both.
         task: Says what the last layer is.
 
     Raises:
         NetworkError: It cannot be built for such images.
+
+    References:
+        .. [1] Ioffe and Szegedy, Batch normalization, ICML 2015, arXiv:1502.03167.
+        .. [2] Wu and He, Group normalization, ECCV 2018, doi:10.1007/978-3-030-01261-8_1.
+        .. [3] Srivastava et al., Dropout, J. Mach. Learn. Res. 15 (2014) 1929.
     """
-    check_architecture(layers, kernel, side)
+    check_architecture(choice, side)
     policy = keras.DTypePolicy(dtype)
     slices = keras.Input((side, side, 1), dtype="uint8", name="slices")
     # In inference mode this layer is (intensity - mean) / sd with both in variables, which `standardise` sets.
@@ -60,20 +86,42 @@ def build_network(*, layers: int, kernel: int, side: int, dtype: str = "float32"
         keras.ops.cast(slices, "float32")
     )
     x = keras.layers.Concatenate(dtype=policy, name="channels")([x] * CHANNELS)
-    for i in range(layers):
-        x = keras.layers.Conv2D(
-            filters_of(i),
-            kernel if i == 0 else 3,
-            padding="same",
-            activation="relu",
-            dtype=policy,
-            name=f"convolution_{i + 1}",
-        )(x)
+    for i in range(choice.layers):
+        x = _convolution(choice, i, policy)(x)
         x = keras.layers.MaxPooling2D(2, dtype=policy, name=f"pool_{i + 1}")(x)
     x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
-    x = keras.layers.Dense(2 * filters_of(layers - 1), activation="relu", dtype=policy, name="dense")(x)
-    answer = output_layer(task)(x)
-    return keras.Model(slices, answer, name=f"cnn_{layers}x{kernel}")
+    x = _dropout(choice, "dropout_1", policy)(x)
+    x = keras.layers.Dense(dense_units_of(choice), activation="relu", dtype=policy, name="dense")(x)
+    x = _dropout(choice, "dropout_2", policy)(x)
+    return keras.Model(slices, output_layer(task)(x), name=f"cnn_{choice.layers}x{choice.kernel}")
+
+
+def _convolution(choice: Hyperparameters, block: int, policy: keras.DTypePolicy) -> Callable[[Any], Any]:
+    """Convolution, normalisation if any, and ReLU of a block, counted from 0."""
+    filters, number = filters_of(block, choice.filters), block + 1
+    plain = choice.normalisation == "none"
+    convolution = keras.layers.Conv2D(
+        filters,
+        choice.kernel if block == 0 else 3,
+        padding="same",
+        activation="relu" if plain else None,
+        dtype=policy,
+        name=f"convolution_{number}",
+    )
+    if plain:
+        return convolution
+    name = f"normalisation_{number}"
+    normalisation = (
+        keras.layers.BatchNormalization(momentum=MOMENTUM, dtype=policy, name=name)
+        if choice.normalisation == "batch"
+        else keras.layers.GroupNormalization(groups_of(filters), dtype=policy, name=name)
+    )
+    relu = keras.layers.Activation("relu", dtype=policy, name=f"{RELU}{number}")
+    return lambda x: relu(normalisation(convolution(x)))
+
+
+def _dropout(choice: Hyperparameters, name: str, policy: keras.DTypePolicy) -> Callable[[Any], Any]:
+    return keras.layers.Dropout(choice.dropout, dtype=policy, name=name) if choice.dropout else lambda x: x
 
 
 def output_layer(task: Task) -> keras.layers.Layer:
@@ -113,17 +161,45 @@ def layer_table(network: keras.Model) -> tuple[LayerRow, ...]:
 
 
 def reset_weights(network: keras.Model, seed: int) -> None:
-    """Draw all weights anew: kernels Glorot-uniform, biases zero, as Keras does for a new network.
+    """Draw all weights anew, and forget all else that training leaves in a network but the state of its optimiser.
 
     Args:
         network: A network of the family.
-        seed: The same seed gives the same weights, in every process.
+        seed: The same seed gives the same weights, and the same dropouts in the same order, in every process.
     """
     for i, variable in enumerate(network.trainable_variables):
-        if len(variable.shape) > 1:
-            variable.assign(keras.initializers.GlorotUniform(seed=(seed + 7919 * i) % 2**31)(variable.shape))
-        else:
-            variable.assign(keras.ops.zeros(variable.shape))
+        draw(variable, seed + PRIME * i)
+    for variable in network.non_trainable_weights:  # moving statistics
+        draw(variable, seed)
+    reseed(network, seed)
+
+
+def draw(variable: keras.Variable, seed: int) -> None:
+    """Give a variable the value that Keras gives it in a new layer.
+
+    Kernels are Glorot-uniform, biases 0; a normalisation scales by 1, shifts by 0, and has seen mean 0, variance 1.
+
+    Args:
+        variable: Of a layer.
+        seed: Of a kernel.
+    """
+    if len(variable.shape) > 1:
+        variable.assign(keras.initializers.GlorotUniform(seed=seed % 2**31)(variable.shape))
+    elif variable.name in ("gamma", "moving_variance"):
+        variable.assign(keras.ops.ones(variable.shape))
+    else:
+        variable.assign(keras.ops.zeros(variable.shape))
+
+
+def reseed(network: keras.Model, seed: int) -> None:
+    """Begin all random sequences of a network anew: of its dropouts, whose seeds would go on from one fit to the next.
+
+    Args:
+        network: Any network.
+        seed: The same seed gives the same sequences, in every process.
+    """
+    for i, variable in enumerate(v for v in network.variables if v.name == SEEDS):
+        variable.assign([(seed + PRIME * (i + 1)) % 2**31, 0])
 
 
 def save_network(network: keras.Model, path: Path) -> None:

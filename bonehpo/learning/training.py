@@ -2,20 +2,22 @@
 
 Fold (i, j) and fold (j, i) train on the same images, so that one fit yields both, exactly, as long as nothing in training
 depends on which of the two is called validation. Here nothing does: the seed comes from the unordered pair, the learning
-rate is constant, and with `checkpoint = "best"` the epoch that tests set i is the one that was best on set j.
+rate follows the number of the step alone, and with `checkpoint = "best"` the epoch that tests set i is the one that was
+best on set j.
 """
 
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bonehpo.config import Training
-from bonehpo.domain import Hyperparameters
 from bonehpo.errors import FitError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.architecture import count_operations
 from bonehpo.learning.fits import Curves, FitResult, FitSpec, FitTask, Predictions, StateAnswers, save_answers
 from bonehpo.learning.learners import (
@@ -25,6 +27,7 @@ from bonehpo.learning.learners import (
     compiled_network,
     make_cnn_learner,
     make_resnet_learner,
+    rate_at,
 )
 from bonehpo.store.images import LabelledImages, load_images, open_store
 from bonehpo.task import task_named
@@ -106,9 +109,11 @@ def _train(
     generator = np.random.default_rng(spec.seed)
     found = _Trained(_empty_curves(spec.training.epochs), [0, 0], {}, {})
     curves, checkpoint, answer = found.curves, spec.training.checkpoint, task_named(spec.task)
+    n_steps = spec.training.epochs * math.ceil(len(train) / spec.hyperparameters.batch)
+    rates = (rate_at(spec.hyperparameters, step, n_steps) for step in range(n_steps))
     for epoch in range(spec.training.epochs):
         curves.train_loss[epoch], curves.train_score[epoch] = _train_epoch(
-            learner, generator.permutation(train), spec, generator
+            learner, generator.permutation(train), spec, generator, rates
         )
         outputs = [learner.outputs(indices) for indices in held_out]
         if not all(np.isfinite(values).all() for values in outputs):
@@ -144,12 +149,17 @@ def _takes(checkpoint: str, scores: npt.NDArray[np.float32], epoch: int) -> bool
 
 
 def _train_epoch(
-    learner: Learner, order: npt.NDArray[np.int64], spec: FitSpec, generator: np.random.Generator
+    learner: Learner,
+    order: npt.NDArray[np.int64],
+    spec: FitSpec,
+    generator: np.random.Generator,
+    rates: Iterator[float],
 ) -> tuple[float, float]:
     """One pass; its mean loss and score over images. Keras forgets both after every batch."""
     totals = np.zeros(2)
     for start in range(0, len(order), spec.hyperparameters.batch):
         chosen = order[start : start + spec.hyperparameters.batch]
+        learner.network.optimizer.learning_rate = next(rates)
         logs = learner.network.train_on_batch(
             learner.batch(chosen, generator), learner.targets[chosen], return_dict=True
         )
@@ -198,7 +208,7 @@ def measure_speed(choice: Hyperparameters, side: int, training: Training) -> Spe
         training: Augmentation and precision.
     """
     precision = choose_precision(training.precision)
-    network = compiled_network(choice.layers, choice.kernel, side, precision)
+    network = compiled_network(choice, side, precision)
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (choice.batch, side, side), dtype=np.uint8)
     labels = generator.integers(0, 2, choice.batch)
@@ -207,7 +217,7 @@ def measure_speed(choice: Hyperparameters, side: int, training: Training) -> Spe
     for _ in range(N_STEPS):
         network.train_on_batch(augment(pixels, training, generator)[..., None], labels)
     images_per_s = N_STEPS * choice.batch / (time.perf_counter() - started)
-    return Speed(images_per_s, images_per_s * count_operations(choice.layers, choice.kernel, side), precision)
+    return Speed(images_per_s, images_per_s * count_operations(choice, side), precision)
 
 
 def answer_states(learner: Learner, task: FitTask, held_out: int) -> StateAnswers:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from bonehpo.analysis.calibration import Calibration, calibration_in_words
 from bonehpo.analysis.estimates import Estimates
 from bonehpo.domain import HoldoutPair
+from bonehpo.hyperparameters import told
 from bonehpo.search.summary import StudySummary
 from bonehpo.store.recipe import Recipe
 
@@ -83,10 +84,7 @@ def _table(study: StudySummary, trial: int, recipe: Recipe, contents: CardConten
         f"slices {'standardised' if recipe.standardise else 'as they are'}",
     ]
     rows = {
-        "layers": choice.layers,
-        "learning rate": f"{choice.learning_rate:g}",
-        "kernel": choice.kernel,
-        "batch": choice.batch,
+        **{entry.label: entry.text(getattr(choice, entry.name)) for entry in told([choice])},
         "parameters": f"{row.n_parameters:,}",
         "study": f"{study.name}, trial {trial} of {len(study.trials)}, {study.split} split",
         "protocol": study.protocol_in_words,

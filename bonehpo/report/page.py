@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bonehpo.files import write_whole
-from bonehpo.report.figures.style import count_text
+from bonehpo.hyperparameters import in_words
 from bonehpo.report.sections import (
     audit_checks,
     command_of,
@@ -21,7 +21,7 @@ from bonehpo.report.sections import (
     variance_sentences,
     variance_view,
 )
-from bonehpo.report.views import brief, figure_views
+from bonehpo.report.views import figure_views
 from bonehpo.results.kind import ResultKind
 from bonehpo.results.result import Drawn, Result
 from bonehpo.search.recorder import StudyRecord
@@ -103,8 +103,7 @@ def render_page(report: Report) -> str:
         audit=audit_checks(report.kinds, report.results) if study.task == DAMAGE.name else (),
         missing=missing_results(study, report.kinds, report.results, report.drawn),
         commands=commands(report),
-        brief=brief,
-        count_text=count_text,
+        in_words=in_words,
     )
 
 

@@ -6,16 +6,17 @@ from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from bonehpo.analysis.variance import variance_in_words
+from bonehpo.hyperparameters import told
 from bonehpo.report.views import (
     FigureView,
     Sentence,
     TableView,
-    brief,
     figure_views,
     score_text,
     sentences,
     spread_text,
     table_view,
+    value_text,
 )
 from bonehpo.results.finished import OPTIMUM_ADDRESS
 from bonehpo.results.kind import ResultKind
@@ -287,27 +288,14 @@ def trials_view(study: StudySummary) -> TableView:
     """All trials; the best stands out."""
     measure = _measure(study)
     best = study.estimates.trial if study.estimates else None
+    columns = told(row.hyperparameters for row in study.trials)
     return TableView(
         caption=f"Trials: mean and standard deviation of the test {measure.noun} over folds",
-        columns=(
-            "trial",
-            "layers",
-            "learning rate",
-            "kernel",
-            "batch",
-            "parameters",
-            measure.noun,
-            "sd",
-            "folds",
-            "state",
-        ),
+        columns=("trial", *(entry.label for entry in columns), "parameters", measure.noun, "sd", "folds", "state"),
         rows=tuple(
             (
                 str(row.trial),
-                str(row.hyperparameters.layers),
-                brief(row.hyperparameters.learning_rate),
-                str(row.hyperparameters.kernel),
-                str(row.hyperparameters.batch),
+                *(value_text(entry, row.hyperparameters) for entry in columns),
                 f"{row.n_parameters:,}",
                 score_text(row.mean_score, measure),
                 spread_text(row.sd, measure),
@@ -316,6 +304,6 @@ def trials_view(study: StudySummary) -> TableView:
             )
             for row in study.trials
         ),
-        numeric=(True,) * 9 + (False,),
+        numeric=(True, *(entry.kind != "choice" for entry in columns), *(True,) * 4, False),
         marked=next((i for i, row in enumerate(study.trials) if row.trial == best), None),
     )

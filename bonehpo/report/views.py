@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameter, Hyperparameters
 from bonehpo.results.result import Drawn
 from bonehpo.task import Measure
 
@@ -21,6 +22,9 @@ UNITS = {"_um": "µm", "_mpa": "MPa", "_percent": "%"}
 
 WHOLE = {"height", "width", "position", "state"}
 """Columns of whole numbers that are kept as floats where one is missing."""
+
+BRIEF = {"value", "threshold", *(entry.name for entry in HYPERPARAMETERS if entry.kind == "float")}
+"""Columns of numbers of any size, which are written as in study.toml."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,7 @@ def _number(value: float, name: str) -> str:
         return NONE if math.isnan(value) else "none"
     if name in WHOLE and value.is_integer():
         return f"{int(value):,}"
-    if name in ("learning_rate", "value", "threshold"):
+    if name in BRIEF:
         return brief(value)
     return f"{value:.{4 if name in ('p', 'smallest_p', 'p_corrected_t') else 3}f}".replace("-", "−")
 
@@ -116,6 +120,12 @@ def brief(number: float) -> str:
         ('1e-5', '0.001')
     """
     return f"{number:g}".replace("e-0", "e-")
+
+
+def value_text(entry: Hyperparameter, choice: Hyperparameters) -> str:
+    """One hyperparameter of a choice as it is written in study.toml."""
+    value = getattr(choice, entry.name)
+    return brief(value) if entry.kind == "float" else entry.text(value)
 
 
 def score_text(score: float | None, measure: Measure) -> str:

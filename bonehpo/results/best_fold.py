@@ -14,9 +14,10 @@ from bonehpo.analysis.calibration import (
     calibration_in_words,
     reliability,
 )
-from bonehpo.domain import FoldScores, Hyperparameters, ProgressCallback
+from bonehpo.domain import FoldScores, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.results.finished import Findings, FinishedStudy, FittedConfiguration, fit_configurations, parameters_of
 from bonehpo.search.plan import fold_records
 from bonehpo.search.records import answers_of
@@ -52,7 +53,7 @@ def layers_table(choice: Hyperparameters, side: int) -> pd.DataFrame:
     """The layers of a network from input to output; flat layers have no height and width."""
     from bonehpo.learning.networks import build_network, layer_table  # imports TensorFlow, which takes seconds
 
-    rows = layer_table(build_network(layers=choice.layers, kernel=choice.kernel, side=side))
+    rows = layer_table(build_network(choice, side=side))
     shapes = [(*(math.nan,) * (3 - len(row.shape)), *row.shape) for row in rows]
     return pd.DataFrame(
         {

@@ -317,7 +317,7 @@ def _configurations_table(
 ) -> pd.DataFrame:
     choice, side = finished.choice, finished.plan.side
     n_epochs: dict[str, int] = {"cnn": finished.plan.config.training.epochs, **{str(m): n for m, n in epochs.items()}}
-    sizes = {"cnn": count_parameters(choice.layers, choice.kernel, side), **{str(m): n for m, n in N_TRAINABLE.items()}}
+    sizes = {"cnn": count_parameters(choice, side), **{str(m): n for m, n in N_TRAINABLE.items()}}
     return pd.DataFrame(
         {
             "configuration": name,

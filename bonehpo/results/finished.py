@@ -2,19 +2,21 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters, Progress, ProgressCallback
+from bonehpo.domain import FoldScores, HoldoutPair, Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import EngineError, FitError, StudyError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import FitResult, FitTask, StateAnswers, load_answers
 from bonehpo.learning.fitting import find_fit, run_fit
 from bonehpo.results.result import ConfigurationEntry, Level, Result, address_of, load_result
+from bonehpo.schema import stable
 from bonehpo.search.plan import REFIT_ATTEMPTS, SearchPlan
 from bonehpo.search.recorder import StudyRecord
 from bonehpo.search.records import Optimum, Spread, mean_and_sd, read_study
@@ -230,7 +232,7 @@ class FinishedStudy:
 
     def address(self, *parts: object) -> str:
         """Content address of a result: what it is made from beside the study and its optimum."""
-        return address_of(self.plan.identity, asdict(self.optimum)["keys"], *parts)
+        return address_of(self.plan.identity, self.optimum.keys, *parts)
 
 
 def finished_study(plan: SearchPlan) -> FinishedStudy:
@@ -270,5 +272,5 @@ def current_result(plan: SearchPlan, optimum: Optimum | None, name: str) -> Resu
 
 
 def parameters_of(choice: Hyperparameters) -> dict[str, str]:
-    """Hyperparameters as text by name."""
-    return {name: str(value) for name, value in asdict(choice).items()}
+    """Hyperparameters as text by name, those that were added later where they are not at their default."""
+    return {name: str(value) for name, value in stable(choice).items()}

@@ -17,6 +17,7 @@ import pandas as pd
 from bonehpo.analysis.heat_maps import agreement, damage_energy, rank_correlation
 from bonehpo.domain import FoldScores, Group, HoldoutPair, Progress, ProgressCallback
 from bonehpo.engine import Engine
+from bonehpo.learning.architecture import n_weighted_layers
 from bonehpo.learning.fits import StateAnswers
 from bonehpo.results.best_fold import ranked
 from bonehpo.results.finished import Findings, FinishedStudy, FittedConfiguration, fit_configurations
@@ -268,7 +269,7 @@ def _task(
 def _randomised(finished: FinishedStudy, task: MapTask, test: str) -> list[MapTask]:
     """The best fold model with ever more layers of random weights, asked about its test set."""
     asked = tuple(_checked(finished, test))
-    n_weighted = finished.choice.layers + 2
+    n_weighted = n_weighted_layers(finished.choice)
     return [replace(task, asked=asked, n_randomised=n, seed=1) for n in range(1, n_weighted + 1)]
 
 

@@ -8,7 +8,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -182,13 +182,7 @@ def made_once(folder: StudyFolder, name: str, inputs: str, make: Callable[[], Re
 
 def address_of(*parts: object) -> str:
     """Content address of plain values, dataclasses among them; for `Result.inputs`."""
-    return content_address(parts, default=_plain)
-
-
-def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    raise TypeError(f"{type(value).__name__} has no content address")
+    return content_address(parts)
 
 
 _KINDS = {"b": "bool", "i": "int64", "u": "int64", "f": "float64"}

@@ -1,13 +1,13 @@
 """The paper's search (§3.2, Fig 3): one parameter at a time around the baseline, then the best values together."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from bonehpo.analysis.sweep import Choice, Score, SweptPoint, next_step
-from bonehpo.domain import Hyperparameters, ProgressCallback
+from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
+from bonehpo.hyperparameters import Hyperparameters, Space, hyperparameter, in_words, row_of
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.results.finished import (
     Configuration,
@@ -17,7 +17,7 @@ from bonehpo.results.finished import (
     fit_configurations,
     parameters_of,
 )
-from bonehpo.search.space import sweep_points
+from bonehpo.search.space import SweepPoint, sweep_points
 
 NAME = "sweep"
 
@@ -45,7 +45,7 @@ def run_sweep(finished: FinishedStudy, engine: Engine, progress: ProgressCallbac
     ]
     together: dict[Hyperparameters, FittedConfiguration] = {}
     roles: dict[Hyperparameters, str] = {}
-    baseline = finished.plan.config.baseline
+    baseline, space = finished.plan.config.baseline, finished.plan.config.space
     scores: dict[Hyperparameters, Score] = {}
     while not isinstance(step := next_step(swept, baseline, scores), Choice):
         configuration = _configuration(finished, step.hyperparameters, 1)
@@ -63,8 +63,8 @@ def run_sweep(finished: FinishedStudy, engine: Engine, progress: ProgressCallbac
         },
         sentences=_sentences(step, search, finished),
         tables={
-            "points": _points_table(points, by_choice),
-            "combinations": _combinations_table(together, roles, step, by_choice),
+            "points": _points_table(points, by_choice, space),
+            "combinations": _combinations_table(together, roles, step, by_choice, space),
             "optima": _optima_table(step, search, finished, by_choice | together),
         },
         configurations=[*by_choice.values(), *together.values()],
@@ -77,16 +77,13 @@ def _configuration(finished: FinishedStudy, choice: Hyperparameters, repeat: int
 
 
 def _name(choice: Hyperparameters, repeat: int) -> str:
-    together = "together: " if repeat else ""
-    return (
-        f"{together}layers {choice.layers}, lr {choice.learning_rate:g}, kernel {choice.kernel}, batch {choice.batch}"
-    )
+    return f"{'together: ' if repeat else ''}{in_words(choice)}"
 
 
-def _row(choice: Hyperparameters, configuration: FittedConfiguration) -> dict[str, object]:
+def _row(choice: Hyperparameters, configuration: FittedConfiguration, space: Space) -> dict[str, object]:
     spread = configuration.spread
     return {
-        **dataclasses.asdict(choice),
+        **row_of(choice, space),
         "mean": spread.mean,
         "sd": spread.sd,
         "n_folds": len(configuration.folds),
@@ -95,10 +92,14 @@ def _row(choice: Hyperparameters, configuration: FittedConfiguration) -> dict[st
 
 
 def _points_table(
-    points: Sequence[tuple[str, Hyperparameters]], fitted: Mapping[Hyperparameters, FittedConfiguration]
+    points: Sequence[SweepPoint], fitted: Mapping[Hyperparameters, FittedConfiguration], space: Space
 ) -> pd.DataFrame:
     return pd.DataFrame(
-        {"parameter": parameter, "value": float(getattr(choice, parameter)), **_row(choice, fitted[choice])}
+        {
+            "parameter": parameter,
+            "value": hyperparameter(parameter).number(getattr(choice, parameter)),
+            **_row(choice, fitted[choice], space),
+        }
         for parameter, choice in points
     )
 
@@ -108,15 +109,15 @@ def _combinations_table(
     roles: Mapping[Hyperparameters, str],
     chosen: Choice,
     swept: Mapping[Hyperparameters, FittedConfiguration],
+    space: Space,
 ) -> pd.DataFrame:
     rows = [
-        {"role": roles[choice], **_row(choice, configuration), "chosen": choice == chosen.hyperparameters}
+        {"role": roles[choice], **_row(choice, configuration, space), "chosen": choice == chosen.hyperparameters}
         for choice, configuration in together.items()
     ]
     if chosen.hyperparameters not in together:
-        rows.append(
-            {"role": chosen.role, **_row(chosen.hyperparameters, swept[chosen.hyperparameters]), "chosen": True}
-        )
+        row = _row(chosen.hyperparameters, swept[chosen.hyperparameters], space)
+        rows.append({"role": chosen.role, **row, "chosen": True})
     return pd.DataFrame(rows)
 
 
@@ -133,8 +134,8 @@ def _optima_table(
     return pd.DataFrame(
         {
             "by": by,
-            **_row(choice, configuration),
-            "n_parameters": count_parameters(choice.layers, choice.kernel, finished.plan.side),
+            **_row(choice, configuration, finished.plan.config.space),
+            "n_parameters": count_parameters(choice, finished.plan.side),
             "rule": rule,
         }
         for by, choice, configuration, rule in found

@@ -10,9 +10,10 @@ from scipy import stats
 
 from bonehpo.analysis.comparison import Interval, mean_interval
 from bonehpo.analysis.estimates import NestedEstimate, nested_accuracy, trial_estimates
-from bonehpo.domain import Hyperparameters, ProgressCallback
+from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
+from bonehpo.hyperparameters import Hyperparameters, Space, from_params, row_of
 from bonehpo.renamed import RESULTS, old_name
 from bonehpo.results.finished import (
     Configuration,
@@ -24,7 +25,7 @@ from bonehpo.results.finished import (
 )
 from bonehpo.search.plan import SearchPlan, objective
 from bonehpo.search.pruning import Stop, read_stop, stopped_trials
-from bonehpo.search.records import folds_table, hyperparameters
+from bonehpo.search.records import folds_table
 from bonehpo.search.space import candidates
 from bonehpo.search.storage import load_study
 from bonehpo.task import DAMAGE, Measure, task_named
@@ -79,7 +80,7 @@ def run_permutation(
             f"The best candidate's own accuracy is {best.mean:.3f} ({naive.lower:.3f} to {naive.upper:.3f}, were its "
             f"{len(fitted[best.trial].folds)} folds independent). {_naive_verdict(naive)}",
         ],
-        tables={"trials": _trials_of_permutation(fitted), "sets": _sets_table(nested)},
+        tables={"trials": _trials_of_permutation(fitted, finished.plan.config.space), "sets": _sets_table(nested)},
         configurations=fitted,
     )
 
@@ -135,17 +136,21 @@ def _folds_table(fitted: Sequence[FittedConfiguration]) -> pd.DataFrame:
     )
 
 
-def _trials_of_permutation(fitted: Sequence[FittedConfiguration]) -> pd.DataFrame:
+def _trials_of_permutation(fitted: Sequence[FittedConfiguration], space: Space) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "trial": i,
-            **configuration.configuration.parameters,
+            **{name: str(value) for name, value in row_of(_choice_of(configuration), space).items()},
             "mean": configuration.spread.mean,
             "sd": configuration.spread.sd,
             "n_folds": len(configuration.folds),
         }
         for i, configuration in enumerate(fitted)
     )
+
+
+def _choice_of(configuration: FittedConfiguration) -> Hyperparameters:
+    return configuration.configuration.tasks[0].spec.hyperparameters
 
 
 def _sets_table(nested: NestedEstimate) -> pd.DataFrame:
@@ -181,7 +186,7 @@ def read_pruning(plan: SearchPlan) -> PrunedStudy:
         StudyError: The study has not begun.
     """
     study = load_study(plan.storage, plan.folder.name, plan.identity)
-    stops = {trial.number: (hyperparameters(trial.params), read_stop(trial)) for trial in stopped_trials(study)}
+    stops = {trial.number: (from_params(trial.params), read_stop(trial)) for trial in stopped_trials(study)}
     stopped = tuple(StoppedTrial(n, choice, stop) for n, (choice, stop) in stops.items() if stop is not None)
     return PrunedStudy(stopped, folds_table(study))
 
@@ -217,7 +222,7 @@ def audit_pruning(
     fitted = list(fit_configurations([_completed(finished, trial) for trial in sample], engine, progress).values())
     before = nested_accuracy(pruned.folds).mean
     after = nested_accuracy(pd.concat([pruned.folds, _folds_of(sample, fitted)], ignore_index=True)).mean
-    trials = _trials_of_pruning(sample, fitted, pruned.folds, finished.optimum.trial)
+    trials = _trials_of_pruning(sample, fitted, pruned.folds, finished.optimum.trial, plan.config.space)
     won = trials["gain_score"] > 0
     metrics = {
         "n_finished": float(trials["gain_score"].notna().sum()),
@@ -255,7 +260,11 @@ def _folds_of(sample: Sequence[StoppedTrial], fitted: Sequence[FittedConfigurati
 
 
 def _trials_of_pruning(
-    sample: Sequence[StoppedTrial], fitted: Sequence[FittedConfiguration], folds: pd.DataFrame, optimum: int
+    sample: Sequence[StoppedTrial],
+    fitted: Sequence[FittedConfiguration],
+    folds: pd.DataFrame,
+    optimum: int,
+    space: Space,
 ) -> pd.DataFrame:
     """A row for each finished trial; scores are those that the search maximises, gains are over the other's."""
     scores = folds.groupby("trial")["validation_score"].mean()
@@ -265,7 +274,7 @@ def _trials_of_pruning(
         rows.append(
             {
                 "trial": trial.number,
-                **asdict(trial.choice),
+                **row_of(trial.choice, space),
                 "n_folds": 2 * trial.stop.n_fits,
                 "p": trial.stop.p,
                 "incumbent": trial.stop.incumbent,

@@ -10,15 +10,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bonehpo.config import StudyConfig, StudyFolder, plain
-from bonehpo.domain import FoldScores, HoldoutPair, Hyperparameters
+from bonehpo.config import StudyConfig, StudyFolder
+from bonehpo.domain import FoldScores, HoldoutPair
 from bonehpo.folds import Sets, holdout_pairs
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import CODE_VERSION, FitResult, FitSpec, FitTask, pair_seed
 from bonehpo.renamed import SETTINGS, old_name
+from bonehpo.schema import stable
 from bonehpo.search.recorder import FoldRecord
 
 REFIT_ATTEMPTS = 3
 """Sets of fresh seeds that the optimum is fitted with until one has not diverged; they are the repeats 1, 2, ...."""
+
+FREE = ("bone", "strain", "search.protocol", "search.optimum")
+"""Tables and keys of study.toml that may change while a study lasts; any other that is added may not."""
+
+UNQUOTED = ("task", "search")
+"""Tables and keys whose words stand in identities as they are, not as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +61,7 @@ class SearchPlan:
     @property
     def identity(self) -> dict[str, str]:
         """What must stay as it is while a study lasts: the store, the code, and all that changes a score or a proposal."""
-        config = plain(self.config)
-        settings = {
-            f"{table}.{old_name(key, SETTINGS)}": json.dumps(value)
-            for table in ("split", "space", "baseline", "training")
-            for key, value in config[table].items()
-        }
-        search = self.config.search
-        return {
-            "store": self.store_id,
-            "code version": str(CODE_VERSION),
-            "task": self.config.task,
-            **settings,
-            "search.sampler": search.sampler,
-            "search.seed": str(search.seed),
-        }
+        return {"store": self.store_id, "code version": str(CODE_VERSION), **_settings(self.config)}
 
     def task(self, choice: Hyperparameters, pair: HoldoutPair, *, repeat: int = 0, keep: bool = False) -> FitTask:
         """The fit of one holdout pair.
@@ -131,6 +125,18 @@ class FinishedPair:
         data: dict[str, Any] = json.loads(text)
         first, second = (FoldScores(**fold) for fold in data["folds"])
         return cls(key=data["key"], folds=(first, second))
+
+
+def _settings(config: StudyConfig) -> dict[str, str]:
+    """All settings but the free ones, as text by their old names: those of schema 1, later ones off their default."""
+    found = {}
+    for table, values in stable(config).items():
+        keys = values.items() if isinstance(values, dict) else ()
+        named = {f"{table}.{old_name(key, SETTINGS)}": value for key, value in keys} or {table: values}
+        for key, value in named.items():
+            if table not in FREE and key not in FREE:
+                found[key] = value if table in UNQUOTED and isinstance(value, str) else json.dumps(value)
+    return found
 
 
 def objective(folds: Sequence[FoldScores]) -> float:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from bonehpo.analysis.calibration import Calibration
 from bonehpo.analysis.estimates import Estimates
 from bonehpo.analysis.variance import Variance
-from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.domain import FoldScores
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import Predictions
 
 

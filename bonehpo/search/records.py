@@ -24,7 +24,8 @@ from bonehpo.analysis.calibration import Answers, calibrate
 from bonehpo.analysis.estimates import choose_optimum, estimate
 from bonehpo.analysis.variance import Variance, variance_of
 from bonehpo.config import StudyFolder, config_to_toml
-from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.domain import FoldScores
+from bonehpo.hyperparameters import Hyperparameters, from_params
 from bonehpo.learning.architecture import count_parameters
 from bonehpo.learning.fits import FitResult, load_fit
 from bonehpo.search.plan import SearchPlan, fold_records
@@ -56,16 +57,6 @@ class Optimum:
     keys: dict[str, str]
     chosen: str
     repeats: tuple[dict[str, str], ...] = ()
-
-
-def hyperparameters(params: dict[str, float]) -> Hyperparameters:
-    """Optuna's parameters of a trial as the domain knows them."""
-    return Hyperparameters(
-        layers=int(params["layers"]),
-        learning_rate=float(params["learning_rate"]),
-        kernel=int(params["kernel"]),
-        batch=int(params["batch"]),
-    )
 
 
 def folds_table(study: optuna.Study) -> pd.DataFrame:
@@ -142,7 +133,7 @@ def read_study(plan: SearchPlan) -> RecordedStudy:
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     optimum = read_optimum(study)
     trials = study.get_trials(deepcopy=False)
-    choice = None if optimum is None else hyperparameters(trials[optimum.trial].params)
+    choice = None if optimum is None else from_params(trials[optimum.trial].params)
     return RecordedStudy(study_record(plan, study), optimum, choice)
 
 
@@ -151,7 +142,7 @@ def trial_record(trial: FrozenTrial, choice: Hyperparameters, side: int) -> Tria
     return TrialRecord(
         number=trial.number,
         hyperparameters=choice,
-        n_parameters=count_parameters(choice.layers, choice.kernel, side),
+        n_parameters=count_parameters(choice, side),
         started=_moment(trial.datetime_start),
     )
 
@@ -251,7 +242,7 @@ def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
     if optimum is not None:
         refit, *repeats = read_refits(plan.folder, optimum)
         n_lost += sum(len(optimum.keys) - len(records) // 2 for records in (refit, *repeats))
-        choice = hyperparameters(study.get_trials(deepcopy=False)[optimum.trial].params)
+        choice = from_params(study.get_trials(deepcopy=False)[optimum.trial].params)
         recorder.optimum(optimum_record(optimum, choice, folds_of_optimum(study, optimum), refit, repeats), refit)
     return n_lost
 
@@ -262,7 +253,7 @@ def replay_trial(plan: SearchPlan, trial: FrozenTrial, recorder: Recorder) -> in
     Returns:
         Number of its fits whose result file is gone.
     """
-    recorder.trial_started(trial_record(trial, hyperparameters(trial.params), plan.side))
+    recorder.trial_started(trial_record(trial, from_params(trial.params), plan.side))
     pairs = finished_pairs(trial).values()
     folds = read_folds(plan.folder, [pair.key for pair in pairs])
     for fold in folds:
@@ -324,8 +315,8 @@ def choose_trial(study: optuna.Study, plan: SearchPlan) -> Chosen | None:
     if folds.empty or not is_done(study, plan):
         return None
     trials = study.get_trials(deepcopy=False)
-    choices = {int(number): hyperparameters(trials[int(number)].params) for number in folds["trial"].unique()}
-    sizes = {number: count_parameters(c.layers, c.kernel, plan.side) for number, c in choices.items()}
+    choices = {int(number): from_params(trials[int(number)].params) for number in folds["trial"].unique()}
+    sizes = {number: count_parameters(c, plan.side) for number, c in choices.items()}
     number = choose_optimum(folds, plan.config.search.optimum, sizes)
     return Chosen(number, choices[number], folds)
 

@@ -4,7 +4,6 @@ An adaptive search may look at scores of a specimen when it chooses what to try 
 again when it estimates. A list that was fixed before cannot.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import json
@@ -15,14 +14,22 @@ import optuna
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
-from bonehpo.analysis.sweep import Parameter
-from bonehpo.config import Range, SamplerName, Space, StudyConfig
-from bonehpo.domain import Hyperparameters
+from bonehpo.config import SamplerName, StudyConfig
 from bonehpo.errors import StudyError
+from bonehpo.hyperparameters import (
+    IN_TURN,
+    Hyperparameter,
+    Hyperparameters,
+    Range,
+    Space,
+    Value,
+    from_params,
+    replace_values,
+    searched,
+)
 from bonehpo.learning.architecture import check_architecture
+from bonehpo.schema import SCHEMA_1, stable
 from bonehpo.search.plan import SearchPlan
-
-Value = int | float
 
 N_DRAWS = 20
 """Random draws for each candidate, after which a small space is taken to hold no more."""
@@ -31,7 +38,7 @@ N_DRAWS = 20
 class SweepPoint(NamedTuple):
     """One point of the one-at-a-time variation: which parameter is varied, and the choice that results."""
 
-    parameter: Parameter
+    parameter: str
     choice: Hyperparameters
 
 
@@ -45,42 +52,39 @@ def check_space(config: StudyConfig, side: int) -> None:
     Raises:
         NetworkError: An architecture of the space, or the baseline, pools the image to nothing.
     """
-    check_architecture(max(config.space.layers), min(config.space.kernel), side)
-    check_architecture(config.baseline.layers, config.baseline.kernel, side)
+    for entry in searched(config.space):
+        if entry.changes == "network":
+            values = config.space.of(entry.name)
+            largest = values.high if isinstance(values, Range) else max(values, key=entry.number)
+            check_architecture(from_params({"layers": 1, entry.name: largest}), side)
+    check_architecture(config.baseline, side)
 
 
 def suggest(trial: optuna.Trial, space: Space) -> Hyperparameters:
     """Ask the sampler for one choice. A trial that is taken up again answers what it answered before."""
-    rate = space.learning_rate
-    return Hyperparameters(
-        layers=int(_suggest(trial, "layers", space.layers)),
-        learning_rate=(
-            trial.suggest_float("learning_rate", rate.low, rate.high, log=True)
-            if isinstance(rate, Range)
-            else float(_suggest(trial, "learning_rate", rate))
-        ),
-        kernel=int(_suggest(trial, "kernel", space.kernel)),
-        batch=int(_suggest(trial, "batch", space.batch)),
-    )
+    return from_params({entry.name: _suggest(trial, entry, space.of(entry.name)) for entry in searched(space)})
 
 
-def _suggest(trial: optuna.Trial, name: str, values: Sequence[Value]) -> Value:
+def _suggest(trial: optuna.Trial, entry: Hyperparameter, values: Sequence[Value] | Range) -> Value:
     """An evenly spaced list of integers keeps its order for the sampler; any other list is a category."""
-    steps = {b - a for a, b in itertools.pairwise(values)}
-    if all(isinstance(v, int) for v in values) and len(steps) == 1 and min(steps) > 0:
-        return trial.suggest_int(name, int(values[0]), int(values[-1]), step=int(steps.pop()))
-    chosen: Value = trial.suggest_categorical(name, list(values))
-    return chosen
+    if isinstance(values, Range):
+        return trial.suggest_float(entry.name, values.low, values.high, log=entry.logarithmic)
+    whole = [value for value in values if isinstance(value, int)]
+    steps = {b - a for a, b in itertools.pairwise(whole)}
+    if len(whole) == len(values) and len(steps) == 1 and min(steps) > 0:
+        return trial.suggest_int(entry.name, whole[0], whole[-1], step=steps.pop())
+    return entry.cast(trial.suggest_categorical(entry.name, list(values)))
 
 
 def space_in_words(space: Space) -> dict[str, str]:
-    """The values of each hyperparameter, as text by name."""
-    rate = space.learning_rate
-    lists: dict[str, Sequence[Value]] = {"layers": space.layers, "kernel": space.kernel, "batch": space.batch}
-    if not isinstance(rate, Range):
-        lists["learning_rate"] = rate
-    words = {name: ", ".join(f"{value:g}" for value in values) for name, values in lists.items()}
-    return words if not isinstance(rate, Range) else words | {"learning_rate": f"{rate.low:g} to {rate.high:g}"}
+    """The values of each hyperparameter that is searched, as text by name."""
+    words = {}
+    for entry in searched(space):
+        values = space.of(entry.name)
+        is_range = isinstance(values, Range)
+        texts = [entry.text(v) for v in ((values.low, values.high) if isinstance(values, Range) else values)]
+        words[entry.name] = (" to " if is_range else ", ").join(texts)
+    return words
 
 
 def make_sampler(config: StudyConfig, n_trials_before: int) -> optuna.samplers.BaseSampler:
@@ -112,7 +116,7 @@ def candidates(config: StudyConfig, n_trials: int) -> tuple[Hyperparameters, ...
     proposals: dict[SamplerName, Callable[[], list[Hyperparameters]]] = {
         "random": lambda: _random(config, n_trials) if config.protocol == "strict" else [],
         "quasi-random": lambda: _sobol(config, n_trials),
-        "grid": lambda: _grid(config),
+        "grid": lambda: grid(config.space),
         "sweep": lambda: [choice for _, choice in sweep_points(config)],
     }
     further = proposals[config.search.sampler]() if config.search.sampler in proposals else []
@@ -126,37 +130,45 @@ def n_possible(config: StudyConfig, n_trials: int) -> int:
     return min(n_trials, len(candidates(config, n_trials)))
 
 
-def _rates(config: StudyConfig) -> tuple[float, ...]:
-    if isinstance(config.space.learning_rate, Range):
+def _listed(space: Space, entry: Hyperparameter) -> tuple[Value, ...]:
+    values = space.of(entry.name)
+    if isinstance(values, Range):
         raise StudyError(
-            "grid and sweep need a list of learning rates, not a range: write learning_rate = [1e-5, 1e-4, …]"
+            f"grid and sweep need a list of values, not a range: write {entry.name} = "
+            f"[{', '.join(f'{value:g}' for value in entry.examples)}]"
         )
-    return config.space.learning_rate
+    return values
 
 
-def _grid(config: StudyConfig) -> list[Hyperparameters]:
-    space = config.space
-    return [
-        Hyperparameters(layers=layers, learning_rate=rate, kernel=kernel, batch=batch)
-        for layers, rate, kernel, batch in itertools.product(space.layers, _rates(config), space.kernel, space.batch)
-    ]
+def grid(space: Space) -> list[Hyperparameters]:
+    """Every choice that a space holds.
+
+    Raises:
+        StudyError: Some hyperparameter has a range, not a list.
+    """
+    lists = {entry.name: _listed(space, entry) for entry in searched(space)}
+    return [from_params(dict(zip(lists, values, strict=True))) for values in itertools.product(*lists.values())]
+
+
+def networks(space: Space) -> list[Hyperparameters]:
+    """One choice for each network that a space holds, of ranges their ends."""
+    ends = {e: v for e in searched(space) if e.changes == "network" for v in [space.of(e.name)]}
+    lists = [(values.low, values.high) if isinstance(values, Range) else values for values in ends.values()]
+    names = [entry.name for entry in ends]
+    return [from_params(dict(zip(names, values, strict=True))) for values in itertools.product(*lists)]
 
 
 def sweep_points(config: StudyConfig) -> list[SweepPoint]:
     """Each parameter alone through its values, the others at the baseline (§3.2 and Fig 3 of the paper).
 
     Raises:
-        StudyError: Learning rates are a range, not a list.
+        StudyError: Some hyperparameter has a range, not a list.
     """
-    values: dict[Parameter, Sequence[Value]] = {
-        "layers": config.space.layers,
-        "learning_rate": _rates(config),
-        "batch": config.space.batch,
-        "kernel": config.space.kernel,
-    }
-    start = dataclasses.asdict(config.baseline)
+    swept = [entry for entry in IN_TURN if entry in searched(config.space)]
     return [
-        SweepPoint(name, Hyperparameters(**{**start, name: value})) for name, list_ in values.items() for value in list_
+        SweepPoint(entry.name, replace_values(config.baseline, {entry.name: value}))
+        for entry in swept
+        for value in _listed(config.space, entry)
     ]
 
 
@@ -174,24 +186,20 @@ def _random(config: StudyConfig, n: int) -> list[Hyperparameters]:
 
 def _sobol(config: StudyConfig, n: int) -> list[Hyperparameters]:
     """The first n different points of the sequence (fewer, where the space holds fewer)."""
-    space, rate = config.space, config.space.learning_rate
-    points = qmc.Sobol(d=4, rng=config.search.seed).random_base2(max(n - 1, 1).bit_length() + 3)
+    space, entries = config.space, searched(config.space)
+    sobol = qmc.Sobol(d=len(entries), rng=config.search.seed).random_base2(max(n - 1, 1).bit_length() + 3)
+    found = [
+        from_params({e.name: _pick(e, space.of(e.name), u) for e, u in zip(entries, point, strict=True)})
+        for point in sobol.tolist()
+    ]
+    return list(dict.fromkeys(found))[:n]
 
-    def pick(values: Sequence[Value], u: float) -> Value:
-        return values[min(int(u * len(values)), len(values) - 1)]
 
-    found = {
-        Hyperparameters(
-            layers=int(pick(space.layers, a)),
-            learning_rate=(
-                float(rate.low * (rate.high / rate.low) ** b) if isinstance(rate, Range) else float(pick(rate, b))
-            ),
-            kernel=int(pick(space.kernel, c)),
-            batch=int(pick(space.batch, d)),
-        ): None
-        for a, b, c, d in points.tolist()
-    }
-    return list(found)[:n]
+def _pick(entry: Hyperparameter, values: Sequence[Value] | Range, u: float) -> Value:
+    """The value at a share `u` of the way through all there are."""
+    if isinstance(values, Range):
+        return values.at(u, logarithmic=entry.logarithmic)
+    return values[min(int(u * len(values)), len(values) - 1)]
 
 
 CANDIDATES = "candidates"
@@ -215,7 +223,7 @@ def read_fixed_list(study: optuna.Study) -> FixedList | None:
     if not text:
         return None
     data = json.loads(text)
-    choices = tuple(Hyperparameters(**choice) for choice in data["choices"])
+    choices = tuple(from_params(choice) for choice in data["choices"])
     if _sha256(choices) != data["sha256"]:
         raise StudyError(
             f"the candidates of study {study.study_name} are not those that were fixed before its first score: "
@@ -225,7 +233,7 @@ def read_fixed_list(study: optuna.Study) -> FixedList | None:
 
 
 def _sha256(choices: Sequence[Hyperparameters]) -> str:
-    listed = json.dumps([dataclasses.asdict(choice) for choice in choices], sort_keys=True, separators=(",", ":"))
+    listed = json.dumps(stable(choices), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
@@ -243,27 +251,25 @@ def settle_candidates(study: optuna.Study, plan: SearchPlan, n_trials: int) -> i
     fixed = read_fixed_list(study)
     if plan.config.protocol == "adaptive":
         _refuse_if(fixed is not None, study, "its candidates were fixed (protocol strict), now it is adaptive")
-        _enqueue(study, trials, candidates(plan.config, n_trials))
+        _enqueue(study, plan, trials, candidates(plan.config, n_trials))
         return n_trials
     if fixed is None and trials:
         explicit = plan.config.search.protocol == "strict"
         _refuse_if(explicit, study, "it was begun without a fixed list, and protocol strict fixes it before any score")
-        _enqueue(study, trials, candidates(plan.config, n_trials))
+        _enqueue(study, plan, trials, candidates(plan.config, n_trials))
         return n_trials
     if fixed is None:
         choices = candidates(plan.config, n_trials)[:n_trials]
         fixed = FixedList(choices, _sha256(choices))
-        plain = [dataclasses.asdict(choice) for choice in choices]
-        study.set_user_attr(CANDIDATES, json.dumps({"sha256": fixed.sha256, "choices": plain}))
+        study.set_user_attr(CANDIDATES, json.dumps({"sha256": fixed.sha256, "choices": stable(choices)}))
     if n_trials != len(fixed.choices):
         raise StudyError(
             f"study {study.study_name} fixed {len(fixed.choices)} candidates before its first score, now --trials is "
             f"{n_trials}: give --trials {len(fixed.choices)}, or search in a study folder of another name"
         )
-    listed = {_params(dataclasses.asdict(choice)) for choice in fixed.choices}
-    stray = [trial.number for trial in trials if _params(trial.system_attrs.get("fixed_params")) not in listed]
+    stray = [trial.number for trial in trials if enqueued(trial) not in fixed.choices]
     _refuse_if(bool(stray), study, f"its trials {stray} are not among the candidates that were fixed")
-    _enqueue(study, trials, fixed.choices)
+    _enqueue(study, plan, trials, fixed.choices)
     return n_trials
 
 
@@ -274,16 +280,19 @@ def is_done(study: optuna.Study, plan: SearchPlan) -> bool:
     return fixed is None or ended >= len(fixed.choices)
 
 
-def _enqueue(study: optuna.Study, trials: Sequence[FrozenTrial], choices: Sequence[Hyperparameters]) -> None:
-    known = {_params(trial.system_attrs.get("fixed_params")) for trial in trials}
+def _enqueue(
+    study: optuna.Study, plan: SearchPlan, trials: Sequence[FrozenTrial], choices: Sequence[Hyperparameters]
+) -> None:
+    known, names = {enqueued(trial) for trial in trials}, [entry.name for entry in searched(plan.config.space)]
     for choice in choices:
-        params = dataclasses.asdict(choice)
-        if _params(params) not in known:
-            study.enqueue_trial(params)
+        if choice not in known:
+            study.enqueue_trial({name: getattr(choice, name) for name in names})
 
 
-def _params(params: object) -> str:
-    return json.dumps(params, sort_keys=True)
+def enqueued(trial: FrozenTrial) -> Hyperparameters | None:
+    """The choice that a trial was put in line with; None of one that a sampler proposed."""
+    params = trial.system_attrs.get("fixed_params")
+    return from_params(params) if params and all(name in params for name in SCHEMA_1["Hyperparameters"]) else None
 
 
 def _refuse_if(refused: bool, study: optuna.Study, why: str) -> None:

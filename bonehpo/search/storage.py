@@ -25,6 +25,7 @@ from bonehpo.config import StudyFolder
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import StudyError
 from bonehpo.files import writing
+from bonehpo.schema import SCHEMA
 from bonehpo.search.plan import FinishedPair
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,9 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 PAIR_PREFIX = "pair:"
 DRIVER, REASON = "driver", "reason"
-STUDY_ID, IDENTITY, OPTIMUM = "study_id", "identity", "optimum"
+STUDY_ID, IDENTITY, OPTIMUM, SCHEMA_KEY = "study_id", "identity", "optimum", "schema"
+AS_EVER = "its default"
+"""Value of a setting that an identity leaves out, see `schema`."""
 
 
 def default_storage(folder: StudyFolder) -> str:
@@ -118,6 +121,7 @@ def open_study(storage: optuna.storages.RDBStorage, name: str, identity: Mapping
     )
     if IDENTITY not in study.user_attrs:
         study.set_user_attr(STUDY_ID, uuid.uuid4().hex)
+        study.set_user_attr(SCHEMA_KEY, SCHEMA)
         study.set_user_attr(IDENTITY, json.dumps(identity, sort_keys=True))
     _check_identity(study, identity)
     return study
@@ -140,12 +144,18 @@ def load_study(url: str, name: str, identity: Mapping[str, str]) -> optuna.Study
 
 
 def _check_identity(study: optuna.Study, identity: Mapping[str, str]) -> None:
+    schema = study.user_attrs.get(SCHEMA_KEY, 1)
+    if schema > SCHEMA:
+        raise StudyError(
+            f"study {study.study_name} was begun with a newer bonehpo (schema {schema}, this one knows {SCHEMA}): "
+            "install that, or search in a study folder of another name"
+        )
     began = json.loads(study.user_attrs[IDENTITY])
-    for key, value in identity.items():
-        if began.get(key) != value:
+    for key in dict.fromkeys([*identity, *began]):
+        if began.get(key) != identity.get(key):
             raise StudyError(
-                f"study {study.study_name} was begun with {key} = {began.get(key)}, now it is {value}: "
-                "go back to that, or search in a study folder of another name"
+                f"study {study.study_name} was begun with {key} = {began.get(key, AS_EVER)}, "
+                f"now it is {identity.get(key, AS_EVER)}: go back to that, or search in a study folder of another name"
             )
 
 

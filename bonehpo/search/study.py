@@ -20,9 +20,9 @@ import optuna
 from filelock import Timeout
 from optuna.trial import FrozenTrial, TrialState
 
-from bonehpo.domain import Hyperparameters
 from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import FitResult, FitTask
 from bonehpo.learning.fitting import find_fit, run_fit
 from bonehpo.search.plan import REFIT_ATTEMPTS, FinishedPair, SearchPlan, fold_records, objective

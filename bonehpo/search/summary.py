@@ -1,6 +1,5 @@
 """A study at a glance: its trials, its optimum, and how accurate that is. For `show`, promotion and reports."""
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,20 +13,20 @@ from optuna.trial import TrialState
 from bonehpo.analysis.calibration import Calibration, calibrate
 from bonehpo.analysis.estimates import Estimates, choose_optimum, estimate, trial_estimates
 from bonehpo.analysis.variance import Variance
-from bonehpo.domain import FoldScores, Hyperparameters
+from bonehpo.domain import FoldScores
+from bonehpo.hyperparameters import Hyperparameters, from_params, searched
 from bonehpo.learning.architecture import count_operations, count_parameters
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.pruning import TrialStateName, is_pruned, trial_state
 from bonehpo.search.records import (
     answers_of,
     folds_table,
-    hyperparameters,
     mean_and_sd,
     read_optimum,
     read_refits,
     study_variance,
 )
-from bonehpo.search.space import read_fixed_list
+from bonehpo.search.space import networks, read_fixed_list
 from bonehpo.search.storage import REASON, finished_pairs, load_study
 
 
@@ -155,12 +154,12 @@ def summarise(plan: SearchPlan) -> StudySummary:
 
 
 def _row(trial: optuna.trial.FrozenTrial, folds: pd.DataFrame, side: int) -> TrialRow:
-    choice = hyperparameters(trial.params)
+    choice = from_params(trial.params)
     found = trial_estimates(folds[folds["trial"] == trial.number])
     return TrialRow(
         trial=trial.number,
         hyperparameters=choice,
-        n_parameters=count_parameters(choice.layers, choice.kernel, side),
+        n_parameters=count_parameters(choice, side),
         n_folds=2 * len(finished_pairs(trial)),
         mean_score=found[0].mean if found else None,
         sd=found[0].sd if found and math.isfinite(found[0].sd) else None,
@@ -198,10 +197,6 @@ def _refit(plan: SearchPlan, study: optuna.Study) -> RefitOptimum | None:
     )
 
 
-MIN_TRIALS = 4
-"""Fewer trials than hyperparameters say nothing of them."""
-
-
 def importances(plan: SearchPlan) -> dict[str, float]:
     """Share of the variation of the score between trials that each hyperparameter accounts for, the largest first.
 
@@ -209,14 +204,14 @@ def importances(plan: SearchPlan) -> dict[str, float]:
     stopped count with the value that the sampler was told.
 
     Returns:
-        Shares by name, 0 to 1; empty with fewer than `MIN_TRIALS` complete trials, or where nothing varies.
+        Shares by name, 0 to 1; empty with fewer complete trials than hyperparameters, or where nothing varies.
 
     References:
         Watanabe, Bansal, Hutter, PED-ANOVA, IJCAI 2023, doi:10.24963/ijcai.2023/488.
     """
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < MIN_TRIALS or len({trial.value for trial in complete}) < 2:
+    if len(complete) < len(searched(plan.config.space)) or len({trial.value for trial in complete}) < 2:
         return {}
     found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     return {} if any(math.isnan(share) for share in found.values()) else dict(found)
@@ -266,9 +261,8 @@ def forecast(
     """
     total = sum(plan.n_images.values())
     train = [total - sum(plan.n_images[name] for name in pair) for pair in plan.pairs]
-    networks = list(itertools.product(plan.config.space.layers, plan.config.space.kernel))
-    parameters = [count_parameters(layers, kernel, plan.side) for layers, kernel in networks]
-    operations = float(np.mean([count_operations(layers, kernel, plan.side) for layers, kernel in networks]))
+    parameters = [count_parameters(choice, plan.side) for choice in networks(plan.config.space)]
+    operations = float(np.mean([count_operations(choice, plan.side) for choice in networks(plan.config.space)]))
     n_fits = (n_trials + n_seeds) * len(plan.pairs)
     seconds = (
         n_fits * np.mean(train) * plan.config.training.epochs * operations / operations_per_s * overhead / n_workers

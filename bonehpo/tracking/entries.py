@@ -13,6 +13,7 @@ from datetime import datetime
 from mlflow.entities import Metric
 
 from bonehpo.analysis.variance import Variance
+from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from bonehpo.learning.fits import Predictions
 from bonehpo.search.recorder import ConfigurationRecord, FoldRecord, OptimumRecord, StudyRecord, TrialSummary
 from bonehpo.task import Measure, Task, task_named
@@ -74,13 +75,18 @@ def trial_metrics(summary: TrialSummary, measure: Measure) -> list[Metric]:
     return metrics({**_spread(summary.mean_score, summary.sd, measure), **sets}, summary.finished)
 
 
-def optimum_params(record: OptimumRecord) -> dict[str, object]:
+def choice_params(choice: Hyperparameters, study: StudyRecord) -> dict[str, object]:
+    """A choice as parameters: what its study searches."""
+    return {e.name: getattr(choice, e.name) for e in HYPERPARAMETERS if e.is_always_told or e.name in study.space}
+
+
+def optimum_params(record: OptimumRecord, study: StudyRecord) -> dict[str, object]:
     """Parameters of the optimum: its trial, the rule, its hyperparameters."""
     return {
         "trial": record.estimates.trial,
         "rule": record.rule,
         "n_trials": record.n_trials,
-        **asdict(record.hyperparameters),
+        **choice_params(record.hyperparameters, study),
     }
 
 

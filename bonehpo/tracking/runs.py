@@ -9,13 +9,12 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
-from bonehpo.domain import Hyperparameters
 from bonehpo.errors import TrackingError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.renamed import RESULTS, old_name
 from bonehpo.search.recorder import (
     ConfigurationRecord,
@@ -106,12 +105,13 @@ class MlflowRecorder:
         key = self._trial_key(trial.number)
         new = self._new_run("trial", key, f"trial {trial.number}", self._study_key, trial.started, trial=trial.number)
         if self._open(new):
-            self._ledger.log(key, params={**asdict(trial.hyperparameters), "n_parameters": trial.n_parameters})
+            params = entries.choice_params(trial.hyperparameters, self._record)
+            self._ledger.log(key, params={**params, "n_parameters": trial.n_parameters})
 
     @_never_stops_a_search
     def fold(self, trial_number: int, fold: FoldRecord) -> None:
         """Record a fold whole: its run begins and ends here."""
-        parameters = asdict(self._trials[trial_number])
+        parameters = entries.choice_params(self._trials[trial_number], self._record)
         self._fold("fold", self._trial_key(trial_number), parameters, fold, trial=trial_number)
 
     @_never_stops_a_search
@@ -137,12 +137,15 @@ class MlflowRecorder:
         name = f"optimum: trial {number}"
         if self._open(self._new_run("optimum", key, name, self._study_key, record.chosen, trial=number)):
             self._ledger.log(
-                key, metrics=entries.optimum_metrics(record, self._measure), params=entries.optimum_params(record)
+                key,
+                metrics=entries.optimum_metrics(record, self._measure),
+                params=entries.optimum_params(record, self._record),
             )
             self._ledger.write(key, json.dumps(dict(record.estimates.chosen_by_set), indent=2), "chosen_by_set.json")
+            parameters = entries.choice_params(record.hyperparameters, self._record)
             for repeat, folds in enumerate((refit, *record.repeats), start=1):
                 for fold in folds:
-                    self._fold("refit", key, asdict(record.hyperparameters), fold, trial=number, repeat=repeat)
+                    self._fold("refit", key, parameters, fold, trial=number, repeat=repeat)
             self._ledger.end(key, "FINISHED", record.chosen)
         self._ledger.mark_optimum([key, trial_key])
 

@@ -85,13 +85,24 @@ def architecture_figure(result: Result, folder: Path) -> Drawn:
         result,
         "architecture",
         "Architecture of the optimum",
-        f"{count_text(n_convolutions, 'convolution layer')} with ReLU, each followed by max-pooling, then two dense layers; "
-        f"{n_parameters:,} trainable parameters.",
+        f"{count_text(n_convolutions, 'convolution layer')} with {_between(layers)}ReLU, each followed by max-pooling, then "
+        f"two dense layers{_before(layers)}; {n_parameters:,} trainable parameters.",
         "Above each box: channels. Below: pixels of the feature map and, in brackets, of the kernel. Sides are drawn as the "
         "square root of the pixels, depths as the logarithm of the channels.",
         paper="Fig 4a, 4b",
     )
     return draw_figure(paint, caption, folder, height_mm=72)
+
+
+def _between(layers: pd.DataFrame) -> str:
+    """Words for what stands between each convolution and its ReLU."""
+    names = layers.loc[layers["name"].str.startswith("normalisation"), "kind"]
+    kinds = {"BatchNormalization": "batch normalisation and ", "GroupNormalization": "group normalisation and "}
+    return "" if names.empty else kinds.get(str(names.iloc[0]), "normalisation and ")
+
+
+def _before(layers: pd.DataFrame) -> str:
+    return " with dropout before each" if (layers["kind"] == "Dropout").any() else ""
 
 
 def network_boxes(layers: pd.DataFrame) -> Iterator[Box]:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameter, Value, from_params, hyperparameter, in_words
 from bonehpo.report.figures.style import (
     BLACK,
     BLUE,
@@ -21,7 +22,6 @@ from bonehpo.report.figures.style import (
     SERIES,
     VERMILLION,
     Words,
-    count_text,
     draw_figure,
     letter,
     pale,
@@ -110,7 +110,7 @@ def importance_figure(importances: Mapping[str, float], n_trials: int, ran_on: s
         axes.barh(places, [value for _, value in ranked], color=pale(BLUE), edgecolor=BLUE, height=0.6)
         for place, (_, value) in zip(places, ranked, strict=True):
             axes.text(value + 0.01, place, f"{value:.2f}", va="center", fontsize=7, color=BLACK)
-        axes.set_yticks(places, [name.replace("_", " ") for name, _ in ranked])
+        axes.set_yticks(places, [hyperparameter(name).label for name, _ in ranked])
         axes.set(
             xlabel="share of the variation of the score", xlim=(0, max(value for _, value in ranked) * 1.15 + 0.02)
         )
@@ -174,15 +174,6 @@ def trials_figure(study: StudySummary, folder: Path) -> Drawn | None:
     return draw_figure(paint, caption, folder, height_mm=62)
 
 
-AXES = {
-    "layers": "convolution layers",
-    "learning_rate": "learning rate",
-    "kernel": "side of the first kernel (pixels)",
-    "batch": "batch (images)",
-}
-"""Hyperparameters in the order of the paper's panels, and what their axes are called."""
-
-
 LABELS = ("mean ± sd", "baseline", "optimum's value", "failed")
 
 
@@ -193,13 +184,19 @@ def sweep_figure(result: Result, folder: Path) -> Drawn:
     swept = optima[optima["by"] == "sweep"]
     optimum = None if swept.empty else swept.iloc[0]
 
+    entries = swept_entries(points)
+    n_columns = math.ceil(math.sqrt(len(entries)))
+    n_rows = math.ceil(len(entries) / n_columns)
+
     def paint(figure: Figure) -> None:
-        panels = figure.subplots(2, 2, sharey=True).ravel()
-        for i, (axes, (parameter, label)) in enumerate(zip(panels, AXES.items(), strict=True)):
-            _panel(axes, points, parameter, None if optimum is None else float(optimum[parameter]))
-            axes.set_xlabel(label)
+        panels = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
+        for i, (axes, entry) in enumerate(zip(panels, entries, strict=False)):
+            _panel(axes, points, entry, None if optimum is None else optimum[entry.name])
+            axes.set_xlabel(entry.axis)
             letter(axes, i)
-        for axes in panels[::2]:
+        for axes in panels[len(entries) :]:
+            axes.remove()
+        for axes in panels[::n_columns]:
             axes.set_ylabel("test accuracy")
         handles = {h.get_label(): h for axes in panels for h in axes.get_legend_handles_labels()[0]}
         shown = [label for label in LABELS if label in handles]
@@ -219,37 +216,54 @@ def sweep_figure(result: Result, folder: Path) -> Drawn:
         "Dotted: chance.",
         paper="Fig 3",
     )
-    return draw_figure(paint, caption, folder, height_mm=115)
+    return draw_figure(paint, caption, folder, height_mm=57.5 * n_rows)
 
 
-def _panel(axes: Axes, points: pd.DataFrame, parameter: str, chosen: float | None) -> None:
-    series = points[points["parameter"] == parameter].sort_values("value")
+def swept_entries(points: pd.DataFrame) -> list[Hyperparameter]:
+    """The hyperparameters of which a sweep has more than one value, a panel each; all of them where none has.
+
+    Args:
+        points: Table `points` of the sweep.
+    """
+    n_values = points.groupby("parameter")["value"].nunique()
+    swept = [entry for entry in HYPERPARAMETERS if entry.name in n_values]
+    return [entry for entry in swept if n_values[entry.name] > 1] or swept
+
+
+def _panel(axes: Axes, points: pd.DataFrame, entry: Hyperparameter, chosen: Value | None) -> None:
+    series = points[points["parameter"] == entry.name].sort_values("value")
+    series = series.assign(at=_scale(axes, entry, series))
     good, bad = series[series["mean"].notna()], series[series["mean"].isna()]
     axes.axhline(DAMAGE.chance, color=PALE, linestyle=":", linewidth=1)
     sd = good["sd"].fillna(0)
-    axes.errorbar(
-        good["value"], good["mean"], yerr=sd, color=BLUE, marker="o", capsize=2, elinewidth=0.7, label=LABELS[0]
-    )
+    axes.errorbar(good["at"], good["mean"], yerr=sd, color=BLUE, marker="o", capsize=2, elinewidth=0.7, label=LABELS[0])
     baseline = good[_is_baseline(points, good)]
-    star = good[np.isclose(good["value"], chosen)] if chosen is not None else good.iloc[:0]
+    star = good.iloc[:0] if chosen is None else good[np.isclose(good["value"], entry.number(chosen))]
     circle: dict[str, Any] = {"marker": "o", "mfc": "white", "mec": BLUE, "mew": 1.2, "markersize": 6}
-    axes.plot(baseline["value"], baseline["mean"], linestyle="", label=LABELS[1], zorder=5, **circle)
+    axes.plot(baseline["at"], baseline["mean"], linestyle="", label=LABELS[1], zorder=5, **circle)
     pentagram: dict[str, Any] = {"marker": "*", "color": VERMILLION, "mec": BLACK, "mew": 0.5, "markersize": 10}
-    axes.plot(star["value"], star["mean"], linestyle="", label=LABELS[2], zorder=6, **pentagram)
+    axes.plot(star["at"], star["mean"], linestyle="", label=LABELS[2], zorder=6, **pentagram)
     if not bad.empty:
         cross: dict[str, Any] = {"marker": "x", "color": GREY, "mew": 1.5, "markersize": 6}
         foot = axes.get_xaxis_transform()
-        axes.plot(bad["value"], [0.04] * len(bad), linestyle="", label=LABELS[3], transform=foot, **cross)
-    _scale(axes, parameter, series)
+        axes.plot(bad["at"], [0.04] * len(bad), linestyle="", label=LABELS[3], transform=foot, **cross)
 
 
-def _scale(axes: Axes, parameter: str, series: pd.DataFrame) -> None:
-    if parameter == "learning_rate":
+def _scale(axes: Axes, entry: Hyperparameter, series: pd.DataFrame) -> "pd.Series[float]":
+    """Places of the rows of a series on its axis, which gets scale and ticks; evenly spaced where values are no numbers."""
+    values = sorted(set(series["value"]))
+    if entry.logarithmic and values[0] > 0:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: decade_text(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
+    elif entry.logarithmic or entry.names or entry.kind == "choice":
+        texts = series.sort_values("value")[entry.name].map(entry.text)
+        axes.set_xticks(range(len(values)), list(dict.fromkeys(texts)))
+        axes.set_xlim(-0.4, len(values) - 0.6)
+        return series["value"].map(values.index).astype(float)
     else:
-        axes.set_xticks(sorted({int(value) for value in series["value"]}))
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+    return series["value"]
 
 
 def decade_text(value: float) -> str:
@@ -265,7 +279,7 @@ def decade_text(value: float) -> str:
 
 def _is_baseline(points: pd.DataFrame, rows: pd.DataFrame) -> "pd.Series[bool]":
     """Mask of the points that all series share."""
-    names = list(AXES)
+    names = [entry.name for entry in HYPERPARAMETERS if entry.name in points]
     n_series = points.groupby(names)["parameter"].nunique()
     shared = n_series[n_series == points["parameter"].nunique()].index
     return pd.Series([tuple(row) in shared for row in rows[names].to_numpy()], index=rows.index, dtype=bool)
@@ -274,17 +288,16 @@ def _is_baseline(points: pd.DataFrame, rows: pd.DataFrame) -> "pd.Series[bool]":
 def _optimum_text(optimum: "pd.Series[float] | None") -> str:
     if optimum is None:
         return "No optimum was chosen."
-    return (
-        f"Stars mark the values of the optimum: {count_text(int(optimum['layers']), 'layer')}, learning rate "
-        f"{optimum['learning_rate']:g}, kernel {int(optimum['kernel'])}, batch {int(optimum['batch'])}, together "
-        f"{optimum['mean']:.3f} ± {optimum['sd']:.3f}."
-    )
+    choice = in_words(from_params({str(name): value for name, value in optimum.items()}), short=False)
+    return f"Stars mark the values of the optimum: {choice}, together {optimum['mean']:.3f} ± {optimum['sd']:.3f}."
 
 
 def _failed_text(failed: pd.DataFrame) -> str:
     if failed.empty:
         return ""
     points = "; ".join(
-        f"{row.parameter.replace('_', ' ')} {row.value:g} ({row.reason or 'not fitted'})" for row in rows_of(failed)
+        f"{entry.label} {entry.text(getattr(row, entry.name))} ({row.reason or 'not fitted'})"
+        for row in rows_of(failed)
+        for entry in [hyperparameter(row.parameter)]
     )
     return f"Crosses have no mean: {points}."
