@@ -114,7 +114,7 @@ def images(n, side=16):
     return np.random.default_rng(0).integers(0, 256, (n, side, side), dtype=np.uint8)
 
 
-def drawn(choice, side=16, dtype="float32", task="damage"):
+def drawn(choice, side=16, dtype="float32", task=DAMAGE):
     network = build_network(choice, side=side, dtype=dtype, task=task)
     reset_weights(network, 3)
     standardise(network, images(20, side), np.arange(20))
@@ -231,7 +231,7 @@ def test_weight_decay_takes_its_share_of_the_kernels_alone_and_apart_from_the_st
     before, after = [], []
     for weight_decay in (0.0, decay):
         network = drawn(dataclasses.replace(BASE, normalisation="group"))
-        compile_network(network, "damage", weight_decay)
+        compile_network(network, DAMAGE, weight_decay)
         network.optimizer.learning_rate = rate
         before.append({v.path: np.asarray(v) for v in network.trainable_variables})
         step(network)
@@ -359,7 +359,7 @@ def test_random_weights_from_the_top_reach_every_layer_of_a_normalised_network()
 
 def test_a_saved_network_answers_as_before(tmp_path):
     network = drawn(CHOICES["all"])
-    compile_network(network, "damage", 0.1)
+    compile_network(network, DAMAGE, 0.1)
     step(network)
     save_network(network, tmp_path / "one.keras")
     assert np.array_equal(predict(load_network(tmp_path / "one.keras"), images(5)), predict(network, images(5)))
