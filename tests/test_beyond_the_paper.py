@@ -33,7 +33,7 @@ from bonehpo.learning.networks import (
 )
 from bonehpo.learning.training import train
 from bonehpo.store.images import load_images
-from bonehpo.task import DAMAGE
+from bonehpo.task import DAMAGE, STRAIN
 from bonehpo.workflow.plan import make_plan
 
 BASE = Hyperparameters(layers=2, learning_rate=1e-2, kernel=3, batch=8)
@@ -299,7 +299,7 @@ def test_kept_networks_answer_what_their_fit_recorded(tmp_path, name, checkpoint
 def test_a_kept_network_of_strain_answers_in_percent(tmp_path, name):
     plan = plan_in(tmp_path, "strain")
     task = plan.task(CHOICES[name], plan.pairs[0], keep=True)
-    result, kept = run_fit(task), load_images(task.store, plan.store_id, "strain")
+    result, kept = run_fit(task), load_images(task.store, plan.store_id, STRAIN)
     again = predict(load_network(task.network), kept.pixels[kept.indices(plan.sets[plan.pairs[0].first])])
     assert again == pytest.approx(result.predictions[0].output, abs=1e-5)
 
