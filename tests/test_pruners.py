@@ -100,6 +100,18 @@ def test_hardly_any_trial_that_would_have_won_is_stopped(name):
     assert lost <= 0.03 * len(winners)
 
 
+def test_the_pruner_of_the_how_to_holds_what_it_should():
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "add-a-pruner.md").read_text("utf-8")
+    names = {"np": np}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+    pruner = names["Sign"]()
+    assert pruner.p_worse(np.full((3, 2), -0.1)) == pytest.approx(1 / 2**6)
+    assert pruner.p_worse(np.zeros((3, 2))) > 0.5
+    assert pruner.decide(*draw(0, 0.55), N_FITS).stops
+    winners = [pair for pair in (draw(seed, 0.8) for seed in range(500)) if pair[0].mean() > pair[1].mean()]
+    assert sum(pruner.decide(*pair, N_FITS).stops for pair in winners) <= 0.03 * len(winners)
+
+
 def test_a_fit_counts_once_for_the_paired_t_test_however_alike_its_folds_are():
     fits = np.array([-0.01, -0.05, -0.03])
     same, apart = np.stack([fits, fits], axis=1), np.stack([fits - 0.2, fits + 0.2], axis=1)

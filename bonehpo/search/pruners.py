@@ -1,8 +1,8 @@
 """Pruners: rules that say from the first fits of a trial that it will not win.
 
 A pruner saves fits on trials that would not win. It must hardly ever stop one that would have: what each saves and loses
-was measured on simulated studies, on which nothing was chosen, and on recorded trials (docs/explanation/pruning.md). A pruner is one
-class and its entry in `PRUNERS`; `[search] pruner` of study.toml names it.
+was measured on simulated studies, on which nothing was chosen, and on recorded trials (docs/explanation/pruning.md). A
+pruner is one class and its entry in `PRUNERS`; `[search] pruner` of study.toml names it.
 
 References:
     Maron and Moore, Artificial Intelligence Review 11 (1997) 193, doi:10.1023/A:1006556606079: racing on paired scores.
