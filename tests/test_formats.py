@@ -16,7 +16,7 @@ from data_makers import bone_like, write_folder, write_table
 from bonehpo.errors import ScanError
 from bonehpo.preparation.planning import plan_preparation
 from bonehpo.preparation.scan import read_centre
-from bonehpo.scans import formats
+from bonehpo.scans import formats, medical
 from bonehpo.scans.formats import FORMATS, format_of, formats_table
 from bonehpo.scans.readers import INTENSITY_TYPES, open_volume
 from bonehpo.scans.sections import centred_box
@@ -300,7 +300,7 @@ def test_a_packed_nifti_is_checked_to_its_last_bit(tmp_path, sitk):
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-def test_floats_of_a_nifti_are_looked_at_in_the_byte_order_of_the_file(tmp_path, sitk, name):
+def test_floats_of_a_nifti_are_looked_at_in_the_byte_order_of_the_file(tmp_path, sitk, name, monkeypatch):
     """ITK reads NaN as 0."""
     voxels = truth("float32")
     source, file = write_itk(name)(tmp_path, voxels)
@@ -312,7 +312,8 @@ def test_floats_of_a_nifti_are_looked_at_in_the_byte_order_of_the_file(tmp_path,
     swapped = swap_nifti(raw)
     save(swapped)
     np.testing.assert_array_equal(read_all(source), voxels)
-    save(swapped + b"\xff" * 64)  # behind the voxels nobody looks
+    monkeypatch.setattr(medical, "_BLOCK", 1000)  # several blocks, of which the last lie behind the voxels
+    save(swapped + b"\xff" * 4096)
     np.testing.assert_array_equal(read_all(source), voxels)
     for order, content in (("<f4", raw), (">f4", swapped)):
         save(content[:352] + np.array([np.nan], order).tobytes() + content[356:])

@@ -131,7 +131,9 @@ class NiftiVolume:
                 found = len(head)
                 while block := file.read(_BLOCK):
                     if kind is not None:
-                        self._refuse_not_finite(block[: self.offset + self.n_bytes - found], np.dtype(order + kind))
+                        self._refuse_not_finite(
+                            block[: max(self.offset + self.n_bytes - found, 0)], np.dtype(order + kind)
+                        )
                     found += len(block)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ScanError(f"{self.path}: truncated or damaged ({error}); copy it again") from error
