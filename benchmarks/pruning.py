@@ -18,18 +18,22 @@ from simulations import LUCK, WORLDS, Study, World, draw_study
 from bonehpo.analysis.estimates import FoldArrays, mean, nested_estimate
 from bonehpo.config import StudyFolder
 from bonehpo.learning.fits import load_fit
-from bonehpo.search.pruning import FIRST_LOOK, Scores, alpha, fit_blocks, p_worse
+from bonehpo.search.pruners import FIRST_LOOK, PRUNERS, PairedTest, Scores, SignedRank, fit_blocks
 from bonehpo.search.space import grid
 from bonehpo.workflow.plan import make_plan
 
 N_TRIALS = 30
 
 
+SIGNED_RANK = SignedRank()
+
+
 class Rule(NamedTuple):
-    """Looks of pruning, as numbers of fits, and the alpha of each; without alpha at the sign of the mean alone."""
+    """Looks of pruning, as numbers of fits, the alpha of each and the test; without alpha at the sign of the mean alone."""
 
     looks: Sequence[int]
     alpha: float | None
+    test: PairedTest = SIGNED_RANK
 
 
 class Pruned(NamedTuple):
@@ -43,7 +47,7 @@ class Pruned(NamedTuple):
 
 
 def rules(n_sets: int) -> dict[str, Rule]:
-    """What was compared; the last one is what `search.pruning` does."""
+    """What was compared; the last one is what the pruner "signed-rank" does."""
     n_fits = n_sets * (n_sets - 1) // 2
     size = len(fit_blocks([str(i) for i in range(n_sets)])[0])
     each = range(FIRST_LOOK, n_fits)
@@ -55,12 +59,23 @@ def rules(n_sets: int) -> dict[str, Rule]:
         "0.05, each block": Rule(blocks, 0.05),
         "0.025, each fit": Rule(each, 0.025),
         f"0.2 / fits = {0.2 / n_fits:.3g}, each fit": Rule(each, 0.2 / n_fits),
-        f"**0.1 / fits = {alpha(n_fits):.3g}, each fit**": Rule(each, alpha(n_fits)),
+        f"**0.1 / fits = {SIGNED_RANK.alpha(n_fits):.3g}, each fit**": Rule(each, SIGNED_RANK.alpha(n_fits)),
+    }
+
+
+def pruners(n_sets: int) -> dict[str, Rule]:
+    """Every registered pruner that stops trials; and the rule of SMAC and Auto-WEKA, which look at 1, 2, 4, 8, … fits."""
+    n_fits = n_sets * (n_sets - 1) // 2
+    tests = [pruner for pruner in PRUNERS.values() if isinstance(pruner, PairedTest)]
+    doubling = [2**k for k in range(n_fits.bit_length()) if 2**k < n_fits]
+    return {
+        **{f"`{test.name}`": Rule(range(FIRST_LOOK, n_fits), test.alpha(n_fits), test) for test in tests},
+        "mean below after 1, 2, 4, … fits": Rule(doubling, None),
     }
 
 
 def prune(scores: Scores, rule: Rule) -> Pruned:
-    """TrialPruning trials one after the other against the best complete one, in many studies at once.
+    """Prune trials one after the other against the best complete one, in many studies at once.
 
     Args:
         scores: Of the folds, (study, trial, fit, 2), fits in the order in which they are made.
@@ -74,10 +89,10 @@ def prune(scores: Scores, rule: Rule) -> Pruned:
     for t in range(1, n_trials):
         differences = scores[:, t] - scores[rows, incumbent]
         for n in rule.looks:
-            so_far = differences[:, :n].reshape(n_studies, -1)
-            behind = so_far.mean(axis=1) < 0
+            so_far = differences[:, :n]
+            behind = so_far.mean(axis=(1, 2)) < 0
             if rule.alpha is not None:
-                behind &= p_worse(so_far) <= rule.alpha
+                behind &= rule.test.p_worse(so_far) <= rule.alpha
             used[behind & ~stopped[:, t], t] = n
             stopped[behind, t] = True
         would_win[:, t] = means[:, t] > means[rows, incumbent]
@@ -99,6 +114,11 @@ def row_of(found: Pruned, n_fits: int) -> str:
     )
 
 
+OF_EACH_SIZE = (
+    "equal, half the luck of the fit",
+    "equal, 0.8 of the luck of the fit",
+    "differ, half the luck of the fit",
+)
 COLUMNS = (
     "folds a trial | of stopped ones | stopped | speed-up | stopped of those that would have won | optimum stopped | "
     "optimum worse by |"
@@ -135,6 +155,20 @@ def print_rules(n_studies: int, seed: int) -> None:
                 print(f"| {name} | {rule_name} | {row_of(prune(scores, rule), 10)}")
 
 
+def print_pruners(n_studies: int, seed: int) -> None:
+    """Every pruner, in every world and for other numbers of sets."""
+    print(f"\n### Pruners\n\n{n_studies} studies of {N_TRIALS} trials in each row.\n")
+    print(f"| sets, configurations | pruner | {COLUMNS}\n{LINE}")
+    worlds = {name: world for name, world in WORLDS.items() if world.luck}
+    worlds["equal, 0.8 of the luck of the fit"] = World(shared=0.8)
+    for n_sets, some in ((5, worlds), (4, OF_EACH_SIZE), (6, OF_EACH_SIZE), (7, OF_EACH_SIZE), (10, OF_EACH_SIZE)):
+        for name in some:
+            scores = scores_of(drawn(worlds[name], n_sets, n_studies, seed))
+            for rule_name, rule in pruners(n_sets).items():
+                cells = row_of(prune(scores, rule), n_sets * (n_sets - 1) // 2)
+                print(f"| {n_sets}, {name} | {rule_name} | {cells}")
+
+
 def print_sizes(n_studies: int, seed: int) -> None:
     """For other numbers of sets the last rules; and the chosen one where the two folds of a fit are nearly one."""
     print(
@@ -157,23 +191,31 @@ def print_sizes(n_studies: int, seed: int) -> None:
 def print_leak(n_studies: int, seed: int) -> None:
     """Bias of the nested score, and what the optimum is worth, with and without pruning."""
     print(f"\n### Leak\n\n{n_studies} studies of {N_TRIALS} trials on five sets; in sd of the luck of a fold.\n")
-    print("| configurations | bias of the nested score, not pruned | pruned | pruned − not | optimum worth less by |")
-    print("|---|---|---|---|---|")
-    rule = list(rules(5).values())[-1]
+    print(
+        "| configurations | pruner | bias of the nested score, not pruned | pruned | pruned − not | optimum worth less by |"
+    )
+    print("|---|---|---|---|---|---|")
     for name, world in WORLDS.items():
         if not world.luck:
             continue
         studies = drawn(world, 5, n_studies, seed)
-        stopped = prune(scores_of(studies), rule).stopped
-        rows = []
-        for study, out in zip(studies, stopped, strict=True):
-            whole, worth = _nested_and_worth(study.arrays, study.worth, ~np.zeros_like(out))
-            left, worth_left = _nested_and_worth(study.arrays, study.worth, ~out)
-            rows.append((whole - worth - study.ease, left - worth_left - study.ease, worth - worth_left))
-        biases = np.array(rows) / LUCK
-        change = biases[:, 1] - biases[:, 0]
-        cells = [f"{x.mean():+.3f} ± {stats.sem(x):.3f}" for x in (biases[:, 0], biases[:, 1], change, biases[:, 2])]
-        print(f"| {name} | {' | '.join(cells)} |")
+        scores = scores_of(studies)
+        for rule_name, rule in pruners(5).items():
+            if rule.alpha is not None:
+                print(f"| {name} | {rule_name} | {_leak_of(studies, prune(scores, rule).stopped)} |")
+
+
+def _leak_of(studies: Sequence[Study], stopped: Scores) -> str:
+    """Bias without and with pruning, their difference, and the loss of the optimum, in columns."""
+    rows = []
+    for study, out in zip(studies, stopped, strict=True):
+        whole, worth = _nested_and_worth(study.arrays, study.worth, ~np.zeros_like(out))
+        left, worth_left = _nested_and_worth(study.arrays, study.worth, ~out)
+        rows.append((whole - worth - study.ease, left - worth_left - study.ease, worth - worth_left))
+    biases = np.array(rows) / LUCK
+    change = biases[:, 1] - biases[:, 0]
+    cells = [f"{x.mean():+.3f} ± {stats.sem(x):.3f}" for x in (biases[:, 0], biases[:, 1], change, biases[:, 2])]
+    return " | ".join(cells)
 
 
 def _nested_and_worth(arrays: FoldArrays, worth: Scores, kept: Scores) -> tuple[float, float]:
@@ -224,7 +266,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="Alpha was chosen on 0.")
     parser.add_argument("--replay", type=Path, nargs="*", default=[], help="Folders of studies whose fits are there.")
     options = parser.parse_args()
-    parts: list[Callable[[int, int], None]] = [print_rules, print_sizes, print_leak]
+    parts: list[Callable[[int, int], None]] = [print_rules, print_sizes, print_pruners, print_leak]
     started = time.process_time()
     for part in parts:
         part(options.studies, options.seed)

@@ -67,6 +67,9 @@ class StudyFolder(NamedTuple):
 
 SamplerName = Literal["tpe", "random", "quasi-random", "grid", "sweep"]
 
+PrunerName = Literal["none", "signed-rank", "paired-t"]
+"""The pruners of `search.pruners`, where each is described."""
+
 Protocol = Literal["adaptive", "strict"]
 
 
@@ -116,12 +119,14 @@ class Search:
             a fixed list, else adaptive.
         seed: Of the sampler and of every training.
         optimum: "best": the highest mean accuracy. "one-se": the smallest network within one standard error of it.
+        pruner: Who stops trials that fall behind. "none" stops nothing, unless a search is asked to prune (`--prune`).
     """
 
     sampler: SamplerName = "tpe"
     protocol: Literal["auto", "adaptive", "strict"] = "auto"
     seed: int = 0
     optimum: Literal["best", "one-se"] = "best"
+    pruner: PrunerName = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +208,7 @@ def parse_config(table: dict[str, Any], where: str) -> StudyConfig:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {str(error).replace('`', '')}") from error
     _check_values(config, where)
+    _check_pruner(config, where)
     return config
 
 
@@ -257,6 +263,20 @@ def _check_task(name: str, where: str) -> None:
         task_named(name)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_pruner(config: StudyConfig, where: str) -> None:
+    """A study whose trials must all be whole names no pruner."""
+    reasons = {
+        "protocol strict fixes what is tried before any score": config.protocol == "strict",
+        "optimum one-se may choose a trial that is behind": config.search.optimum == "one-se",
+    }
+    for reason, holds in reasons.items():
+        if holds and config.search.pruner != "none":
+            raise ConfigError(
+                f'{where}: search.pruner is "{config.search.pruner}", which stops trials by their scores, and {reason}: '
+                'write pruner = "none", or change the other'
+            )
 
 
 def config_to_toml(config: StudyConfig) -> str:

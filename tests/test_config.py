@@ -50,6 +50,9 @@ def test_what_is_written_is_read_back(tmp_path):
         ("[space]\nlearning_rate = {low = 1e-5, high = 1e-2, stpe = 1}", 'unknown key "space.learning_rate.stpe"'),
         ("[space]\nlayers = [1, 2]", "baseline.layers is 3, which space.layers does not hold"),
         ('[search]\nsampler = "grid"\n[space]\nlearning_rate = {low = 1e-5, high = 1e-2}', "sampler grid needs a list"),
+        ('[search]\npruner = "signed-rank"\nsampler = "grid"', 'search.pruner is "signed-rank"'),
+        ('[search]\npruner = "paired-t"\noptimum = "one-se"', "optimum one-se may choose a trial that is behind"),
+        ('[search]\npruner = "median"', "$.search.pruner"),
         ("[space", "is not TOML"),
     ],
 )

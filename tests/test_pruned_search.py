@@ -15,20 +15,34 @@ from data_makers import write_table
 from documented import undocumented
 from mlflow import MlflowClient
 from optuna.trial import TrialState
+from planted_study import (
+    BASELINE,
+    N_TRIALS,
+    SETS,
+    Tape,
+    mean_of,
+    mean_validation,
+    new_study,
+    pairs_of,
+    plan_of,
+    plant,
+    plant_all,
+    run,
+    study_of,
+    verdicts,
+)
 from tiny_study import striped
 from tracked import new_project
 
 from bonehpo.cli import main
-from bonehpo.config import Search, Space, StudyConfig, StudyFolder
+from bonehpo.config import StudyFolder
 from bonehpo.engine import open_engine
 from bonehpo.errors import StudyError
 from bonehpo.folds import specimen_sets
-from bonehpo.hyperparameters import Hyperparameters
-from bonehpo.learning.fits import Curves, FitResult, Predictions, load_fit, save_fit
 from bonehpo.preparation.prepare import prepare
 from bonehpo.results.finished import FinishedStudy
 from bonehpo.results.validity import audit_pruning, pruning_address
-from bonehpo.search.plan import FinishedPair, SearchPlan
+from bonehpo.search.pruners import PRUNERS
 from bonehpo.search.pruning import (
     INCUMBENT,
     Stop,
@@ -41,140 +55,26 @@ from bonehpo.search.pruning import (
 )
 from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.records import folds_table, read_optimum, read_study, replay
-from bonehpo.search.storage import PAIR_PREFIX, finished_pairs, load_study, open_storage, open_study
-from bonehpo.search.study import run_search
+from bonehpo.search.storage import PAIR_PREFIX, finished_pairs, open_storage, open_study
+from bonehpo.search.study import SearchOptions, run_search
 from bonehpo.search.summary import summarise
 from bonehpo.store.recipe import Steps
 from bonehpo.tracking.entries import study_tags
 from bonehpo.workflow.plan import make_plan
 
-SETS = ("TB5", "TB6", "TB9", "TB11", "TB12")
-SPACE = Space(layers=(1, 2, 3), learning_rate=(1e-3,), kernel=(3, 5), batch=(8,))
-BASELINE = Hyperparameters(layers=2, learning_rate=1e-3, kernel=3, batch=8)
-N_IMAGES = 40
-N_TRIALS = 6
-"""With this seed: the baseline, bad, better, bad, bad, bad."""
-MEAN = {(1, 3): 0.6, (1, 5): 0.6, (2, 3): 0.8, (2, 5): 0.8, (3, 3): 0.9, (3, 5): 0.5}
-"""Accuracy of each choice of layers and kernel; the baseline is good, one choice is better."""
-
-
-def plan_of(folder, **search):
-    config = StudyConfig(bone="TB", space=SPACE, baseline=BASELINE, search=Search(sampler="random", seed=4, **search))
-    return SearchPlan(
-        folder=StudyFolder(folder / "TB"),
-        config=config,
-        store_id="ab" * 32,
-        side=16,
-        sets=specimen_sets(SETS, ("XY",)),
-        n_images=dict.fromkeys(SETS, N_IMAGES),
-        ran_on="phantom",
-        storage=f"sqlite:///{folder}/optuna.db",
-    )
-
-
-def answers(accuracy, rng):
-    """What a network says that is right for about this share of a set's slices."""
-    truth = np.repeat([0, 1], N_IMAGES // 2).astype(np.float32)
-    right = np.arange(N_IMAGES) < round(N_IMAGES * accuracy + rng.normal(0, 1.5))
-    words = np.full(N_IMAGES, "TB5"), np.ones(N_IMAGES, np.int64), np.full(N_IMAGES, "XY"), np.arange(N_IMAGES)
-    return Predictions(*words, truth, np.where(right, truth, 1 - truth).astype(np.float32))
-
-
-def plant(plan, choice, repeat=0, luck=(0.0,) * 10):
-    """Put the fits of a choice among the results, as if it had been trained; those of a repeat with their networks.
-
-    `luck` is added to the accuracies of each pair.
-    """
-    rng = np.random.default_rng(choice.layers + 10 * choice.kernel + 100 * repeat)
-    for pair, more in zip(plan.pairs, luck, strict=True):
-        task = plan.task(choice, pair, repeat=repeat, keep=repeat > 0)
-        mean = MEAN[choice.layers, choice.kernel] + more
-        told = tuple(answers(mean - 0.05 * SETS.index(name), rng) for name in pair)
-        right = np.array([[np.mean((p.output > 0.5) == p.truth)] for p in told], dtype=np.float32)
-        one = np.zeros(1, np.float32)
-        result = FitResult(
-            key=task.spec.key,
-            task="damage",
-            pair=pair,
-            seed=task.spec.seed,
-            precision="float32",
-            cpu_seconds=1.0,
-            started_s=0.0,
-            finished_s=1.0,
-            epochs=(0, 0),
-            curves=Curves(one, one, one.repeat(2).reshape(2, 1), right),
-            predictions=told,
-        )
-        save_fit(result, task.fits)
-        for file in (task.network, task.states):
-            if file is not None:
-                file.parent.mkdir(exist_ok=True)
-                file.touch()
+SIGNED_RANK = PRUNERS["signed-rank"]
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     """A folder of fits of the whole space, and of every choice with fresh seeds."""
-    plan = plan_of(tmp_path_factory.mktemp("planted"))
-    for layers, kernel in MEAN:
-        choice = dataclasses.replace(BASELINE, layers=layers, kernel=kernel)
-        plant(plan, choice)
-        plant(plan, choice, repeat=1)
-    return plan.folder
+    return plant_all(tmp_path_factory.mktemp("planted"))
 
 
 @pytest.fixture
 def plan(planted, tmp_path):
     """A study that has not begun, over the planted fits."""
     return new_study(planted, tmp_path)
-
-
-def new_study(planted, folder, **search):
-    plan = plan_of(folder, **search)
-    plan.folder.optimum.mkdir(parents=True)
-    plan.folder.fits.symlink_to(planted.fits)
-    for network in planted.optimum.iterdir():
-        (plan.folder.optimum / network.name).touch()
-    return plan
-
-
-class Tape(NullRecorder):
-    """A recorder that remembers what it was told of trials."""
-
-    def __init__(self, cut_at=None):
-        self.told, self.folds, self.cut_at = {}, 0, cut_at
-
-    def study(self, record):
-        self.record = record
-
-    def fold(self, trial_number, fold):
-        self.folds += 1
-        if self.folds == self.cut_at:
-            raise KeyboardInterrupt
-
-    def trial_finished(self, trial_number, summary):
-        self.told[trial_number] = summary
-
-
-def run(plan, n_trials=N_TRIALS, recorder=None, prune=True):
-    with open_engine(0) as engine:
-        return run_search(plan, engine, recorder or NullRecorder(), n_trials, prune=prune)
-
-
-def study_of(plan):
-    return load_study(plan.storage, "TB", plan.identity)
-
-
-def mean_of(trial):
-    return MEAN[trial.params["layers"], trial.params["kernel"]]
-
-
-def mean_validation(pairs):
-    return np.mean([fold.validation_score for pair in pairs for fold in pair.folds])
-
-
-def verdicts(plan):
-    return {trial.number: (trial.value, read_stop(trial), trial.params) for trial in study_of(plan).trials}
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +105,7 @@ def test_a_stopped_trial_is_in_no_estimate_and_no_choice(pruned):
     found = summarise(plan)
     assert found.pruned
     n_stopped = N_TRIALS - len(numbers)
-    assert f"pruned: {n_stopped} of {N_TRIALS} trials were stopped early" in found.protocol_in_words
+    assert f"pruned: {n_stopped} of {N_TRIALS} trials were stopped early by signed-rank" in found.protocol_in_words
     assert set(found.estimates.chosen_by_set.values()) <= set(numbers)
     for row in found.trials:
         assert row.state == ("complete" if row.trial in numbers else "stopped")
@@ -283,7 +183,7 @@ def test_a_trial_that_was_stopped_but_not_told_is_told_without_a_further_fit(pla
     with pytest.raises(KeyboardInterrupt):
         run(plan, 2, recorder=Tape(cut_at=20 + 8))
     (orphan,) = study.get_trials(states=(TrialState.RUNNING,))
-    race = begin_pruning(plan, study, optuna.trial.Trial(study, orphan._trial_id))
+    race = begin_pruning(plan, study, optuna.trial.Trial(study, orphan._trial_id), SIGNED_RANK)
     record_stop(optuna.trial.Trial(study, orphan._trial_id), race.stop(finished_pairs(orphan)))
     run(plan, 2, prune=False)
     told = study_of(plan).trials[1]
@@ -292,17 +192,11 @@ def test_a_trial_that_was_stopped_but_not_told_is_told_without_a_further_fit(pla
     assert [trial.number for trial in complete_trials(study)] == [0]
 
 
-def pairs_of(plan, layers, kernel):
-    choice = dataclasses.replace(BASELINE, layers=layers, kernel=kernel)
-    found = {pair.label: load_fit(plan.folder.fits, plan.task(choice, pair).spec.key) for pair in plan.pairs}
-    return {label: FinishedPair.of(result) for label, result in found.items()}
-
-
 def test_the_verdict_does_not_depend_on_the_order_in_which_fits_finish(pruned):
     plan, _, _ = pruned
     study = study_of(plan)
     stopped = stopped_trials(study)[0]
-    race = begin_pruning(plan, study, optuna.trial.Trial(study, stopped._trial_id))
+    race = begin_pruning(plan, study, optuna.trial.Trial(study, stopped._trial_id), SIGNED_RANK)
     done = pairs_of(plan, stopped.params["layers"], stopped.params["kernel"])
     first = [pair.label for pair in race.pairs]
     expected = read_stop(stopped)
@@ -324,16 +218,16 @@ def test_a_trial_taken_up_again_is_held_against_the_same_trial_although_a_better
             trial.set_user_attr(PAIR_PREFIX + label, pair.to_json())
         return trial
 
-    nobody = begin_pruning(plan, study, runs := add(1, 3))
+    nobody = begin_pruning(plan, study, runs := add(1, 3), SIGNED_RANK)
     assert (nobody.scores, nobody.stop(pairs_of(plan, 3, 5))) == (None, None)
     study.tell(add(2, 3), 0.7)
-    assert begin_pruning(plan, study, runs).scores is None
+    assert begin_pruning(plan, study, runs, SIGNED_RANK).scores is None
     second = add(1, 5)
-    assert begin_pruning(plan, study, second).incumbent == 1
+    assert begin_pruning(plan, study, second, SIGNED_RANK).incumbent == 1
     study.tell(add(3, 3), 0.8)
-    assert begin_pruning(plan, study, second).incumbent == 1
+    assert begin_pruning(plan, study, second, SIGNED_RANK).incumbent == 1
     assert study.trials[second.number].user_attrs[INCUMBENT] == 1
-    assert begin_pruning(plan, study, add(3, 5)).incumbent == 3
+    assert begin_pruning(plan, study, add(3, 5), SIGNED_RANK).incumbent == 3
 
 
 def test_a_stopped_trial_never_leads(pruned):
@@ -346,13 +240,13 @@ def test_a_stopped_trial_never_leads(pruned):
 def test_an_even_number_of_sets_is_fitted_round_by_round(plan):
     four = dataclasses.replace(plan, sets=specimen_sets(SETS[:4], ("XY",)))
     study = open_study(open_storage(plan.storage), "TB", plan.identity)
-    race = begin_pruning(four, study, study.ask())
+    race = begin_pruning(four, study, study.ask(), SIGNED_RANK)
     assert [{*race.pairs[k], *race.pairs[k + 1]} for k in (0, 2, 4)] == [set(SETS[:4])] * 3
 
 
 def test_why_a_trial_was_stopped_is_read_back():
     stop = Stop(incumbent=4, n_fits=3, p=0.015625, difference=-0.123456, score=0.5)
-    assert stop.reason == "0.123 behind trial 4 in the same 6 folds, p = 0.016"
+    assert stop.reason == "0.123 behind trial 4 in the same 6 folds, p = 0.016 (signed-rank)"
 
 
 TRAINED = """
@@ -389,7 +283,7 @@ def train(root, n_workers):
     for rate in (1e-2, 1e-7):
         study.enqueue_trial({"layers": 1, "learning_rate": rate, "kernel": 3, "batch": 8})
     with open_engine(n_workers) as engine:
-        return plan, run_search(plan, engine, NullRecorder(), 2, prune=True)
+        return plan, run_search(plan, engine, NullRecorder(), SearchOptions(n_trials=2, prune=True))
 
 
 @pytest.fixture(scope="module")
@@ -419,7 +313,8 @@ def test_show_says_what_was_stopped_and_audit_race_finishes_it(trained, monkeypa
     monkeypatch.chdir(plan.folder.path.parents[1])
     shown = CliRunner().invoke(main, ["show", "--bone", "TB"], catch_exceptions=False).output
     assert "stopped: " in shown
-    assert "pruned: 1 of 2 trials were stopped early" in shown
+    assert "pruned: 1 of 2 trials were stopped early by signed-rank" in shown
+    assert "(signed-rank)" in shown
     audited = CliRunner().invoke(main, ["audit", "--pruned", "--bone", "TB", "--workers", "0"], catch_exceptions=False)
     assert audited.exit_code == 0
     assert "Of 1 trials that were stopped 1 were finished: 0 would have beaten" in audited.output

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bonehpo.folds import holdout_pairs
-from bonehpo.search.pruning import FIRST_LOOK, adjusted_score, alpha, decide, fit_blocks, p_worse
+from bonehpo.search.pruners import FIRST_LOOK, SignedRank, adjusted_score, fit_blocks
 
 RNG = np.random.default_rng(0)
+SIGNED_RANK = SignedRank()
+decide = SIGNED_RANK.decide
 
 
 @given(n_sets=st.integers(3, 13))
@@ -71,12 +73,14 @@ def test_neither_one_disaster_among_small_gains_nor_one_triumph_among_small_loss
     disaster, triumph = best + 0.01, best - 0.01
     disaster[0, 0], triumph[0, 0] = 0.0, 1.0
     assert not decide(disaster[:9], best, 10).stops
-    assert p_worse((triumph[:9] - best[:9]).ravel()) < alpha(10)  # the ranks speak against it, the mean for it
+    assert SIGNED_RANK.p_worse(triumph[:9] - best[:9]) < SIGNED_RANK.alpha(
+        10
+    )  # the ranks speak against it, the mean for it
     assert not decide(triumph[:9], best, 10).stops
 
 
 def test_the_level_falls_with_the_number_of_looks():
-    assert [alpha(n) for n in (3, 6, 10, 45)] == pytest.approx([0.1 / 3, 0.1 / 6, 0.01, 0.1 / 45])
+    assert [SIGNED_RANK.alpha(n) for n in (3, 6, 10, 45)] == pytest.approx([0.1 / 3, 0.1 / 6, 0.01, 0.1 / 45])
 
 
 def test_what_the_sampler_is_told_does_not_depend_on_which_sets_came_first():

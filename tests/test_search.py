@@ -29,7 +29,7 @@ from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.records import folds_table, read_optimum, replay
 from bonehpo.search.space import make_sampler, suggest
 from bonehpo.search.storage import OPTIMUM, PAIR_PREFIX, REASON, Driver, load_study, open_storage
-from bonehpo.search.study import run_search
+from bonehpo.search.study import SearchOptions, run_search
 from bonehpo.search.summary import summarise
 from bonehpo.store.images import load_images
 from bonehpo.workflow.plan import make_plan
@@ -56,7 +56,7 @@ class Tape(NullRecorder):
 
 def run(plan, n_trials=2, recorder=None, **more):
     with open_engine(0) as engine:
-        return run_search(plan, engine, recorder or NullRecorder(), n_trials, **more)
+        return run_search(plan, engine, recorder or NullRecorder(), SearchOptions(n_trials=n_trials, **more))
 
 
 def study_of(plan):
@@ -233,7 +233,7 @@ def test_a_fit_that_runs_out_of_memory_fails_its_trial_with_the_reason_and_not_t
     plan = plan_of(tmp_path)
     share = 450e6 / MEMORY_LIMIT
     with dask.config.set({"distributed.worker.memory.terminate": share}), open_engine(1) as engine:
-        outcome = run_search(plan, engine, NullRecorder(), 1)
+        outcome = run_search(plan, engine, NullRecorder(), SearchOptions(n_trials=1))
     assert (outcome.n_complete, outcome.n_failed, outcome.has_optimum) == (0, 1, False)
     (row,) = summarise(plan).trials
     assert "workers died at this task, most likely out of memory" in row.reason

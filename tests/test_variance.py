@@ -109,6 +109,27 @@ def test_seeds_are_told_from_the_rest_by_repeats_of_one_configuration():
     assert alone.with_twice_the_seeds < found.with_twice_the_seeds < found.standard_error
 
 
+def test_both_folds_of_a_fit_share_at_most_all_of_the_luck():
+    """Where they share all of it, the estimate of the part strays to both sides of 1, which is cut off there."""
+    rng = np.random.default_rng(11)
+    shares = [variance_of(table_of(draw(rng, 8, fit=0.3))).components.shared for _ in range(20)]
+    assert max(shares) == 1
+    assert min(shares) > 0.8
+
+
+def test_a_second_seed_takes_off_no_more_than_the_luck_there_is():
+    """Repeats that vary more than the trials themselves: a seed is then all of the luck, and no more."""
+    rng = np.random.default_rng(12)
+    scores = draw(rng, 8, **TRUE)
+    small, large = (
+        [table_of(scores[:1] + rng.normal(0, sd, scores[:1].shape)) for _ in range(4)] for sd in (2.0, 20.0)
+    )
+    found, alone = variance_of(table_of(scores), small), variance_of(table_of(scores))
+    assert found.components.seed_sd > found.components.within_sd
+    assert found.with_twice_the_seeds == alone.with_twice_the_seeds
+    assert variance_of(table_of(scores), large).with_twice_the_seeds == found.with_twice_the_seeds
+
+
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_names_of_sets_and_order_of_trials_and_rows_do_not_matter(seed):

@@ -16,7 +16,7 @@ from bonehpo.preparation.prepare import prepare
 from bonehpo.results.finished import finished_study
 from bonehpo.results.kind import ResultOptions
 from bonehpo.search.recorder import NullRecorder
-from bonehpo.search.study import run_search
+from bonehpo.search.study import SearchOptions, run_search
 from bonehpo.store.recipe import Steps
 from bonehpo.workflow.kinds import RESULT_KINDS
 from bonehpo.workflow.plan import make_plan
@@ -98,7 +98,7 @@ def plan_of(root: Path, *settings):
 def finish(plan):
     """Search the plan in this process until it has an optimum."""
     with open_engine(0) as engine:
-        run_search(plan, engine, NullRecorder(), 2)
+        run_search(plan, engine, NullRecorder(), SearchOptions(n_trials=2))
     return finished_study(plan)
 
 

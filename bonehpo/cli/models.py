@@ -46,7 +46,7 @@ def promote(folder: StudyFolder, storage: str | None, force: bool, because: str 
 def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> None:
     """Run the champion on SCAN, prepared as its training scans were.
 
-    SCAN is a folder of TIFFs, a multipage TIFF, .npy, .zarr or FILE.h5::/dataset; for a store of 2-D slices an image or a
+    SCAN is a volume in any format that prepare reads, as FILE.h5::/dataset; for a store of 2-D slices an image or a
     folder of images. Writes the probability of every slice as CSV, and a picture.
     """
     import bonehpo.learning.backend  # noqa: F401  Keras, quietly, before the model's own code imports it

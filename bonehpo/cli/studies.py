@@ -222,7 +222,7 @@ def network(side: int, as_json: bool, **values: Any) -> None:
 @click.option(
     "--prune",
     is_flag=True,
-    help="Stop a trial once its folds so far are significantly behind the incumbent's, the best complete trial.",
+    help="Stop a trial once its folds so far are significantly behind the best complete trial's.",
 )
 @click.option("--race", "prune", is_flag=True, hidden=True)
 @click.option("--despite-leaks", is_flag=True, help="Search even if a set holds slices of another.")
@@ -244,7 +244,8 @@ def search(
     """Search the architecture under full nested cross-validation, from where the study stopped on.
 
     Trial 0 is the paper's baseline. Each trial is scored on all folds (5 specimens: 20), from one fit per holdout pair.
-    With --prune, trials that fall behind are stopped, and left out of the optimum and of every estimate.
+    With --prune, or a pruner in study.toml, trials that fall behind are stopped, and left out of the optimum and of every
+    estimate.
     At the end the optimum is fitted again with fresh seeds. Interrupt it at any time: the same command goes on.
     """
     plan = make_plan(folder, storage)
@@ -255,18 +256,16 @@ def search(
         _print_forecast(plan, trials, n_seeds, workers, as_json)
         return
     from bonehpo.engine import open_engine
-    from bonehpo.search.study import run_search
+    from bonehpo.search.study import SearchOptions, run_search
     from bonehpo.tracking.runs import recorder_for
 
-    if prune:
-        _say_why_not_pruned(plan)
+    options = SearchOptions(n_trials=trials, timeout_s=timeout_s, n_seeds=n_seeds, prune=prune)
+    _say_if_not_pruned(plan, prune)
     check_leakage(plan, despite_leaks=despite_leaks)
     recorder = recorder_for(TRACKING.absolute().parent)
     try:
         with open_engine(workers, scheduler) as engine, search_bar() as progress:
-            outcome = run_search(
-                plan, engine, recorder, trials, timeout_s=timeout_s, prune=prune, n_seeds=n_seeds, progress=progress
-            )
+            outcome = run_search(plan, engine, recorder, options, progress)
         if outcome.has_optimum:
             audit_after_search(plan, recorder)
     finally:
@@ -282,11 +281,11 @@ def search(
         raise SystemExit(1)
 
 
-def _say_why_not_pruned(plan: "SearchPlan") -> None:
+def _say_if_not_pruned(plan: "SearchPlan", prune: bool) -> None:
     from bonehpo.search.pruning import why_not_pruned
 
     why = why_not_pruned(plan.config)
-    if why is not None:
+    if why is not None and (prune or plan.config.search.pruner != "none"):
         click.echo(f"No trial is stopped early: {why}.", err=True)
 
 

@@ -84,7 +84,8 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     )
     for volume in volumes.values():
         check_type(volume.source, volume.dtype, recipe)
-    notes = _volume_notes(steps, shapes)
+    cautions = dict.fromkeys(volume.caution for volume in volumes.values() if volume.caution)
+    notes = [*_volume_notes(steps, shapes), *cautions]
     if recipe.voxel_um is None:
         notes.append("The table gives no voxel_um: trabecular thickness and spacing are not measured.")
     return Plan(recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=(*notes, *_standard_notes(recipe)))

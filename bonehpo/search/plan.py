@@ -22,7 +22,7 @@ from bonehpo.search.recorder import FoldRecord
 REFIT_ATTEMPTS = 3
 """Sets of fresh seeds that the optimum is fitted with until one has not diverged; they are the repeats 1, 2, ...."""
 
-FREE = ("bone", "strain", "search.protocol", "search.optimum")
+FREE = ("bone", "strain", "search.protocol", "search.optimum", "search.pruner")
 """Tables and keys of study.toml that may change while a study lasts; any other that is added may not."""
 
 UNQUOTED = ("task", "search")

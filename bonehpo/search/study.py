@@ -1,18 +1,20 @@
-"""Ctrl-C and SIGTERM, held back while something is written down.
-
-An exception that comes out of a signal handler in the middle of a database transaction leaves the database locked by the
-process that is about to say goodbye to it. So signals wait until the search waits.
+"""The search: trials until a study has enough of them, then its optimum again with fresh seeds.
 
 What was finished is in Optuna's storage and among the fits before anything else is told. A search that was stopped, by a
 signal or a power cut, goes on with the same call at the first missing pair of the trial that it was at.
+
+Ctrl-C and SIGTERM are held back while something is written down: an exception that comes out of a signal handler in the
+middle of a database transaction leaves the database locked by the process that is about to say goodbye to it.
 """
 
+import dataclasses
 import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
@@ -26,15 +28,15 @@ from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import FitResult, FitTask
 from bonehpo.learning.fitting import find_fit, run_fit
 from bonehpo.search.plan import REFIT_ATTEMPTS, FinishedPair, SearchPlan, fold_records, objective
+from bonehpo.search.pruners import Pruner
 from bonehpo.search.pruning import (
     TrialPruning,
     begin_pruning,
     complete_trials,
     mark_pruned,
-    read_stop,
+    pruner_of,
     record_stop,
     stopped_trials,
-    why_not_pruned,
 )
 from bonehpo.search.recorder import Recorder
 from bonehpo.search.records import choose_trial, n_seeds_known, replay_trial, study_record, trial_summary, write_optimum
@@ -97,6 +99,23 @@ class HeldInterrupts:
         self._is_pending = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How far a search goes, and how; what is searched stands in study.toml alone.
+
+    Attributes:
+        n_trials: Trials that the study shall have in all, those of earlier calls included.
+        timeout_s: Stop after this time; within a trial too. The next call goes on.
+        n_seeds: Sets of fresh seeds with which the optimum is fitted; networks of the first are kept.
+        prune: Whether to stop trials that fall behind although study.toml names no pruner, see `search.pruning.pruner_of`.
+    """
+
+    n_trials: int
+    timeout_s: float | None = None
+    n_seeds: int = 1
+    prune: bool = False
+
+
 class SearchProgress(NamedTuple):
     """Where a search is.
 
@@ -143,23 +162,16 @@ def run_search(
     plan: SearchPlan,
     engine: Engine,
     recorder: Recorder,
-    n_trials: int,
-    *,
-    timeout_s: float | None = None,
-    n_seeds: int = 1,
-    prune: bool = False,
+    options: SearchOptions,
     progress: Callable[[SearchProgress], None] = lambda _: None,
 ) -> SearchOutcome:
-    """Search until the study has `n_trials` trials, then fit the optimum again with fresh seeds.
+    """Search until the study has as many trials as it shall, then fit the optimum again with fresh seeds.
 
     Args:
         plan: What is searched, on what.
         engine: Where fits run.
         recorder: Who writes down what is found.
-        n_trials: Trials that the study shall have in all, those of earlier calls included.
-        timeout_s: Stop after this time; within a trial too. The next call goes on.
-        n_seeds: Sets of fresh seeds with which the optimum is fitted; networks of the first are kept.
-        prune: Whether to stop trials that fall behind, see `search.pruning`. Nothing is where `why_not_pruned` says why.
+        options: How far it goes, and how.
         progress: Told after every fit.
 
     Raises:
@@ -172,12 +184,20 @@ def run_search(
     with HeldInterrupts() as interrupts, storage_errors(), Driver(plan.folder) as driver:
         with driver.alone():
             study = open_study(storage, plan.folder.name, plan.identity)
-            n_trials = settle_candidates(study, plan, n_trials)
-        prune = prune and why_not_pruned(plan.config) is None
-        if prune:
+            n_trials = settle_candidates(study, plan, options.n_trials)
+        pruner = pruner_of(plan.config, prune=options.prune)
+        if pruner.needs_incumbent:
             mark_pruned(study)
         search = _Search(
-            plan, study, driver, engine, recorder, interrupts, n_trials, timeout_s, n_seeds, prune, progress
+            plan=plan,
+            study=study,
+            driver=driver,
+            engine=engine,
+            recorder=recorder,
+            interrupts=interrupts,
+            options=dataclasses.replace(options, n_trials=n_trials),
+            pruner=pruner,
+            tell=progress,
         )
         recorder.study(study_record(plan, study))
         try:
@@ -199,29 +219,37 @@ def run_search(
         )
 
 
+@dataclass(kw_only=True)
 class _Search:
-    """The state of one call of `run_search`."""
+    """The state of one call of `run_search`.
 
-    def __init__(
-        self,
-        plan: SearchPlan,
-        study: optuna.Study,
-        driver: Driver,
-        engine: Engine,
-        recorder: Recorder,
-        interrupts: HeldInterrupts,
-        n_trials: int,
-        timeout_s: float | None,
-        n_seeds: int,
-        prune: bool,
-        progress: Callable[[SearchProgress], None],
-    ) -> None:
-        self.plan, self.study, self.driver, self.engine, self.recorder = plan, study, driver, engine, recorder
-        self.interrupts, self.n_trials, self.prune, self.tell = interrupts, n_trials, prune, progress
-        self.started = time.monotonic()
-        self.n_seeds, self.sets_left = n_seeds, n_seeds
-        self.deadline = None if timeout_s is None else self.started + timeout_s
-        self.n_trained = 0
+    Attributes:
+        n_trained: Fits that were trained, and not found.
+        n_seeds: Sets of fresh seeds that the optimum is to have.
+        sets_left: Those of them that are still to be fitted.
+    """
+
+    plan: SearchPlan
+    study: optuna.Study
+    driver: Driver
+    engine: Engine
+    recorder: Recorder
+    interrupts: HeldInterrupts
+    options: SearchOptions
+    pruner: Pruner
+    tell: Callable[[SearchProgress], None]
+    started: float = field(default_factory=time.monotonic)
+    n_trained: int = 0
+    n_seeds: int = field(init=False)
+    sets_left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.n_seeds = self.sets_left = self.options.n_seeds
+
+    @property
+    def deadline(self) -> float | None:
+        """When the time is over, by the monotonic clock; None without a limit."""
+        return None if self.options.timeout_s is None else self.started + self.options.timeout_s
 
     def run(self) -> bool:
         """Trials until there are enough, then the optimum. False when time ran out, or others are still at work."""
@@ -238,7 +266,7 @@ class _Search:
 
     def next_trial(self) -> optuna.Trial | None:
         """See `Driver.next_trial`."""
-        return self.driver.next_trial(self.study, self.n_trials, lambda n: make_sampler(self.plan.config, n))
+        return self.driver.next_trial(self.study, self.options.n_trials, lambda n: make_sampler(self.plan.config, n))
 
     def run_trial(self, trial: optuna.Trial) -> None:
         """Fit the missing pairs of a trial, and tell Optuna its value or why it has none."""
@@ -247,8 +275,7 @@ class _Search:
         frozen = self.study.get_trials(deepcopy=False)[number]
         done = finished_pairs(frozen)
         replay_trial(self.plan, frozen, self.recorder)
-        is_pruned = self.prune or read_stop(frozen) is not None
-        pruning = begin_pruning(self.plan, self.study, trial) if is_pruned else TrialPruning(pairs=self.plan.pairs)
+        pruning = begin_pruning(self.plan, self.study, trial, self.pruner)
         tasks = [self.plan.task(choice, pair) for pair in pruning.pairs if pair.label not in done]
         self._report(number, choice, len(done))
 
@@ -346,13 +373,13 @@ class _Search:
     def _report(self, trial: int | None, choice: Hyperparameters, fit: int) -> None:
         n_fits = len(self.plan.pairs)
         complete = complete_trials(self.study)
-        later = self.sets_left - 1 if trial is None else max(self.n_trials - trial - 1, 0) + self.n_seeds
+        later = self.sets_left - 1 if trial is None else max(self.options.n_trials - trial - 1, 0) + self.n_seeds
         fits_left = later * n_fits + n_fits - fit
         elapsed = time.monotonic() - self.started
         self.tell(
             SearchProgress(
                 trial=trial,
-                n_trials=self.n_trials,
+                n_trials=self.options.n_trials,
                 fit=fit,
                 n_fits=n_fits,
                 best=max((float(t.value or 0.0) for t in complete), default=float("nan")),

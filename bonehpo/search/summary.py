@@ -17,7 +17,7 @@ from bonehpo.domain import FoldScores
 from bonehpo.hyperparameters import Hyperparameters, from_params, searched
 from bonehpo.learning.architecture import count_operations, count_parameters
 from bonehpo.search.plan import SearchPlan
-from bonehpo.search.pruning import TrialStateName, is_pruned, trial_state
+from bonehpo.search.pruning import TrialStateName, is_pruned, read_stop, trial_state
 from bonehpo.search.records import (
     answers_of,
     folds_table,
@@ -32,7 +32,10 @@ from bonehpo.search.storage import REASON, finished_pairs, load_study
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
-    """One trial. Mean and `sd` of the test score over its folds are None where it is not complete."""
+    """One trial. Mean and `sd` of the test score over its folds are None where it is not complete.
+
+    `pruner` is the one that stopped it, and None where none did.
+    """
 
     trial: int
     hyperparameters: Hyperparameters
@@ -43,6 +46,7 @@ class TrialRow:
     score_by_set: Mapping[str, float]
     state: TrialStateName
     reason: str | None
+    pruner: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +113,12 @@ class StudySummary:
     def _pruning_in_words(self) -> str:
         if not self.pruned:
             return ""
-        n = sum(row.state == "stopped" for row in self.trials)
+        stopped = [row for row in self.trials if row.state == "stopped"]
+        names = ", ".join(sorted({row.pruner for row in stopped if row.pruner is not None}))
+        by = f" by {names}" if names else ""
         return (
-            f"; pruned: {n} of {len(self.trials)} trials were stopped early and are in no estimate, which leaks a little "
-            "more (docs/explanation/pruning.md)"
+            f"; pruned: {len(stopped)} of {len(self.trials)} trials were stopped early{by} and are in no estimate, "
+            "which leaks a little more (docs/explanation/pruning.md)"
         )
 
     def row(self, trial: int) -> TrialRow:
@@ -156,6 +162,7 @@ def summarise(plan: SearchPlan) -> StudySummary:
 def _row(trial: optuna.trial.FrozenTrial, folds: pd.DataFrame, side: int) -> TrialRow:
     choice = from_params(trial.params)
     found = trial_estimates(folds[folds["trial"] == trial.number])
+    stop = read_stop(trial)
     return TrialRow(
         trial=trial.number,
         hyperparameters=choice,
@@ -166,6 +173,7 @@ def _row(trial: optuna.trial.FrozenTrial, folds: pd.DataFrame, side: int) -> Tri
         score_by_set=found[0].by_set if found else {},
         state=trial_state(trial),
         reason=trial.user_attrs.get(REASON),
+        pruner=None if stop is None else stop.pruner,
     )
 
 
