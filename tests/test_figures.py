@@ -50,7 +50,7 @@ def test_every_result_is_drawn_by_its_own_figures(drawings):
         "audit": ["audit"],
         "calibration": ["calibration"],
         "mixed": ["mixed"],
-        "compare": ["compare", "compare-detection"],
+        **{name: [name, f"{name}-detection"] for name in map(compare_name, BACKBONES.values())},
         "ablation": ["ablation"],
         "strain": ["strain", "strain-maps"],
     }

@@ -10,7 +10,7 @@ import made_up_results as made_up
 import made_up_study
 import pytest
 from commands import call
-from documented import described, listed, undocumented
+from documented import OTHER_BACKBONES, described, listed, undocumented
 from tiny_study import finish, make_study, plan_of
 
 from bonehpo.cli import main
@@ -96,7 +96,10 @@ def test_the_documentation_lists_every_result_with_its_command_level_and_place_i
         f"| `{kind.name}` | {', '.join(f'`bonehpo {c}`' for c in (kind.command, *kind.also_by))} | {kind.level} "
         f"| {kind.paper or ''} |".replace("|  |", "| |")
         for kind in RESULT_KINDS.values()
+        if kind.name not in OTHER_BACKBONES
     ]
+    others = "| `compare-BACKBONE` | `bonehpo compare --backbone BACKBONE` | comparison | |"
+    rows.insert(rows.index(next(row for row in rows if row.startswith("| `compare`"))) + 1, others)
     assert listed() == rows
 
 
