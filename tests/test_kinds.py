@@ -46,7 +46,7 @@ def makers(path: Path) -> set[str]:
 def test_every_function_that_makes_a_result_is_registered():
     made = set().union(*(makers(path) for path in (PACKAGE / "results").glob("*.py")))
     registry = ast.parse((PACKAGE / "workflow" / "kinds.py").read_text("utf-8"))
-    assert len(made) == len(RESULT_KINDS)
+    assert len(made) == len(RESULT_KINDS.keys() - OTHER_BACKBONES)  # one function compares all backbones
     assert made - {ast.unparse(node) for node in ast.walk(registry) if isinstance(node, ast.Attribute)} == set()
 
 
