@@ -13,16 +13,16 @@ SCHEMA = 2
 """Of identities and addresses: in schema 1 every key was in. Raised when that rule changes, not with each key."""
 
 SCHEMA_1: Mapping[str, tuple[str, ...]] = {
-    "FitSpec": ("store_id", "sets", "pair", "hyperparameters", "training", "seed", "task", "resnet"),
+    "FitSpec": ("store_id", "sets", "pair", "hyperparameters", "training", "seed", "task", "transfer"),
     "Hyperparameters": ("layers", "learning_rate", "kernel", "batch"),
     "Range": ("low", "high"),
-    "ResNet": ("mode", "weights"),
     "Search": ("sampler", "seed"),
     "Space": ("layers", "learning_rate", "kernel", "batch"),
     "Split": ("kind", "assignment", "seed"),
     "Steps": ("cropped", "crop", "match", "median", "n_slices", "side", "reference", "standardise"),
     "StudyConfig": ("task", "split", "space", "baseline", "training", "search"),
     "Training": ("epochs", "flip", "shear_deg", "checkpoint", "precision"),
+    "Transfer": ("mode", "weights"),
 }
 """Keys of schema 1 that identities and addresses hold, by the name of the dataclass. Never changed, but for a renaming."""
 

@@ -5,6 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from bonehpo.hyperparameters import Hyperparameters
+from bonehpo.learning.backbones import BACKBONES, RESNET50
+from bonehpo.results.compare import compare_name
 from bonehpo.results.result import Result
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -19,8 +21,13 @@ def listed() -> list[str]:
     return [re.sub(r" +", " ", row) for row in rows]
 
 
+OTHER_BACKBONES = {compare_name(backbone) for backbone in BACKBONES.values() if backbone != RESNET50}
+"""Results that are documented as one, `compare-BACKBONE`, with the tables of `compare`."""
+
+
 def described(result: str, table: str) -> str:
     """What is written of one table of a result, with what it refers to; empty where that is nothing."""
+    result = "compare" if result in OTHER_BACKBONES else result
     section = re.search(rf"^### {result}\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)
     entry = section and re.search(rf"^- `{table}\.csv`(.*?)(?=^- |\Z)", section[1], re.MULTILINE | re.DOTALL)
     if not entry:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from bonehpo.analysis.shortcuts import Verdict, flags, judge, network_verdict
 from bonehpo.config import StudyFolder
 from bonehpo.leakage.features import KINDS as FEATURE_KINDS
 from bonehpo.learning.architecture import filters_of
+from bonehpo.learning.backbones import BACKBONES, RESNET50, Backbone
 from bonehpo.results.audit import Scored, audit_tables
+from bonehpo.results.compare import compare_name
 from bonehpo.results.result import Drawn, Result
 from bonehpo.workflow.kinds import RESULT_KINDS
 
@@ -446,7 +449,7 @@ def mixed(world: World = PHANTOM) -> Result:
     )
 
 
-def compare(world: World = PHANTOM) -> Result:
+def compare(world: World = PHANTOM, backbone: Backbone = RESNET50) -> Result:
     means = {"cnn": (0.893, 0.925), "scratch": (0.80, 0.83), "frozen": (0.951, 0.96), "fine-tuned": (0.985, 0.99)}
     configurations, folds = [], []
     for k, (configuration, both) in enumerate(means.items()):
@@ -484,7 +487,10 @@ def compare(world: World = PHANTOM) -> Result:
         "tests": tests,
         "states": pd.concat(states, ignore_index=True),
     }
-    return world.result("compare", tables, sentences=("With 5 test sets p cannot be below 0.0625.",))
+    sentences = ("With 5 test sets p cannot be below 0.0625.",)
+    return world.result(
+        compare_name(backbone), tables, parameters={"epochs": "20", "backbone": backbone.name}, sentences=sentences
+    )
 
 
 def ablation(world: World = PHANTOM) -> Result:
@@ -612,7 +618,7 @@ MAKERS: dict[str, Callable[[World], Result]] = {
     "pruning": pruning,
     "calibration": calibration,
     "mixed": mixed,
-    "compare": compare,
+    **{compare_name(backbone): partial(compare, backbone=backbone) for backbone in BACKBONES.values()},
     "ablation": ablation,
     "strain": strain,
 }

@@ -11,12 +11,14 @@ from PIL import Image
 from tiny_study import make_study
 
 from bonehpo.analysis.detection import detection_limits, mean_by_state
+from bonehpo.learning.backbones import BACKBONES
 from bonehpo.report.figures import middle_slices_figure
 from bonehpo.report.figures.best_fold import network_boxes
 from bonehpo.report.figures.detection import detection_figure
 from bonehpo.report.figures.heat_maps import classes_figure
 from bonehpo.report.figures.studies import importance_figure, learning_curves_figure
 from bonehpo.report.figures.style import RC, SERIES
+from bonehpo.results.compare import compare_name
 from bonehpo.results.result import Drawn, Result
 from bonehpo.store.store import SliceStore
 from bonehpo.workflow.kinds import RESULT_KINDS
@@ -50,7 +52,7 @@ def test_every_result_is_drawn_by_its_own_figures(drawings):
         "audit": ["audit"],
         "calibration": ["calibration"],
         "mixed": ["mixed"],
-        "compare": ["compare", "compare-detection"],
+        **{name: [name, f"{name}-detection"] for name in map(compare_name, BACKBONES.values())},
         "ablation": ["ablation"],
         "strain": ["strain", "strain-maps"],
     }
@@ -58,6 +60,19 @@ def test_every_result_is_drawn_by_its_own_figures(drawings):
         assert [drawn.name for drawn in found] == expected.get(name, [])
         assert len(found) == len(RESULT_KINDS[name].figures)
         assert any(drawn.paper for drawn in found) == (RESULT_KINDS[name].paper is not None)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_figures_of_a_comparison_name_its_backbone_and_no_other(drawings, backbone):
+    for drawn in drawings["phantom", compare_name(backbone)]:
+        text = f"{text_of(drawn)} {drawn.svg.read_text('utf-8')}"
+        assert {other.label for other in BACKBONES.values() if other.label in text} == {backbone.label}
+
+
+def test_a_comparison_of_version_0_1_is_one_with_resnet_50(tmp_path):
+    result = made_up.compare()
+    compared, _ = draw(replace(result, parameters={"epochs": "20"}), tmp_path)
+    assert compared.title.startswith("The optimum and ResNet-50")
 
 
 def test_every_figure_is_a_readable_png_and_a_modest_svg(drawings):

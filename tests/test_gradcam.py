@@ -6,7 +6,7 @@ import pytest
 
 from bonehpo.errors import NetworkError
 from bonehpo.hyperparameters import Hyperparameters
-from bonehpo.learning.backbones import build_resnet
+from bonehpo.learning.backbones import RESNET50
 from bonehpo.learning.gradcam import (
     as_float32,
     default_layer,
@@ -16,6 +16,7 @@ from bonehpo.learning.gradcam import (
     weighted_layers,
 )
 from bonehpo.learning.networks import build_network, save_network
+from bonehpo.learning.transfer import build_backbone
 
 SIDE = 16
 
@@ -51,7 +52,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def resnet():
-    return spread_weights(build_resnet(side=64))
+    return spread_weights(build_backbone(RESNET50, side=64))
 
 
 def regression(network):
@@ -192,7 +193,7 @@ def test_the_default_layer_is_the_deepest_with_seven_pixels_a_side(layers, side,
 
 def test_the_default_layer_of_a_resnet_is_the_end_of_a_block(resnet):
     assert default_layer(resnet) == "conv3_block4_out"
-    assert default_layer(build_resnet(side=200)) == "conv5_block3_out"
+    assert default_layer(build_backbone(RESNET50, side=200)) == "conv5_block3_out"
 
 
 def test_normalised_maps_reach_one_and_empty_maps_stay_empty():

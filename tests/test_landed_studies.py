@@ -18,7 +18,7 @@ from tracked import new_project
 from bonehpo.config import Training
 from bonehpo.domain import Group, HoldoutPair
 from bonehpo.hyperparameters import Hyperparameters
-from bonehpo.learning.fits import FitSpec, ResNet
+from bonehpo.learning.fits import FitSpec, Transfer
 
 FIXTURES = Path(__file__).parent / "fixtures" / "landed"
 NAMES = ("adaptive", "strict", "interrupted", "promoted")
@@ -128,7 +128,7 @@ def address_today(spec: dict[str, Any]) -> str:
             "pair": HoldoutPair(*spec["pair"]),
             "hyperparameters": Hyperparameters(**spec["hyperparameters"]),
             "training": Training(**spec["training"]),
-            "resnet": ResNet(**spec["resnet"]) if spec["resnet"] else None,
+            "transfer": Transfer(**spec["resnet"]) if spec["resnet"] else None,
             "swapped": tuple(spec["swapped"]),
         }
     ).key

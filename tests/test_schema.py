@@ -12,7 +12,8 @@ from bonehpo.errors import StudyError
 from bonehpo.files import content_address
 from bonehpo.folds import assign_sets
 from bonehpo.hyperparameters import Hyperparameters, Space, replace_values
-from bonehpo.learning.fits import RESNET, FitSpec, ResNet
+from bonehpo.learning.backbones import RESNET50
+from bonehpo.learning.fits import FitSpec, Transfer
 from bonehpo.results.finished import FinishedStudy, optimum_address
 from bonehpo.results.result import address_of
 from bonehpo.schema import SCHEMA, SCHEMA_1, stable
@@ -108,9 +109,9 @@ def test_addresses_of_fits_are_those_of_the_first_version():
         "strain": spec_of(plan_with(task="strain")),
         "mixed": spec_of(plan_with(split=Split(kind="mixed", seed=3))),
         "swapped": spec_of(plan, swapped=("TB5", "TB7")),
-        "frozen": spec_of(plan, RESNET, resnet=ResNet(mode="frozen", weights=weights)),
-        "fine-tuned": spec_of(plan, RESNET, resnet=ResNet(mode="fine-tuned", weights=weights)),
-        "scratch": spec_of(plan, RESNET, resnet=ResNet(mode="scratch")),
+        "frozen": spec_of(plan, RESNET50.hyperparameters, transfer=Transfer(mode="frozen", weights=weights)),
+        "fine-tuned": spec_of(plan, RESNET50.hyperparameters, transfer=Transfer(mode="fine-tuned", weights=weights)),
+        "scratch": spec_of(plan, RESNET50.hyperparameters, transfer=Transfer(mode="scratch")),
     }
     assert {name: spec.key for name, spec in found.items()} == FITS
 
@@ -178,9 +179,9 @@ def test_a_key_that_is_added_to_specifications_and_backbones_orphans_nothing():
     held = {field.name: getattr(spec_of(plan), field.name) for field in dataclasses.fields(FitSpec)}
     assert later(FitSpec)(**held).key == FITS["cnn"]
     assert later(FitSpec)(**held, added=7).key != FITS["cnn"]
-    backbone = later(ResNet)
-    assert spec_of(plan, RESNET, resnet=backbone(mode="scratch")).key == FITS["scratch"]
-    assert spec_of(plan, RESNET, resnet=backbone(mode="scratch", added=7)).key != FITS["scratch"]
+    backbone = later(Transfer)
+    assert spec_of(plan, RESNET50.hyperparameters, transfer=backbone(mode="scratch")).key == FITS["scratch"]
+    assert spec_of(plan, RESNET50.hyperparameters, transfer=backbone(mode="scratch", added=7)).key != FITS["scratch"]
 
 
 def test_a_table_that_is_added_stays_out_of_the_identity_at_its_defaults_alone():
@@ -216,7 +217,7 @@ def test_default_values_of_other_types_are_the_same_value():
 
 def test_every_frozen_key_is_still_a_field():
     """A renamed field would silently leave the address."""
-    kinds = (*PLACES.values(), FitSpec, ResNet, Steps, StudyConfig)
+    kinds = (*PLACES.values(), FitSpec, Transfer, Steps, StudyConfig)
     for kind in kinds:
         assert {*SCHEMA_1[kind.__name__]} <= {field.name for field in dataclasses.fields(kind)}
     assert {*SCHEMA_1} == {kind.__name__ for kind in kinds} | {"Range"}

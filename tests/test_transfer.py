@@ -9,17 +9,18 @@ import pytest
 from documented import undocumented
 from tiny_study import SPECIMENS, TOML, finish, make_study, plan_of
 
-from bonehpo.config import Split
-from bonehpo.domain import ignore_progress
+from bonehpo.config import Split, Training
+from bonehpo.domain import Group, HoldoutPair, Hyperparameters, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import FitError, NetworkError, StudyError
-from bonehpo.learning.backbones import base_features
-from bonehpo.learning.fits import RESNET, ResNet, ResNetMode, fit_path, load_answers, load_fit
+from bonehpo.learning.backbones import BACKBONES, MOBILENETV2, RESNET50, Mode
+from bonehpo.learning.fits import FitSpec, FitTask, Transfer, fit_path, load_answers, load_fit, pair_seed
 from bonehpo.learning.fitting import find_fit, run_fit
-from bonehpo.learning.learners import compute_features, features_file, make_resnet_learner, predict
+from bonehpo.learning.learners import compute_features, features_file, make_transfer_learner, predict
 from bonehpo.learning.networks import load_network
-from bonehpo.results.compare import N_TRAINABLE, Weights, compare_address, find_weights, run_compare, with_split
-from bonehpo.results.result import save_result
+from bonehpo.learning.transfer import base_features
+from bonehpo.results.compare import Weights, compare_address, compare_name, find_weights, run_compare, with_split
+from bonehpo.results.result import load_result, save_result
 from bonehpo.store.images import load_images
 from bonehpo.workflow.plan import make_plan
 
@@ -51,8 +52,8 @@ def plan(finished):
 
 def compare(finished, weights):
     with open_engine(0) as engine:
-        findings = run_compare(finished, weights, engine, ignore_progress, EPOCHS)
-    return finished.result("compare", "comparison", compare_address(finished, weights, EPOCHS), findings)
+        findings = run_compare(finished, weights, engine, ignore_progress, epochs=EPOCHS)
+    return finished.result("compare", "comparison", compare_address(finished, weights, epochs=EPOCHS), findings)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +63,10 @@ def compared(finished, weights):
 
 def resnet_task(plan, mode, weights, n=0):
     """The fit of the n-th holdout pair as the comparison asks for it."""
-    task = plan.task(RESNET, plan.pairs[n])
-    resnet = ResNet(mode=mode, weights="" if mode == "scratch" else weights.hash)
+    task = plan.task(RESNET50.hyperparameters, plan.pairs[n])
+    transfer = Transfer(mode=mode, weights="" if mode == "scratch" else weights.hash)
     training = replace(task.spec.training, epochs=EPOCHS[mode])
-    task = replace(task, spec=replace(task.spec, resnet=resnet, training=training), weights=weights.file)
+    task = replace(task, spec=replace(task.spec, transfer=transfer, training=training), weights=weights.file)
     return replace(task, states=plan.states(task.spec.key).absolute())
 
 
@@ -73,7 +74,7 @@ def n_trainable(network):
     return sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
 
 
-@pytest.mark.parametrize("mode", get_args(ResNetMode))
+@pytest.mark.parametrize("mode", get_args(Mode))
 def test_a_resnet_is_a_fit_whose_network_answers_every_load_state(compared, plan, weights, mode):
     task = replace(resnet_task(plan, mode, weights), network=plan.kept(resnet_task(plan, mode, weights).spec.key))
     if mode == "frozen":
@@ -99,7 +100,7 @@ def test_a_resnet_is_a_fit_whose_network_answers_every_load_state(compared, plan
     assert predict(load_network(task.network), images.pixels[indices]) == pytest.approx(
         found.predictions[0].output, abs=1e-4
     )
-    assert n_trainable(make_resnet_learner(task, images, "float32").network) == N_TRAINABLE[mode]
+    assert n_trainable(make_transfer_learner(task, images, "float32").network) == RESNET50.n_trainable(mode)
 
 
 def test_features_of_a_frozen_base_are_computed_once_for_all_fits_and_splits(plan, weights):
@@ -152,6 +153,61 @@ def test_a_fit_is_done_again_when_its_network_or_its_states_are_gone(plan, weigh
         assert file.exists()
         assert result.stat().st_mtime_ns > made
         made = result.stat().st_mtime_ns
+
+
+# --- addresses of fits, literally as version 0.1 (commit 4cd7cb9) computed them
+
+
+SETS = {specimen: tuple(Group(specimen, plane) for plane in ("XY", "XZ", "YZ")) for specimen in SPECIMENS}
+PAIR = HoldoutPair("TB5", "TB9")
+
+
+def spec_of(transfer, n_epochs, **changes):
+    return FitSpec(
+        store_id="ab" * 32,
+        sets=SETS,
+        pair=PAIR,
+        hyperparameters=RESNET50.hyperparameters,
+        training=Training(epochs=n_epochs),
+        seed=pair_seed(0, PAIR),
+        transfer=transfer,
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("transfer", "n_epochs", "changes", "address"),
+    [
+        (Transfer(mode="scratch"), 20, {}, "f2f8cb1e923d9617ddec608371eae84b"),
+        (Transfer(mode="frozen", weights="cd" * 32), 5, {}, "6960a383314ab492b6d384ca8d392efc"),
+        (Transfer(mode="fine-tuned", weights="cd" * 32), 5, {}, "d03a002dd45a57c8fd7faaf31056b182"),
+        (Transfer(mode="scratch"), 20, {"swapped": ("TB6",)}, "72a4da4fc3d703e73fa7ed643434c820"),
+        (
+            None,
+            20,
+            {"hyperparameters": Hyperparameters(layers=4, learning_rate=1e-4, kernel=5, batch=20)},
+            "5f62fef2bc68ee61c9f90f491a0246ea",
+        ),
+    ],
+)
+def test_fits_of_version_0_1_keep_their_addresses(transfer, n_epochs, changes, address):
+    assert replace(spec_of(transfer, n_epochs), **changes).key == address
+
+
+def test_features_of_version_0_1_keep_their_names(tmp_path):
+    spec = spec_of(Transfer(mode="frozen", weights="cd" * 32), 5)
+    task = FitTask(spec=spec, store=tmp_path, fits=tmp_path)
+    assert features_file(task).name == "features-26fe47455dfec0d34745271941ef79e4.npy"
+
+
+def test_each_backbone_has_fits_and_features_of_its_own(tmp_path):
+    specs = [spec_of(Transfer(mode="frozen", weights="cd" * 32, backbone=name), 5) for name in BACKBONES]
+    assert len({spec.key for spec in specs}) == len(BACKBONES)
+    tasks = [FitTask(spec=spec, store=tmp_path, fits=tmp_path) for spec in specs]
+    assert len({features_file(task).name for task in tasks}) == len(BACKBONES)
+
+
+# --- ResNet-50 beside the optimum
 
 
 def test_the_optimum_and_every_resnet_are_compared_in_both_splits(compared, finished):
@@ -217,7 +273,7 @@ def test_without_weights_a_resnet_is_trained_from_scratch_alone_and_what_is_fitt
     assert list(found.tables["configurations"]["configuration"]) == ["cnn", "scratch"] * 2
     assert set(found.tables["states"]["configuration"]) == {"cnn", "scratch"}
     assert "frozen and fine-tuned networks are left out" in found.sentences[-1]
-    assert found.inputs == compare_address(finished, none, EPOCHS) != compared.inputs
+    assert found.inputs == compare_address(finished, none, epochs=EPOCHS) != compared.inputs
     assert {path: path.stat().st_mtime_ns for path in finished.plan.folder.fits.iterdir()} == before
 
 
@@ -251,3 +307,46 @@ def test_slices_that_are_too_small_for_a_resnet_are_refused_in_one_line(tmp_path
     finished = finish(plan_of(tmp_path, SHORT))
     with pytest.raises(NetworkError, match="32 pixels a side or more, but got 16"):
         compare(finished, Weights(name="none"))
+
+
+def test_another_backbone_is_compared_under_a_name_of_its_own_and_gives_weights_to_other_studies(
+    compared, finished, tmp_path
+):
+    save_result(compared, finished.plan.folder)
+    none = Weights(name="none")
+    with open_engine(0) as engine:
+        findings = run_compare(finished, none, engine, ignore_progress, MOBILENETV2, EPOCHS)
+    inputs = compare_address(finished, none, MOBILENETV2, EPOCHS)
+    other = finished.result(compare_name(MOBILENETV2), "comparison", inputs, findings)
+    save_result(other, finished.plan.folder)
+    assert other.name == "compare-mobilenetv2"
+    assert other.parameters["backbone"] == "mobilenetv2"
+    assert undocumented(other) == []
+    assert load_result(finished.plan.folder, "compare").inputs == compared.inputs, "that of ResNet-50 is still there"
+    scratch = other.tables["configurations"].set_index("configuration").loc["scratch"]
+    assert set(scratch["n_trainable"]) == {MOBILENETV2.n_trainable("scratch")}
+    assert set(scratch["n_folds"]) == {6}
+    assert any(sentence.startswith("MobileNetV2 scratch, specimen split:") for sentence in other.sentences)
+    assert not any("ResNet-50" in sentence for sentence in other.sentences)
+
+    studies = finished.plan.folder.path.parent
+    found = find_weights("study:TB", studies, MOBILENETV2)
+    assert load_network(found.file).name == "mobilenetv2"
+    with pytest.raises(StudyError, match=r"no DenseNet-121 to start from: .*--bone TB --backbone densenet121` first"):
+        find_weights("study:TB", studies, BACKBONES["densenet121"])
+
+
+def test_dropout_of_a_backbone_is_that_of_the_seed_whatever_was_trained_before(plan):
+    """EfficientNet drops whole blocks at random while it is trained; one compiled network serves all fits of a worker."""
+    images = load_images(plan.folder.store, plan.store_id)
+    transfer = Transfer(mode="scratch", backbone="efficientnetb0")
+    trained = []
+    for n in (0, 1, 0):
+        task = plan.task(BACKBONES["efficientnetb0"].hyperparameters, plan.pairs[n])
+        task = replace(task, spec=replace(task.spec, transfer=transfer))
+        learner = make_transfer_learner(task, images, "float32")
+        for _ in range(2):
+            learner.network.train_on_batch(images.pixels[:8][..., None], learner.targets[:8])
+        trained.append(learner.network.get_weights())
+    assert all(map(np.array_equal, trained[0], trained[2]))
+    assert not all(map(np.array_equal, trained[0], trained[1]))

@@ -1,6 +1,6 @@
 """Commands on results: sweep, explain, compare, ablate, strain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from bonehpo.cli.console import (
     workers_option,
 )
 from bonehpo.config import StudyFolder
+from bonehpo.learning.backbones import BACKBONES, RESNET50, Backbone
 from bonehpo.workflow.plan import make_plan
 
 if TYPE_CHECKING:
@@ -46,9 +47,17 @@ def weights_option(default: str) -> Callable[[Command], Command]:
         metavar="WEIGHTS",
         default=default,
         show_default=True,
-        help="What ResNet-50 starts from: imagenet, a FILE, study:NAME (the ResNet-50 of that study), or none.",
+        help="What the backbone starts from: imagenet, a FILE, study:NAME (the same backbone of that study), or none.",
     )
 
+
+backbone_option = click.option(
+    "--backbone",
+    type=click.Choice(list(BACKBONES)),
+    default=RESNET50.name,
+    show_default=True,
+    help="Network of keras.applications that is set beside the optimum.",
+)
 
 visible_option = click.option(
     "--visible-from",
@@ -89,27 +98,37 @@ def explain(
 
 
 @click.command()
+@backbone_option
 @weights_option("imagenet")
 @result_options
 def compare(
-    folder: StudyFolder, weights: str, workers: int | None, scheduler: str | None, storage: str | None, as_json: bool
+    folder: StudyFolder,
+    backbone: str,
+    weights: str,
+    workers: int | None,
+    scheduler: str | None,
+    storage: str | None,
+    as_json: bool,
 ) -> None:
-    """Set ResNet-50 (frozen, fine-tuned, from scratch) beside the optimum, by specimen and in the mixed split.
+    """Set a backbone (frozen, fine-tuned, from scratch) beside the optimum, by specimen and in the mixed split.
 
-    Writes studies/NAME/results/mixed and compare: tables, figures, and MLflow runs. Networks are compared by specimen.
+    Writes studies/NAME/results/mixed and compare, or compare-BACKBONE for another than ResNet-50: tables, figures, and
+    MLflow runs. Networks are compared by specimen.
     """
+    from bonehpo.results.compare import MIXED, compare_name
     from bonehpo.results.kind import ResultOptions
 
-    options = ResultOptions(weights=weights_of(weights))
-    _make(folder, "compare", workers, scheduler, storage, as_json, options)
+    chosen = BACKBONES[backbone]
+    options = ResultOptions(weights=weights_of(weights, chosen))
+    _make(folder, (MIXED, compare_name(chosen)), workers, scheduler, storage, as_json, options)
 
 
-def weights_of(text: str) -> "Weights":
-    """Pretrained weights as the user names them."""
+def weights_of(text: str, backbone: Backbone = RESNET50) -> "Weights":
+    """Return pretrained weights of a backbone as the user names them."""
     import bonehpo.learning.backend  # noqa: F401  Keras, quietly
     from bonehpo.results.compare import find_weights
 
-    return find_weights(text, STUDIES.absolute())
+    return find_weights(text, STUDIES.absolute(), backbone)
 
 
 @click.command()
@@ -141,21 +160,21 @@ def strain(folder: StudyFolder, workers: int | None, scheduler: str | None, stor
 
 def _make(
     folder: StudyFolder,
-    command: str,
+    asked: str | Sequence[str],
     workers: int | None,
     scheduler: str | None,
     storage: str | None,
     as_json: bool,
     options: "ResultOptions | None" = None,
 ) -> None:
-    """Make all results of a command, and print them."""
+    """Make all results of a command, or those of some names, and print them."""
     plan = make_plan(folder, storage)
     from bonehpo.results.finished import finished_study
     from bonehpo.results.kind import ResultOptions
     from bonehpo.workflow.kinds import names_made_by
     from bonehpo.workflow.results import check_task, open_result_builder
 
-    names = names_made_by(command)
+    names = names_made_by(asked) if isinstance(asked, str) else asked
     for name in names:
         check_task(name, plan)
     finished = finished_study(plan)

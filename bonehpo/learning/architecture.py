@@ -12,6 +12,14 @@ from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters
 CHANNELS = 3
 """Equal channels that an 8-bit slice becomes."""
 
+MOMENTUM = 0.9
+"""Of the moving statistics of batch normalisation. Keras's 0.99 still remembers the start after hundreds of steps.
+
+A ResNet-50 was trained from scratch on the trabecular phantom (216 slices of 64 pixels, batch 20, loss while training 0.09
+after 176 steps). The training slices themselves were then told apart with accuracy 0.50 at 0.99, 0.98 at 0.95, 0.99 at 0.9
+and 0.97 at 0.8; after 44 steps 0.53, 0.50, 0.88 and 0.92.
+"""
+
 
 GROUPS = 8
 """Groups of channels of a group normalisation, or the most that divide the filters: with 32 filters four channels each."""

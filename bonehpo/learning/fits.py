@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from bonehpo.errors import StudyError
 from bonehpo.files import MAKE_ROOM, content_address, write_durably
 from bonehpo.folds import Sets
 from bonehpo.hyperparameters import Hyperparameters
+from bonehpo.learning.backbones import RESNET50, Mode
 from bonehpo.schema import stable
 from bonehpo.task import task_named
 
@@ -32,24 +33,19 @@ CODE_VERSION = 3
 """Part of every address. Raise it with each change of network or training that changes results."""
 
 
-ResNetMode = Literal["frozen", "fine-tuned", "scratch"]
-
-
 @dataclass(frozen=True, kw_only=True)
-class ResNet:
-    """That a fit trains a ResNet-50 in place of a network of the paper's family, and from where on.
+class Transfer:
+    """That a fit trains a backbone in place of a network of the paper's family, and from where on.
 
     Attributes:
         mode: "frozen" trains the head alone, "fine-tuned" everything from given weights, "scratch" everything from none.
         weights: Hash of the file of the given weights; empty for "scratch".
+        backbone: Its name in `BACKBONES`.
     """
 
-    mode: ResNetMode
+    mode: Mode
     weights: str = ""
-
-
-RESNET = Hyperparameters(layers=50, learning_rate=1e-4, kernel=7, batch=20)
-"""Of every ResNet-50: its depth and first kernel, and the learning rate and batch of the paper (§3.5)."""
+    backbone: str = RESNET50.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +60,7 @@ class FitSpec:
         training: Epochs, augmentation, checkpoint rule, precision asked for.
         seed: Of weights, order and augmentation.
         task: Name of what the network shall answer, see `task.TASKS`.
-        resnet: For a ResNet-50; None for the paper's family.
+        transfer: For a backbone; None for the paper's family. In addresses it keeps its first name, "resnet".
         swapped: Specimens whose pristine slices are called failed and the other way round, for the permutation test.
     """
 
@@ -75,13 +71,15 @@ class FitSpec:
     training: Training
     seed: int
     task: str = "damage"
-    resnet: ResNet | None = None
+    transfer: Transfer | None = None
     swapped: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """The content address, 32 hexadecimal digits."""
-        return content_address({"code": CODE_VERSION, **stable(self)})
+        parts = {"code": CODE_VERSION, **stable(self)}
+        parts["resnet"] = parts.pop("transfer")
+        return content_address(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +92,7 @@ class FitTask:
         fits: Folder of the results.
         network: File for the trained network; None to keep none.
         states: File for what it says of its held-out sets at every load state; None for none.
-        weights: File of the weights that a ResNet-50 starts from; None for none.
+        weights: File of the weights that a backbone starts from; None for none.
     """
 
     spec: FitSpec

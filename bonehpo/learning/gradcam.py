@@ -5,6 +5,7 @@ References:
     Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018, arXiv:1810.03292.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bonehpo.errors import NetworkError
-from bonehpo.learning.backbones import draw_layer
+from bonehpo.learning.backbones import BACKBONES
 from bonehpo.learning.backend import keras
 from bonehpo.learning.networks import RELU, STANDARDISE
+from bonehpo.learning.transfer import draw_layer
 
 SMALLEST_MAP = 7
 """Pixels a side of the coarsest map worth a look: what the last convolution of a ResNet-50 has at 224 pixels."""
@@ -40,7 +42,7 @@ def grad_cam(
     enlarged to the slice, bilinearly. Computed in float32 whatever the network was trained in.
 
     Args:
-        network: A network of the family or a ResNet-50. It is left as it is.
+        network: A network of the family or a backbone. It is left as it is.
         pixels: (image, y, x).
         target: The class (0 pristine, 1 failed); None for the class that the network chooses, image by image.
         layer: Whose output is looked at; None for `default_layer`.
@@ -67,30 +69,36 @@ def normalise_maps(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def default_layer(network: keras.Model) -> str:
-    """The deepest convolution, or residual block, whose output has 7 pixels a side or more; after its ReLU.
+    """The deepest convolution, or `Backbone.maps`, whose output has 7 pixels a side or more; after its ReLU.
 
     That is the last one on the paper's slices of 200 pixels, but not on small ones: the last convolution of six makes
     2 × 2 pixels of 64 × 64, and such a map shows nothing. Where all maps are smaller, the largest.
 
     Args:
-        network: A network of the family or a ResNet-50.
+        network: A network of the family or a backbone, which is known by its name.
 
     Raises:
         NetworkError: It has no convolution.
     """
-    outputs = [layer for layer in network.layers if _ends_convolution(layer)]
+    outputs = _map_layers(network)
     if not outputs:
         raise NetworkError(f"{network.name} has no convolution that Grad-CAM could look at: give a network of bonehpo")
     fine = [layer for layer in outputs if min(layer.output.shape[1:3]) >= SMALLEST_MAP]
     return str(fine[-1].name if fine else outputs[0].name)
 
 
+def _map_layers(network: keras.Model) -> list[keras.layers.Layer]:
+    """The layers whose output can be looked at, from the slice on."""
+    backbone = BACKBONES.get(network.name)
+    if backbone is not None:
+        return [layer for layer in network.layers if re.fullmatch(backbone.maps, layer.name)]
+    return [layer for layer in network.layers if _ends_convolution(layer)]
+
+
 def _ends_convolution(layer: keras.layers.Layer) -> bool:
     if isinstance(layer, keras.layers.Conv2D):
         return layer.activation is keras.activations.relu
-    if layer.name.startswith(RELU):  # after a normalisation
-        return True
-    return layer.name.endswith("_out")  # Keras's name for the end of a residual block
+    return layer.name.startswith(RELU)  # after a normalisation
 
 
 def as_float32(network: keras.Model) -> keras.Model:
@@ -112,7 +120,7 @@ def _cut(network: keras.Model, name: str) -> _Parts:
     last = network.layers[-1]
     if not isinstance(last, keras.layers.Dense):
         raise NetworkError(f"{network.name} ends in {last.name}, which is no dense layer: give a network of bonehpo")
-    known = ", ".join(layer.name for layer in network.layers if _ends_convolution(layer))
+    known = ", ".join(layer.name for layer in _map_layers(network))
     if name not in {layer.name for layer in network.layers}:
         raise NetworkError(f"{network.name} has no layer {name!r}: take one of {known}")
     activations = network.get_layer(name).output
@@ -181,7 +189,7 @@ def randomise_top(network: keras.Model, n_layers: int, seed: int) -> keras.Model
     """A copy whose last layers have random weights: a map that stays the same does not show what was learnt [1]_.
 
     Args:
-        network: A network of the family or a ResNet-50. It is left as it is.
+        network: A network of the family or a backbone. It is left as it is.
         n_layers: How many of `weighted_layers` are drawn anew, from the output on; 0 for a plain copy. More layers draw the
             same weights again where fewer did, so that copies of one seed differ by the added layers alone.
         seed: The same seed gives the same weights.

@@ -20,18 +20,19 @@ from bonehpo.config import Training
 from bonehpo.errors import FitError
 from bonehpo.files import content_address, file_sha256, write_durably
 from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters, replace_values
-from bonehpo.learning.backbones import (
+from bonehpo.learning.backbones import RESNET50, Mode, find_backbone
+from bonehpo.learning.backend import compute_capability, keras
+from bonehpo.learning.fits import CODE_VERSION, FitTask, Transfer
+from bonehpo.learning.networks import build_network, reset_weights, save_network, standardise
+from bonehpo.learning.transfer import (
     base_features,
-    build_resnet,
+    build_backbone,
     freeze,
     load_base_weights,
     put_head,
-    reset_resnet,
+    reset_backbone,
     take_head,
 )
-from bonehpo.learning.backend import compute_capability, keras
-from bonehpo.learning.fits import CODE_VERSION, FitTask
-from bonehpo.learning.networks import build_network, reset_weights, save_network, standardise
 from bonehpo.store.images import LabelledImages, load_images
 from bonehpo.task import DAMAGE, Task, kept_outputs, task_named
 
@@ -257,21 +258,26 @@ def _hardware_likes_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def make_resnet_learner(task: FitTask, images: LabelledImages, precision: str) -> Learner:
-    """The learner of a fit whose specification names a ResNet-50.
+def make_transfer_learner(task: FitTask, images: LabelledImages, precision: str) -> Learner:
+    """The learner of a fit whose specification names a backbone.
+
+    Args:
+        task: The fit.
+        images: Of its store and task.
+        precision: "float32" or "bfloat16"; a frozen backbone is float32 in both.
 
     Raises:
         FitError: It shall predict strain, or the file of its weights is not the one that was meant.
     """
-    spec = task.spec
-    if spec.resnet is None or task_named(spec.task) is not DAMAGE:
-        raise FitError("ResNet-50 tells failed from pristine slices only: leave strain to the paper's family")
-    side, mode = images.pixels.shape[1], spec.resnet.mode
-    if mode != "scratch" and not spec.resnet.weights:
-        raise FitError(f"ResNet-50 {mode} needs weights to start from: give --weights imagenet, study:NAME or a file")
+    spec, transfer = task.spec, _transfer(task)
+    label, mode = find_backbone(transfer.backbone).label, transfer.mode
+    if task_named(spec.task) is not DAMAGE:
+        raise FitError(f"{label} tells failed from pristine slices only: leave strain to the paper's family")
+    if mode != "scratch" and not transfer.weights:
+        raise FitError(f"{label} {mode} needs weights to start from: give --weights imagenet, study:NAME or a file")
     if mode == "frozen":
         return _frozen_learner(task, images)
-    network = _compiled(side, precision, mode)
+    network = _compiled(transfer.backbone, images.pixels.shape[1], precision, mode)
     _draw(network, task)
     start_optimiser(network, spec.hyperparameters.learning_rate)
     return Learner(
@@ -284,8 +290,14 @@ def make_resnet_learner(task: FitTask, images: LabelledImages, precision: str) -
     )
 
 
+def _transfer(task: FitTask) -> Transfer:
+    if task.spec.transfer is None:
+        raise ValueError("the fit names no backbone")
+    return task.spec.transfer
+
+
 def _frozen_learner(task: FitTask, images: LabelledImages) -> Learner:
-    network = _whole(images.pixels.shape[1])
+    network = _whole(_transfer(task).backbone, images.pixels.shape[1])
     _draw(network, task)
     head = take_head(network)
     compile_network(head, DAMAGE)
@@ -318,7 +330,7 @@ def compute_features(task: FitTask) -> str:
     file = features_file(task)
     if not file.exists():
         images = load_images(task.store, task.spec.store_id)
-        network = _whole(images.pixels.shape[1])
+        network = _whole(_transfer(task).backbone, images.pixels.shape[1])
         _draw(network, task)
         _features(task, images, network)
     return file.name
@@ -326,13 +338,16 @@ def compute_features(task: FitTask) -> str:
 
 def features_file(task: FitTask) -> Path:
     """Where the features lie that a fit of a frozen base needs."""
-    weights = task.spec.resnet.weights if task.spec.resnet else ""
-    address = content_address({"code": CODE_VERSION, "store": task.spec.store_id, "weights": weights})
+    transfer = _transfer(task)
+    parts = {"code": CODE_VERSION, "store": task.spec.store_id, "weights": transfer.weights}
+    if transfer.backbone != RESNET50.name:
+        parts["backbone"] = transfer.backbone
+    address = content_address(parts)
     return task.fits / f"features-{address}.npy"
 
 
 def _features(task: FitTask, images: LabelledImages, network: Any) -> npt.NDArray[np.float32]:
-    """Features of all images (image, 2048), read or computed."""
+    """Features of all images (image, feature), read or computed."""
     file = features_file(task)
     if file.exists():
         found: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
@@ -346,8 +361,8 @@ def _features(task: FitTask, images: LabelledImages, network: Any) -> npt.NDArra
 
 def _draw(network: Any, task: FitTask) -> None:
     """Weights of the seed, and below the head those of the file where there is one."""
-    reset_resnet(network, task.spec.seed)
-    wanted = task.spec.resnet.weights if task.spec.resnet else ""
+    reset_backbone(network, task.spec.seed)
+    wanted = _transfer(task).weights
     if not wanted:
         return
     if task.weights is None or not task.weights.is_file():
@@ -363,15 +378,15 @@ def _weights_id(path: Path, _mtime_ns: int) -> str:
 
 
 @lru_cache(maxsize=1)
-def _whole(side: int) -> Any:
-    """A ResNet-50 that is not trained, for all fits of its head."""
-    return build_resnet(side=side)
+def _whole(name: str, side: int) -> Any:
+    """A backbone that is not trained, for all fits of its head."""
+    return build_backbone(find_backbone(name), side=side)
 
 
 @lru_cache(maxsize=1)
-def _compiled(side: int, precision: str, mode: Any) -> Any:
-    """One ResNet-50 for all fits of a mode: building and tracing takes long."""
-    network = build_resnet(side=side, dtype=policy_of(precision))
+def _compiled(name: str, side: int, precision: str, mode: Mode) -> Any:
+    """One backbone for all fits of a mode: building and tracing takes long."""
+    network = build_backbone(find_backbone(name), side=side, dtype=policy_of(precision))
     freeze(network, mode)
     compile_network(network, DAMAGE)
     return network

@@ -26,7 +26,7 @@ from bonehpo.learning.learners import (
     choose_precision,
     compiled_network,
     make_cnn_learner,
-    make_resnet_learner,
+    make_transfer_learner,
     rate_at,
 )
 from bonehpo.store.images import LabelledImages, load_images, open_store
@@ -48,14 +48,14 @@ def train(task: FitTask) -> FitResult:
     spec = task.spec
     images = load_images(task.store, spec.store_id, task_named(spec.task)).swapped(spec.swapped)
     started_s, cpu_started = time.time(), time.process_time()
-    frozen = spec.resnet is not None and spec.resnet.mode == "frozen"  # a head on features alone
+    frozen = spec.transfer is not None and spec.transfer.mode == "frozen"  # a head on features alone
     precision = "float32" if frozen else choose_precision(spec.training.precision)
     held_out = tuple(images.indices(spec.sets[name]) for name in spec.pair)
     train = images.indices(tuple(g for name, groups in spec.sets.items() if name not in spec.pair for g in groups))
-    if spec.resnet is None:
+    if spec.transfer is None:
         learner = make_cnn_learner(task, images, train, precision)
     else:
-        learner = make_resnet_learner(task, images, precision)
+        learner = make_transfer_learner(task, images, precision)
     trained = _train(learner, images, train, held_out, spec, keep=bool(task.network or task.states))
     if task.states is not None:
         answers = []

@@ -1,4 +1,4 @@
-"""ResNet-50 beside the optimum, and the mixed split (§2.5, §2.6, §3.4, §3.5, Table 1, Fig 8, Fig 9)."""
+"""Backbones beside the optimum (the paper: ResNet-50), and the mixed split: §2.5, §2.6, §3.4, §3.5, Table 1, Fig 8, 9."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,8 @@ from bonehpo.errors import FoldError, StudyError
 from bonehpo.files import file_sha256
 from bonehpo.folds import Sets, assign_sets
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.learning.fits import RESNET, FitTask, ResNet, ResNetMode
+from bonehpo.learning.backbones import RESNET50, Backbone, Mode, find_backbone
+from bonehpo.learning.fits import FitTask, Transfer
 from bonehpo.results.detection import state_table
 from bonehpo.results.finished import (
     Configuration,
@@ -120,14 +121,20 @@ def _sentences_on_mixed(fitted: dict[str, FittedConfiguration]) -> list[str]:
 
 COMPARE = "compare"
 
-Epochs = Mapping[ResNetMode, int]
-"""Passes over the training images, for each way to train a ResNet-50."""
+Epochs = Mapping[Mode, int]
+"""Passes over the training images, for each way to train a backbone."""
 
 EPOCHS: Epochs = {"scratch": 20, "frozen": 5, "fine-tuned": 5}
 """Of the paper (§2.6)."""
 
-N_TRAINABLE: Mapping[ResNetMode, int] = {"scratch": 23_538_690, "frozen": 4_098, "fine-tuned": 23_485_570}
-"""Trainable parameters; see `learning.resnet.freeze`."""
+
+def compare_name(backbone: Backbone) -> str:
+    """Name of the result that compares a backbone: `compare` for that of the paper, so that no other replaces it.
+
+    Args:
+        backbone: One of `BACKBONES`.
+    """
+    return COMPARE if backbone == RESNET50 else f"{COMPARE}-{backbone.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +142,7 @@ class Weights:
     """Pretrained weights.
 
     Attributes:
-        name: As the user gave them: `imagenet`, a file, `study:COMPARE` or `none`.
+        name: As the user gave them: `imagenet`, a file, `study:NAME` or `none`.
         file: Where they lie; None for `none`.
         hash: SHA-256 of the file; empty for `none`.
         scans: Hashes of the scans of the study that they come from.
@@ -147,29 +154,30 @@ class Weights:
     scans: frozenset[str] = frozenset()
 
     @property
-    def modes(self) -> tuple[ResNetMode, ...]:
-        """Ways to train a ResNet-50 with these weights: without any, from scratch alone."""
-        return get_args(ResNetMode) if self.file else ("scratch",)
+    def modes(self) -> tuple[Mode, ...]:
+        """Ways to train a backbone with these weights: without any, from scratch alone."""
+        return get_args(Mode) if self.file else ("scratch",)
 
 
-def find_weights(text: str, studies: Path) -> Weights:
+def find_weights(text: str, studies: Path, backbone: Backbone = RESNET50) -> Weights:
     """Find pretrained weights, downloading those of ImageNet where they are not at hand.
 
     Args:
-        text: `imagenet`, `none`, a file, or `study:COMPARE` for the ResNet-50 of another study's comparison.
+        text: `imagenet`, `none`, a file, or `study:NAME` for the same backbone in another study's comparison.
         studies: Folder of the studies.
+        backbone: What they are for.
 
     Raises:
         NetworkError: There are none, or the download failed.
-        StudyError: That study has compared no ResNet-50.
+        StudyError: That study has not compared this backbone.
     """
-    from bonehpo.learning.backbones import resolve_weights  # imports TensorFlow, which takes seconds
+    from bonehpo.learning.transfer import resolve_weights  # imports TensorFlow, which takes seconds
 
     if not text.startswith("study:"):
-        file = resolve_weights(text)
+        file = resolve_weights(text, backbone)
         return Weights(name=text) if file is None else Weights(name=text, file=file.absolute(), hash=file_sha256(file))
     study = StudyFolder(studies / text.removeprefix("study:"))
-    file, scans = _of_study(study), _scans(SliceStore.open(study.store))
+    file, scans = _of_study(study, backbone), _scans(SliceStore.open(study.store))
     return Weights(name=text, file=file.absolute(), hash=file_sha256(file), scans=scans)
 
 
@@ -177,8 +185,8 @@ def _scans(store: SliceStore) -> frozenset[str]:
     return frozenset(scan.sha256 for scan in store.manifest.scans)
 
 
-def _of_study(study: StudyFolder) -> Path:
-    found = load_result(study, COMPARE)
+def _of_study(study: StudyFolder, backbone: Backbone) -> Path:
+    found = load_result(study, compare_name(backbone))
     keys = (
         {configuration.name.split(",")[0]: configuration.keys for configuration in reversed(found.configurations)}
         if found
@@ -189,30 +197,39 @@ def _of_study(study: StudyFolder) -> Path:
             file = study.networks / f"{key}.keras"
             if file.exists():
                 return file
+    asked = "" if backbone == RESNET50 else f" --backbone {backbone.name}"
     raise StudyError(
-        f"study {study.name} has no ResNet-50 to start from: run `bonehpo compare --bone {study.name}` first"
+        f"study {study.name} has no {backbone.label} to start from: run `bonehpo compare --bone {study.name}{asked}` first"
     )
 
 
-def compare_address(finished: FinishedStudy, weights: Weights, epochs: Epochs = EPOCHS) -> str:
-    """What the comparison is made from."""
-    return finished.address(COMPARE, weights.hash, dict(epochs))
+def compare_address(
+    finished: FinishedStudy, weights: Weights, backbone: Backbone = RESNET50, epochs: Epochs = EPOCHS
+) -> str:
+    """Content address of all that the comparison with a backbone is made from."""
+    return finished.address(compare_name(backbone), weights.hash, dict(epochs))
 
 
 def run_compare(
-    finished: FinishedStudy, weights: Weights, engine: Engine, progress: ProgressCallback, epochs: Epochs = EPOCHS
+    finished: FinishedStudy,
+    weights: Weights,
+    engine: Engine,
+    progress: ProgressCallback,
+    backbone: Backbone = RESNET50,
+    epochs: Epochs = EPOCHS,
 ) -> Findings:
-    """Cross-validate ResNet-50 in every way that the weights allow, and the optimum, in both splits.
+    """Cross-validate a backbone in every way that the weights allow, and the optimum, in both splits.
 
     Args:
         finished: The study.
         weights: What frozen and fine-tuned networks start from.
         engine: Where missing fits run.
         progress: Told of each.
-        epochs: How long each kind of ResNet-50 is trained.
+        backbone: What is compared with the optimum.
+        epochs: How long it is trained in each way.
 
     Raises:
-        NetworkError: Slices are too small for a ResNet-50, or the weights are of another network.
+        NetworkError: Slices are too small for the backbone, or the weights are of another network.
         StudyError: The weights come from scans of this study, or the optimum has no folds.
     """
     if weights.scans & _scans(finished.store):
@@ -223,24 +240,30 @@ def run_compare(
     configurations: dict[tuple[str, str], Configuration] = {}
     for split, plan in _plans(finished).items():
         configurations["cnn", split] = _cnn_configuration(finished, plan, split)
-        configurations |= {(mode, split): _backbone(finished, plan, mode, weights, epochs) for mode in weights.modes}
+        transfers = (_transfer(mode, weights, backbone) for mode in weights.modes)
+        configurations |= {(t.mode, split): _backbone(finished, plan, t, weights, epochs[t.mode]) for t in transfers}
     _prepare_features(
         [configuration for (name, _), configuration in configurations.items() if name == "frozen"], engine
     )
     in_turn = sorted(
-        configurations.values(), key=lambda configuration: configuration.parameters.get("resnet50", "")
+        configurations.values(), key=lambda configuration: configuration.parameters.get(backbone.name, "")
     )  # a worker keeps one kind ready
     by_name = fit_configurations(in_turn, engine, progress)
     fitted = {key: by_name[configuration.name] for key, configuration in configurations.items()}
     tests = _tests_table(fitted)
     return Findings(
-        parameters={"weights": weights.name, "weights_sha256": weights.hash, **parameters_of(RESNET)},
+        parameters={
+            "backbone": backbone.name,
+            "weights": weights.name,
+            "weights_sha256": weights.hash,
+            **parameters_of(backbone.hyperparameters),
+        },
         metrics={
             f"accuracy/{split} {name}": configuration.spread.mean for (name, split), configuration in fitted.items()
         },
-        sentences=_sentences(fitted, tests, weights),
+        sentences=_sentences(fitted, tests, weights, backbone),
         tables={
-            "configurations": _configurations_table(fitted, finished, epochs),
+            "configurations": _configurations_table(fitted, finished, backbone, epochs),
             "folds": _folds_table(fitted),
             "tests": tests,
             "states": _states_table(fitted, finished),
@@ -272,32 +295,33 @@ def _cnn_configuration(finished: FinishedStudy, plan: SearchPlan, split: str) ->
     return Configuration(name=f"cnn, {split}", parameters=parameters_of(finished.choice), tasks=tasks)
 
 
+def _transfer(mode: Mode, weights: Weights, backbone: Backbone) -> Transfer:
+    return Transfer(mode=mode, weights="" if mode == "scratch" else weights.hash, backbone=backbone.name)
+
+
 def _backbone(
-    finished: FinishedStudy, plan: SearchPlan, mode: ResNetMode, weights: Weights, epochs: Epochs
+    finished: FinishedStudy, plan: SearchPlan, transfer: Transfer, weights: Weights, epochs: int
 ) -> Configuration:
-    split = plan.config.split.kind
+    split, mode = plan.config.split.kind, transfer.mode
+    choice = parameters_of(find_backbone(transfer.backbone).hyperparameters)
     return Configuration(
         name=f"{mode}, {split}",
-        parameters={**parameters_of(RESNET), "resnet50": mode, "epochs": str(epochs[mode]), "split": split},
-        tasks=tuple(_task(finished, plan, pair, mode, weights, epochs[mode]) for pair in plan.pairs),
+        parameters={**choice, transfer.backbone: mode, "epochs": str(epochs), "split": split},
+        tasks=tuple(_task(finished, plan, pair, transfer, weights, epochs) for pair in plan.pairs),
     )
 
 
 def _task(
-    finished: FinishedStudy, plan: SearchPlan, pair: HoldoutPair, mode: ResNetMode, weights: Weights, epochs: int
+    finished: FinishedStudy, plan: SearchPlan, pair: HoldoutPair, transfer: Transfer, weights: Weights, epochs: int
 ) -> FitTask:
-    """A fit of ResNet-50. In the study's own split a network that is not frozen says what it sees in every load state."""
-    task = plan.task(RESNET, pair)
-    spec = replace(
-        task.spec,
-        training=replace(task.spec.training, epochs=epochs),
-        resnet=ResNet(mode=mode, weights="" if mode == "scratch" else weights.hash),
-    )
-    own = plan is finished.plan and mode != "frozen"
+    """A fit of a backbone. In the study's own split a network that is not frozen says what it sees in every load state."""
+    task = plan.task(find_backbone(transfer.backbone).hyperparameters, pair)
+    spec = replace(task.spec, training=replace(task.spec.training, epochs=epochs), transfer=transfer)
+    own = plan is finished.plan and transfer.mode != "frozen"
     return replace(
         task,
         spec=spec,
-        weights=None if mode == "scratch" else weights.file,
+        weights=None if transfer.mode == "scratch" else weights.file,
         states=plan.states(spec.key).absolute() if own else None,
         network=plan.kept(spec.key) if own and pair == plan.pairs[0] else None,
     )
@@ -313,11 +337,14 @@ def _prepare_features(configurations: Sequence[Configuration], engine: Engine) -
 
 
 def _configurations_table(
-    fitted: Mapping[tuple[str, str], FittedConfiguration], finished: FinishedStudy, epochs: Epochs
+    fitted: Mapping[tuple[str, str], FittedConfiguration], finished: FinishedStudy, backbone: Backbone, epochs: Epochs
 ) -> pd.DataFrame:
     choice, side = finished.choice, finished.plan.side
     n_epochs: dict[str, int] = {"cnn": finished.plan.config.training.epochs, **{str(m): n for m, n in epochs.items()}}
-    sizes = {"cnn": count_parameters(choice, side), **{str(m): n for m, n in N_TRAINABLE.items()}}
+    sizes = {
+        "cnn": count_parameters(choice, side),
+        **{str(mode): backbone.n_trainable(mode) for mode in get_args(Mode)},
+    }
     return pd.DataFrame(
         {
             "configuration": name,
@@ -374,7 +401,7 @@ def _by_set(configuration: FittedConfiguration) -> dict[str, float]:
 
 
 def _states_table(fitted: Mapping[tuple[str, str], FittedConfiguration], finished: FinishedStudy) -> pd.DataFrame:
-    """Accuracy at every load state of the optimum and of the best trained ResNet-50, as in Fig 9."""
+    """Accuracy at every load state of the optimum and of the best trained backbone, as in Fig 9."""
     split = finished.plan.config.split.kind
     shown = ["cnn", "fine-tuned" if ("fine-tuned", split) in fitted else "scratch"]
     tables = [
@@ -386,11 +413,11 @@ def _states_table(fitted: Mapping[tuple[str, str], FittedConfiguration], finishe
 
 
 def _sentences(
-    fitted: Mapping[tuple[str, str], FittedConfiguration], tests: pd.DataFrame, weights: Weights
+    fitted: Mapping[tuple[str, str], FittedConfiguration], tests: pd.DataFrame, weights: Weights, backbone: Backbone
 ) -> list[str]:
     sentences = [
-        f"{'The optimum' if name == 'cnn' else f'ResNet-50 {name}'}, {split} split: {configuration.spread.mean:.3f} ± "
-        f"{configuration.spread.sd:.3f}."
+        f"{'The optimum' if name == 'cnn' else f'{backbone.label} {name}'}, {split} split: "
+        f"{configuration.spread.mean:.3f} ± {configuration.spread.sd:.3f}."
         for (name, split), configuration in fitted.items()
         if configuration.fits
     ]

@@ -28,7 +28,7 @@ class ResultOptions:
 
     Attributes:
         visible_from: First load state at which a person sees damage.
-        weights: For ResNet-50.
+        weights: For the backbone.
         scans: Table of scans for the ablation.
     """
 

@@ -4,8 +4,10 @@ A new one needs a module in `results`, a drawing function in `report.figures`, a
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from bonehpo.learning.backbones import BACKBONES, RESNET50, Backbone
 from bonehpo.report.figures.best_fold import architecture_figure, best_fold_figure, calibration_figure
 from bonehpo.report.figures.comparisons import (
     ablation_figure,
@@ -42,6 +44,33 @@ def _scans(options: ResultOptions) -> Path:
     if options.scans is None:
         raise ValueError("the ablation needs scans")
     return options.scans
+
+
+def _compare(backbone: Backbone) -> ResultKind:
+    """The comparison with a backbone. That of the paper is a step of `reproduce`, and missed where there is none."""
+    published = backbone == RESNET50
+    kind = ResultKind(
+        name=compare.compare_name(backbone),
+        level="comparison",
+        heading=f"Beside {backbone.label}",
+        command="compare" if published else f"compare --backbone {backbone.name}",
+        paper="Figs 8, 9" if published else None,
+        made=FromOptimum(
+            address=lambda study, options: compare.compare_address(study, options.weights, backbone),
+            run=lambda study, options, engine, progress: compare.run_compare(
+                study, options.weights, engine, progress, backbone
+            ),
+        ),
+        options=("weights",),
+        is_step=published,
+        figures=(compare_figure, compare_detection_figure),
+        tables={
+            "configurations": Printed("Accuracy of each network"),
+            "tests": Printed("Differences over test sets, sign-flip test"),
+        },
+        options_of=compare.weights_option,
+    )
+    return kind if published else replace(kind, is_wanted=lambda _: False)
 
 
 _KINDS = (
@@ -196,24 +225,7 @@ _KINDS = (
         figures=(mixed_figure,),
         tables={"configurations": Printed("Accuracy in each split"), "sets": Printed("What each set holds")},
     ),
-    ResultKind(
-        name=compare.COMPARE,
-        level="comparison",
-        heading="Beside ResNet-50",
-        command="compare",
-        paper="Figs 8, 9",
-        made=FromOptimum(
-            address=lambda study, options: compare.compare_address(study, options.weights),
-            run=lambda study, options, engine, progress: compare.run_compare(study, options.weights, engine, progress),
-        ),
-        options=("weights",),
-        figures=(compare_figure, compare_detection_figure),
-        tables={
-            "configurations": Printed("Accuracy of each network"),
-            "tests": Printed("Differences over test sets, sign-flip test"),
-        },
-        options_of=compare.weights_option,
-    ),
+    *map(_compare, BACKBONES.values()),
     ResultKind(
         name=ablation.NAME,
         level="comparison",
@@ -255,5 +267,5 @@ STEPS = ("search", *(kind.name for kind in _KINDS if kind.is_step), "report")
 
 
 def names_made_by(command: str) -> tuple[str, ...]:
-    """Names of the results that a command makes."""
-    return tuple(kind.name for kind in _KINDS if command in kind.commands)
+    """Names of the results that a command makes without a flag that asks for another."""
+    return tuple(kind.name for kind in _KINDS if command in kind.commands and f"{command} --" not in kind.command)

@@ -1,8 +1,8 @@
-"""Configurations compared: the mixed split, ResNet-50 (Fig 8, 9), the ablation of Appendix A, the shortcut audit."""
+"""Configurations compared: the mixed split, backbones (Fig 8, 9), the ablation of Appendix A, the shortcut audit."""
 
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bonehpo.analysis.detection import HIGH, mean_by_state
 from bonehpo.analysis.shortcuts import NEAR, NETWORK
+from bonehpo.learning.backbones import RESNET50, Mode, find_backbone
 from bonehpo.report.figures.charts import (
     LOOK,
     Picture,
@@ -39,15 +40,19 @@ from bonehpo.report.figures.style import (
     span_text,
     words,
 )
+from bonehpo.results.compare import COMPARE
 from bonehpo.results.result import Drawn, Result
 from bonehpo.task import DAMAGE
 
-CONFIGURATIONS = {
-    "cnn": "CNN",
-    "scratch": "ResNet-50,\nscratch",
-    "frozen": "ResNet-50,\nfrozen",
-    "fine-tuned": "ResNet-50,\nfine-tuned",
-}
+
+def _labels(result: Result) -> dict[str, str]:
+    """Configurations of a comparison as they are called in figures, by their names in tables."""
+    return {"cnn": "CNN", **{mode: f"{_backbone(result)},\n{mode}" for mode in get_args(Mode)}}
+
+
+def _backbone(result: Result) -> str:
+    """Label of the backbone that is compared; results of version 0.1 do not name it."""
+    return find_backbone(result.parameters.get("backbone", RESNET50.name)).label
 
 
 def mixed_figure(result: Result, folder: Path) -> Drawn:
@@ -76,8 +81,8 @@ def mixed_figure(result: Result, folder: Path) -> Drawn:
 
 
 def compare_figure(result: Result, folder: Path) -> Drawn:
-    """The optimum beside ResNet-50 from scratch, frozen and fine-tuned, in both splits."""
-    configurations, folds = result.tables["configurations"], result.tables["folds"]
+    """The optimum beside a backbone from scratch, frozen and fine-tuned, in both splits."""
+    configurations, folds, labels = result.tables["configurations"], result.tables["folds"], _labels(result)
     names = list(dict.fromkeys(configurations["configuration"].astype(str)))
     splits = list(dict.fromkeys(configurations["split"].astype(str)))
     width = 0.8 / len(splits)
@@ -94,18 +99,18 @@ def compare_figure(result: Result, folder: Path) -> Drawn:
                 Patch(facecolor=pale(look.color), edgecolor=look.color, hatch=look.hatch, label=f"{split} split")
             )
         axes.set_xlim(-0.6, len(names) - 0.4)
-        axes.set_xticks(range(len(names)), [CONFIGURATIONS.get(name, name) for name in names])
+        axes.set_xticks(range(len(names)), [labels.get(name, name) for name in names])
         accuracy_axis(axes, DAMAGE.chance)
         figure.legend(handles=handles, loc="outside upper center", ncols=len(splits))
 
     caption = words(
         result,
-        "compare",
-        "The optimum and ResNet-50",
+        result.name,
+        f"The optimum and {_backbone(result)}",
         _bars_text(configurations),
         "Dotted: chance.",
         reasons_text(configurations),
-        paper="Fig 8",
+        paper="Fig 8" if result.name == COMPARE else "",
     )
     return draw_figure(paint, caption, folder, height_mm=85)
 
@@ -119,11 +124,12 @@ def _bars_text(configurations: pd.DataFrame) -> str:
 
 
 def compare_detection_figure(result: Result, folder: Path) -> Drawn | None:
-    """Accuracy of the optimum and of ResNet-50 against load state, over test sets. None where no state was looked at."""
+    """Accuracy of the optimum and of a backbone against load state, over test sets. None where no state was looked at."""
     states = result.tables.get("states", pd.DataFrame())
     if states.empty:
         return None
     configurations = list(dict.fromkeys(states["configuration"].astype(str)))
+    labels = _labels(result)
     means = {
         configuration: mean_by_state(states[states["configuration"] == configuration])
         for configuration in configurations
@@ -134,7 +140,7 @@ def compare_detection_figure(result: Result, folder: Path) -> Drawn | None:
         paint_curves(
             axes,
             {
-                CONFIGURATIONS.get(configuration, configuration).replace("\n", " "): mean
+                labels.get(configuration, configuration).replace("\n", " "): mean
                 for configuration, mean in means.items()
             },
         )
@@ -143,12 +149,12 @@ def compare_detection_figure(result: Result, folder: Path) -> Drawn | None:
     n_sets = {int(n) for mean in means.values() for n in mean["n_sets"]}
     caption = words(
         result,
-        "compare-detection",
-        "Detection by the optimum and by ResNet-50",
+        f"{result.name}-detection",
+        f"Detection by the optimum and by {_backbone(result)}",
         f"Overall accuracy at each load state, mean over {span_text(n_sets, 'test sets')}; bands are 95 % intervals of "
         "the mean over test sets.",
         "In the pristine state it is 0.5 by construction.",
-        paper="Fig 9",
+        paper="Fig 9" if result.name == COMPARE else "",
     )
     return draw_figure(paint, caption, folder, height_mm=75, width_mm=130)
 
