@@ -8,9 +8,9 @@ import dataclasses
 import numpy as np
 
 from bonehpo.config import Search, Space, StudyConfig, StudyFolder
-from bonehpo.domain import Hyperparameters
 from bonehpo.engine import open_engine
 from bonehpo.folds import specimen_sets
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import Curves, FitResult, Predictions, load_fit, save_fit
 from bonehpo.search.plan import FinishedPair, SearchPlan
 from bonehpo.search.pruning import read_stop

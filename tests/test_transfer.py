@@ -10,9 +10,10 @@ from documented import undocumented
 from tiny_study import SPECIMENS, TOML, finish, make_study, plan_of
 
 from bonehpo.config import Split, Training
-from bonehpo.domain import Group, HoldoutPair, Hyperparameters, ignore_progress
+from bonehpo.domain import Group, HoldoutPair, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.errors import FitError, NetworkError, StudyError
+from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.backbones import BACKBONES, MOBILENETV2, RESNET50, Mode
 from bonehpo.learning.fits import FitSpec, FitTask, Transfer, fit_path, load_answers, load_fit, pair_seed
 from bonehpo.learning.fitting import find_fit, run_fit
