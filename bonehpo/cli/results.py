@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from bonehpo.cli.console import (
-    STUDIES,
+    ProgressDisplay,
     json_option,
     print_json,
-    progress_bar,
     scheduler_option,
     storage_option,
     study_option,
     workers_option,
 )
 from bonehpo.config import StudyFolder
-from bonehpo.workflow.plan import make_plan
+from bonehpo.workflow.plan import STUDIES
+from bonehpo.workflow.study import Study
 
 if TYPE_CHECKING:
-    from bonehpo.results.compare import Weights
     from bonehpo.results.kind import ResultOptions
-    from bonehpo.results.result import Result
+    from bonehpo.workflow.saved_results import SavedResult
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -99,17 +98,10 @@ def compare(
     Writes studies/NAME/results/mixed and compare: tables, figures, and MLflow runs. Networks are compared by specimen.
     """
     from bonehpo.results.kind import ResultOptions
+    from bonehpo.workflow.results import weights_of
 
-    options = ResultOptions(weights=weights_of(weights))
+    options = ResultOptions(weights=weights_of(weights, STUDIES.absolute()))
     _make(folder, "compare", workers, scheduler, storage, as_json, options)
-
-
-def weights_of(text: str) -> "Weights":
-    """Pretrained weights as the user names them."""
-    import bonehpo.learning.backend  # noqa: F401  Keras, quietly
-    from bonehpo.results.compare import find_weights
-
-    return find_weights(text, STUDIES.absolute())
 
 
 @click.command()
@@ -149,31 +141,33 @@ def _make(
     options: "ResultOptions | None" = None,
 ) -> None:
     """Make all results of a command, and print them."""
-    plan = make_plan(folder, storage)
-    from bonehpo.results.finished import finished_study
+    study = Study(folder.path, storage=storage)
+    plan = study.plan
     from bonehpo.results.kind import ResultOptions
     from bonehpo.workflow.kinds import names_made_by
-    from bonehpo.workflow.results import check_task, open_result_builder
+    from bonehpo.workflow.results import make_results
 
-    names = names_made_by(command)
-    for name in names:
-        check_task(name, plan)
-    finished = finished_study(plan)
-    with open_result_builder(finished, workers, scheduler, progress_bar) as builder:
-        results = [builder.make(name, options or ResultOptions()) for name in names]
+    with ProgressDisplay() as display:
+        results = make_results(
+            plan,
+            study.project,
+            names_made_by(command),
+            options or ResultOptions(),
+            workers,
+            scheduler,
+            progress=display,
+        )
     if as_json:
-        print_json({result.name: as_table(result, folder) for result in results})
+        print_json({result.name: as_table(result) for result in results})
         return
     for result in results:
-        print_result(result, folder)
+        print_result(result)
 
 
-def as_table(result: "Result", folder: StudyFolder) -> dict[str, object]:
+def as_table(result: "SavedResult") -> dict[str, object]:
     """A result for `--json`."""
-    from bonehpo.results.result import result_folder
-
     return {
-        "folder": str(result_folder(folder, result.name)),
+        "folder": str(result.folder),
         "ran_on": result.ran_on,
         "parameters": dict(result.parameters),
         "metrics": dict(result.metrics),
@@ -181,11 +175,9 @@ def as_table(result: "Result", folder: StudyFolder) -> dict[str, object]:
     }
 
 
-def print_result(result: "Result", folder: StudyFolder) -> None:
+def print_result(result: "SavedResult") -> None:
     """What a result says, and where it lies."""
-    from bonehpo.results.result import result_folder
-
     phantom = " (on phantoms)" if result.ran_on == "phantom" else ""
-    click.echo(f"{result.name}{phantom}: {result_folder(folder, result.name)}")
+    click.echo(f"{result.name}{phantom}: {result.folder}")
     for sentence in result.sentences:
         click.echo(f"  {sentence}")

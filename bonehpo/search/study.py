@@ -8,11 +8,13 @@ signal or a power cut, goes on with the same call at the first missing pair of t
 """
 
 import logging
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
@@ -20,9 +22,10 @@ import optuna
 from filelock import Timeout
 from optuna.trial import FrozenTrial, TrialState
 
+from bonehpo.domain import Progress
 from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
-from bonehpo.hyperparameters import Hyperparameters
+from bonehpo.hyperparameters import Hyperparameters, in_words
 from bonehpo.learning.fits import FitResult, FitTask
 from bonehpo.learning.fitting import find_fit, run_fit
 from bonehpo.search.plan import REFIT_ATTEMPTS, FinishedPair, SearchPlan, fold_records, objective
@@ -97,8 +100,9 @@ class HeldInterrupts:
         self._is_pending = True
 
 
-class SearchProgress(NamedTuple):
-    """Where a search is.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchProgress(Progress):
+    """Progress of a search; steps are fits.
 
     Attributes:
         trial: Number of the trial at work, from 0; None while the optimum is fitted again.
@@ -106,7 +110,6 @@ class SearchProgress(NamedTuple):
         fit: Fits of it that are finished.
         n_fits: Fits that it takes.
         best: Highest mean accuracy of a complete trial so far; NaN before the first.
-        seconds_left: Estimate from the fits trained so far; NaN before the first.
         choice: Its hyperparameters.
     """
 
@@ -115,7 +118,6 @@ class SearchProgress(NamedTuple):
     fit: int
     n_fits: int
     best: float
-    seconds_left: float
     choice: Hyperparameters
 
 
@@ -349,14 +351,21 @@ class _Search:
         later = self.sets_left - 1 if trial is None else max(self.n_trials - trial - 1, 0) + self.n_seeds
         fits_left = later * n_fits + n_fits - fit
         elapsed = time.monotonic() - self.started
+        best = max((float(t.value or 0.0) for t in complete), default=float("nan"))
+        name = "optimum, fresh seeds" if trial is None else f"trial {trial + 1}/{self.n_trials}"
+        so_far = "" if math.isnan(best) else f", best {abs(best):.3f}"
         self.tell(
             SearchProgress(
+                (self.n_trials if trial is None else trial) * n_fits + fit,
+                (self.n_trials + 1) * n_fits,
+                f"{name} ({in_words(choice)}), fit {fit}/{n_fits}{so_far}",
+                "search",
+                elapsed / self.n_trained * fits_left if self.n_trained else float("nan"),
                 trial=trial,
                 n_trials=self.n_trials,
                 fit=fit,
                 n_fits=n_fits,
-                best=max((float(t.value or 0.0) for t in complete), default=float("nan")),
-                seconds_left=elapsed / self.n_trained * fits_left if self.n_trained else float("nan"),
+                best=best,
                 choice=choice,
             )
         )

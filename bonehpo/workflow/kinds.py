@@ -6,6 +6,7 @@ A new one needs a module in `results`, a drawing function in `report.figures`, a
 from collections.abc import Mapping
 from pathlib import Path
 
+from bonehpo.errors import StudyError
 from bonehpo.report.figures.best_fold import architecture_figure, best_fold_figure, calibration_figure
 from bonehpo.report.figures.comparisons import (
     ablation_figure,
@@ -40,7 +41,7 @@ from bonehpo.task import DAMAGE, STRAIN
 
 def _scans(options: ResultOptions) -> Path:
     if options.scans is None:
-        raise ValueError("the ablation needs scans")
+        raise StudyError("the ablation prepares the scans again: name their table, SCANS.csv")
     return options.scans
 
 
