@@ -21,7 +21,7 @@ from bonehpo.analysis.shortcuts import (
     verdict_sentence,
 )
 from bonehpo.cli import main
-from bonehpo.cli.audit import audited
+from bonehpo.workflow.audit import audited
 from bonehpo.domain import Group, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.folds import specimen_sets
