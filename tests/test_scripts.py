@@ -1,4 +1,4 @@
-"""A search from a script that has no `if __name__ == "__main__"`, also after a worker was killed."""
+"""A search from a script that has no `if __name__ == "__main__"`, in which workers are killed and take up again."""
 
 import os
 import signal
@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
-from tiny_study import make_study
+from tiny_study import TOML, make_study
 from tracked import new_project
 
 SCRIPT = """
@@ -21,25 +20,10 @@ with Path("imported.txt").open("a") as file:
     file.write(f"{__name__}\\n")
 
 study = bonehpo.Study("studies/TB")
-outcome = study.search(n_trials=2, workers=2)
+outcome = study.search(n_trials=1, workers=2)
 Path("outcome.txt").write_text(f"{outcome.n_complete} {outcome.has_optimum}")
 """
 PATIENCE_S = 240
-
-
-@pytest.fixture
-def project(tmp_path):
-    root = new_project(tmp_path / "project")
-    make_study(root)
-    (root / "search.py").write_text(SCRIPT)
-    return root
-
-
-def start(root: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.Popen(
-        [sys.executable, "search.py"], cwd=root, env=environment, stderr=subprocess.PIPE, text=True
-    )
 
 
 def workers_of(process: subprocess.Popen[str]) -> set[int]:
@@ -54,34 +38,6 @@ def workers_of(process: subprocess.Popen[str]) -> set[int]:
     return found
 
 
-def finish(process: subprocess.Popen[str], root: Path) -> None:
-    """Wait for its end, and see that it searched once."""
-    _, said = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, said) == (0, "")
-    assert (root / "imported.txt").read_text() == "__main__\n"
-    assert (root / "outcome.txt").read_text() == "2 True"
-
-
-def test_workers_do_not_run_the_script_again(project):
-    finish(start(project), project)
-
-
-def test_a_worker_that_takes_the_place_of_a_killed_one_does_not_either(project):
-    process = start(project)
-    try:
-        fits = project / "studies" / "TB" / "fits"
-        wait_for(lambda: any(fits.glob("*.npz")), process)
-        killed = workers_of(process)
-        assert len(killed) == 2
-        for pid in killed:
-            os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: len(workers_of(process) - killed) == 2, process)
-        finish(process, project)
-    finally:
-        process.kill()
-        process.wait()
-
-
 def wait_for(happened, process: subprocess.Popen[str]) -> None:
     """Wait until something has happened while a process runs."""
     end = time.monotonic() + PATIENCE_S
@@ -89,3 +45,25 @@ def wait_for(happened, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, "it ended before that"
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.05)
+
+
+def test_workers_do_not_run_the_script_again_and_neither_do_those_that_take_their_place(tmp_path):
+    root = new_project(tmp_path / "project")
+    fits = make_study(root, TOML.replace("epochs = 3", "epochs = 1")).fits
+    (root / "search.py").write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "search.py"]
+    with subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for(lambda: any(fits.glob("*.npz")), process)
+            killed = workers_of(process)
+            assert len(killed) == 2
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: len(workers_of(process) - killed) == 2, process)
+            _, said = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+    assert (process.returncode, said) == (0, "")
+    assert (root / "imported.txt").read_text() == "__main__\n"
+    assert (root / "outcome.txt").read_text() == "1 True"
