@@ -36,6 +36,7 @@ from bonehpo.errors import (
     StoreError,
     StoreMissing,
     StudyError,
+    StudyMissing,
     TrackingError,
 )
 
@@ -81,6 +82,7 @@ __all__ = [
     "Study",
     "StudyConfig",
     "StudyError",
+    "StudyMissing",
     "TrackingError",
     "__version__",
     "make_phantom",

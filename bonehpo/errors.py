@@ -17,6 +17,7 @@ Each message is one line: what was wrong, where, and what to do. The command lin
     ├── FitError             a training that ended without a usable network
     ├── EngineError          workers or the scheduler
     ├── StudyError           the search and its storage
+    │   ├── StudyMissing     a study that has not begun
     │   └── ResultMissing    a result that has not been made; a KeyError too
     ├── TrackingError        MLflow
     └── PromotionRefused     the gate of `bonehpo promote`
@@ -73,6 +74,10 @@ class EngineError(BonehpoError):
 
 class StudyError(BonehpoError):
     """The search cannot go on: its storage, its store or its space does not fit."""
+
+
+class StudyMissing(StudyError):
+    """A study has no trials yet."""
 
 
 class ResultMissing(StudyError, KeyError):

@@ -54,7 +54,7 @@ def test_a_notebook_searches_and_reads_a_study(kernel):
     assert told["name"] == "stdout"
     assert told["text"].splitlines()[-1].endswith("search")
     (results,) = run(kernel, "study.results")
-    assert results["data"]["text/plain"] == "<results of TB: audit, leakage>"
+    assert results["data"]["text/plain"] == "<results of TB: leakage, audit>"
 
 
 def test_an_error_in_a_notebook_is_one_line_that_can_be_caught(kernel):

@@ -42,7 +42,7 @@ def print_study(shown_study: Study, named: str, as_json: bool) -> None:
         as_json: Whether to print JSON.
 
     Raises:
-        StudyError: The study has not begun.
+        StudyMissing: The study has not begun.
     """
     from bonehpo.analysis.calibration import calibration_in_words
     from bonehpo.analysis.variance import components_in_words, variance_in_words

@@ -54,7 +54,7 @@ def current_audits(plan: SearchPlan) -> dict[str, Result]:
     """The reports on leaks and shortcuts that are on disk and of this store and optimum, by name.
 
     Raises:
-        StudyError: The study has not begun.
+        StudyMissing: The study has not begun.
     """
     optimum = read_study(plan).optimum
     found = {name: RESULT_KINDS[name].current(plan, optimum) for name in (LEAKAGE, NAME)}

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 STUDIES = Path("studies")
 """Folder of the studies, in the folder of the project."""
 
-TRACKING = Path("mlruns")
-"""Folder of MLflow's records, in the folder of the project."""
-
 
 def flag(folder: StudyFolder, storage: str | None = None) -> str:
     """Name a study for the command that is proposed next, and its storage where that is not the usual one."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
-from bonehpo.errors import ResultMissing
+from bonehpo.errors import ResultMissing, StudyMissing
 from bonehpo.results.result import Result, result_folder
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.records import Optimum, read_study
@@ -81,4 +81,7 @@ class StudyResults(Mapping[str, SavedResult]):
 
     @cached_property
     def _optimum(self) -> Optimum | None:
-        return read_study(self._plan).optimum
+        try:
+            return read_study(self._plan).optimum
+        except StudyMissing:
+            return None

@@ -106,7 +106,7 @@ class Study:
         """The study at a glance: trials, optimum, estimates and where the scores vary, as `bonehpo show` prints them.
 
         Raises:
-            StudyError: The study has not begun.
+            StudyMissing: The study has not begun.
         """
         from bonehpo.search.summary import summarise
 
@@ -120,7 +120,7 @@ class Study:
         `sd`, `accuracy_<set>` for each test set, `state` and `reason`.
 
         Raises:
-            StudyError: The study has not begun.
+            StudyMissing: The study has not begun.
         """
         from bonehpo.workflow.tables import trials_of
 
@@ -134,7 +134,7 @@ class Study:
         of both classes, and the `key` of the fit.
 
         Raises:
-            StudyError: The study has not begun.
+            StudyMissing: The study has not begun.
         """
         from bonehpo.workflow.tables import folds_of
 
@@ -145,7 +145,7 @@ class Study:
         """The trial that was chosen at the end, and its folds with fresh seeds; None before the search has ended.
 
         Raises:
-            StudyError: The study has not begun.
+            StudyMissing: The study has not begun.
         """
         return self.summary.optimum
 
@@ -154,7 +154,7 @@ class Study:
         """How accurate the best trial is: apparent and nested, with intervals; None before a trial is complete.
 
         Raises:
-            StudyError: The study has not begun.
+            StudyMissing: The study has not begun.
         """
         return self.summary.estimates
 
@@ -174,7 +174,7 @@ class Study:
         """The reports on leaks (`leakage`) and shortcuts (`audit`) that were made of the study as it is now.
 
         Raises:
-            StudyError: The study has not begun.
+            StudyMissing: The study has not begun.
         """
         from bonehpo.workflow.audit import current_audits
         from bonehpo.workflow.saved_results import saved
@@ -393,7 +393,7 @@ class Study:
         """Write into MLflow whatever it lacks of the study. Optuna's storage and the fits are the truth.
 
         Raises:
-            StudyError: The study has not begun.
+            StudyMissing: The study has not begun.
             TrackingError: MLflow cannot be opened.
         """
         from bonehpo.workflow.syncing import sync_study

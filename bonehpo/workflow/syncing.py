@@ -34,7 +34,7 @@ def sync_study(plan: SearchPlan, project: Path) -> Synced:
         project: Folder that holds `mlruns/`.
 
     Raises:
-        StudyError: The study has not begun.
+        StudyMissing: The study has not begun.
         TrackingError: MLflow cannot be opened.
     """
     study = load_study(plan.storage, plan.folder.name, plan.identity)

@@ -57,7 +57,7 @@ def folds_of(plan: SearchPlan) -> pd.DataFrame:
         For strain it is `test_error_percent` and so on, and `bias_percent`.
 
     Raises:
-        StudyError: The study has not begun.
+        StudyMissing: The study has not begun.
     """
     measure = task_named(plan.config.task).measure
     folds = folds_table(load_study(plan.storage, plan.folder.name, plan.identity))
