@@ -1,1 +1,130 @@
-"""Architecture search for damage classification in micro-CT images of bone, under nested cross-validation."""
+"""Architecture search for damage classification in micro-CT images of bone, under nested cross-validation.
+
+What is listed in `__all__` is for users, and stays as it is; the rest may change. Everything is loaded when it is first
+asked for: `import bonehpo` takes milliseconds and loads no TensorFlow. Nothing here prints: progress is told to a callback,
+what goes wrong is a `BonehpoError` of one line.
+
+Examples:
+    A phantom, searched and explained:
+
+    >>> import bonehpo
+    >>> scans = bonehpo.make_phantom(bonehpo.PhantomSpec(bone="TB", side=48), "phantoms/TB")  # doctest: +SKIP
+    >>> store = bonehpo.prepare(scans, "studies/TB")  # doctest: +SKIP
+    >>> study = bonehpo.Study("studies/TB")  # doctest: +SKIP
+    >>> study.search(n_trials=20, workers=4)  # doctest: +SKIP
+    >>> study.run("detection").tables["limits"]  # doctest: +SKIP
+    >>> study.promote()  # doctest: +SKIP
+    >>> bonehpo.predict("bonehpo-TB", "scans/TB13.tif").verdict  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from bonehpo.errors import (
+    BonehpoError,
+    ConfigError,
+    EngineError,
+    FitError,
+    FoldError,
+    NetworkError,
+    PhantomError,
+    PreparationError,
+    PromotionRefused,
+    ResultMissing,
+    ScanError,
+    StoreDamaged,
+    StoreError,
+    StoreMissing,
+    StudyError,
+    StudyMissing,
+    TrackingError,
+)
+
+if TYPE_CHECKING:
+    from bonehpo.config import StudyConfig
+    from bonehpo.domain import Progress
+    from bonehpo.hyperparameters import Hyperparameters
+    from bonehpo.phantom.spec import PhantomSpec
+    from bonehpo.search.study import SearchOutcome, SearchProgress
+    from bonehpo.store.recipe import Steps
+    from bonehpo.store.store import SliceStore
+    from bonehpo.workflow.prediction import Prediction
+    from bonehpo.workflow.saved_results import SavedResult
+    from bonehpo.workflow.stores import make_phantom, open_store, prepare
+    from bonehpo.workflow.study import Study, predict
+
+    __version__: str
+
+__all__ = [
+    "BonehpoError",
+    "ConfigError",
+    "EngineError",
+    "FitError",
+    "FoldError",
+    "Hyperparameters",
+    "NetworkError",
+    "PhantomError",
+    "PhantomSpec",
+    "Prediction",
+    "PreparationError",
+    "Progress",
+    "PromotionRefused",
+    "ResultMissing",
+    "SavedResult",
+    "ScanError",
+    "SearchOutcome",
+    "SearchProgress",
+    "SliceStore",
+    "Steps",
+    "StoreDamaged",
+    "StoreError",
+    "StoreMissing",
+    "Study",
+    "StudyConfig",
+    "StudyError",
+    "StudyMissing",
+    "TrackingError",
+    "__version__",
+    "make_phantom",
+    "open_store",
+    "predict",
+    "prepare",
+]
+
+_HOMES = {
+    "Hyperparameters": "bonehpo.hyperparameters",
+    "PhantomSpec": "bonehpo.phantom.spec",
+    "Prediction": "bonehpo.workflow.prediction",
+    "Progress": "bonehpo.domain",
+    "SavedResult": "bonehpo.workflow.saved_results",
+    "SearchOutcome": "bonehpo.search.study",
+    "SearchProgress": "bonehpo.search.study",
+    "SliceStore": "bonehpo.store.store",
+    "Steps": "bonehpo.store.recipe",
+    "Study": "bonehpo.workflow.study",
+    "StudyConfig": "bonehpo.config",
+    "make_phantom": "bonehpo.workflow.stores",
+    "open_store": "bonehpo.workflow.stores",
+    "predict": "bonehpo.workflow.study",
+    "prepare": "bonehpo.workflow.stores",
+}
+"""Where each name that is loaded on demand is defined."""
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not in __all__ is none
+
+    def __getattr__(name: str) -> object:
+        """Load a public name when it is first asked for."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value: object = version("bonehpo")
+        elif name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+        else:
+            raise AttributeError(f"module 'bonehpo' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        """The public names, loaded or not."""
+        return sorted({*globals(), *__all__})

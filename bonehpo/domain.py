@@ -6,7 +6,7 @@ is one training on the sets outside an unordered holdout pair.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
@@ -65,12 +65,23 @@ class FoldScores:
     details: Mapping[str, float]
 
 
-class Progress(NamedTuple):
-    """Progress of a long task: `done` of `total` steps, and what the current step is."""
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Progress of a long task.
+
+    Attributes:
+        done: Steps that are done.
+        total: Steps that there are.
+        what: The current step.
+        task: The whole: "prepare", "search", the name of a result.
+        seconds_left: Until the end; None where nobody has estimated it, NaN where nobody can yet.
+    """
 
     done: int
     total: int
     what: str
+    task: str = ""
+    seconds_left: float | None = None
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -78,3 +89,8 @@ ProgressCallback = Callable[[Progress], None]
 
 def ignore_progress(progress: Progress) -> None:
     """Take no notice; the null object for `ProgressCallback`."""
+
+
+def of_task(progress: ProgressCallback, task: str) -> ProgressCallback:
+    """A callback that hands on what it is told, under the name of a task."""
+    return lambda at: progress(replace(at, task=task))

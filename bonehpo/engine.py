@@ -6,7 +6,9 @@ a worker that dies has its task rerun on another. This is the only importer of d
 
 import contextlib
 import logging
+import multiprocessing.spawn
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -144,6 +146,42 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THR
 _IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
+_WORKER_PROCESS = "Dask Worker process"
+"""What Dask calls the processes of workers, also of those that it starts again."""
+
+
+class _MainLeftAlone:
+    """A context manager in which workers do not run the main module again.
+
+    A spawned process imports the main module of its parent, so that a script without `if __name__ == "__main__"` would
+    search once more in each worker. Workers do not need it: Dask sends what is defined there by value. Other processes that
+    the script may start are left as they are.
+    """
+
+    _lock = threading.Lock()
+    _n_open = 0
+    _original = staticmethod(multiprocessing.spawn.get_preparation_data)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            type(self)._n_open += 1
+            multiprocessing.spawn.get_preparation_data = self._preparation
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            type(self)._n_open -= 1
+            if not self._n_open:
+                multiprocessing.spawn.get_preparation_data = self._original
+
+    @classmethod
+    def _preparation(cls, name: str) -> dict[str, Any]:
+        """What a new process is told of its parent, without the main module where it is a worker."""
+        told = cls._original(name)
+        if not name.startswith(_WORKER_PROCESS):
+            return told
+        return {key: value for key, value in told.items() if not key.startswith("init_main_from")}
+
+
 @contextlib.contextmanager
 def open_engine(n_workers: int | None = None, scheduler: str | None = None) -> Iterator[Engine]:
     """Open an engine and close it, with all its processes, at the end of the block.
@@ -175,6 +213,7 @@ def open_engine(n_workers: int | None = None, scheduler: str | None = None) -> I
         stack.enter_context(dask.config.set(settings))
         if scheduler is None:
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            stack.enter_context(_MainLeftAlone())
             cluster = LocalCluster(
                 n_workers=n_workers or len(os.sched_getaffinity(0)),
                 threads_per_worker=1,

@@ -17,6 +17,8 @@ Each message is one line: what was wrong, where, and what to do. The command lin
     ├── FitError             a training that ended without a usable network
     ├── EngineError          workers or the scheduler
     ├── StudyError           the search and its storage
+    │   ├── StudyMissing     a study that has not begun
+    │   └── ResultMissing    a result that has not been made; a KeyError too
     ├── TrackingError        MLflow
     └── PromotionRefused     the gate of `bonehpo promote`
 """
@@ -72,6 +74,16 @@ class EngineError(BonehpoError):
 
 class StudyError(BonehpoError):
     """The search cannot go on: its storage, its store or its space does not fit."""
+
+
+class StudyMissing(StudyError):
+    """A study has no trials yet."""
+
+
+class ResultMissing(StudyError, KeyError):
+    """A result of a study has not been made, or was made from another optimum."""
+
+    __str__ = Exception.__str__  # a KeyError would put its message into quotes
 
 
 class TrackingError(BonehpoError):

@@ -21,7 +21,6 @@ from bonehpo.analysis.shortcuts import (
     verdict_sentence,
 )
 from bonehpo.cli import main
-from bonehpo.cli.audit import audited
 from bonehpo.domain import Group, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.folds import specimen_sets
@@ -32,6 +31,7 @@ from bonehpo.preparation.prepare import prepare
 from bonehpo.results.audit import score_models
 from bonehpo.results.detection import first_damaged
 from bonehpo.store.recipe import Steps
+from bonehpo.workflow.audit import audited
 from bonehpo.workflow.plan import make_plan
 
 SPECIMENS = ("A", "B", "C", "D", "E")

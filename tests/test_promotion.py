@@ -18,7 +18,7 @@ from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.learners import predict
 from bonehpo.learning.networks import build_network, load_network, reset_weights, save_calibrated, standardise
 from bonehpo.tracking.database import open_tracking, relocate
-from bonehpo.tracking.registry import load_champion
+from bonehpo.tracking.registry import load_registered
 from bonehpo.workflow.plan import make_plan
 from bonehpo.workflow.promotion import Audited, check_folds, objections, promote_optimum
 
@@ -109,7 +109,7 @@ def test_promotion_against_an_objection_needs_a_reason_that_the_card_keeps(searc
         promote_optimum(plan, tracking, Audited(("intensity levels do as well",)))
     audited = Audited(("intensity levels do as well",), ("Noise reaches 0.60.",))
     promote_optimum(plan, tracking, audited, because="stripes are what we want to find")
-    card = load_champion(tracking, "bonehpo-TB").card
+    card = load_registered(tracking, "bonehpo-TB").card
     assert (
         "- intensity levels do as well\n\n**Promoted nevertheless, because:** stripes are what we want to find" in card
     )
@@ -127,7 +127,7 @@ def test_the_card_of_an_open_gate_has_the_words_of_the_audit(searched, monkeypat
     monkeypatch.chdir(root)
     plan, tracking = make_plan(StudyFolder(root / "studies" / "TB")), open_tracking(root)
     promote_optimum(plan, tracking, Audited((), ("Intensity levels reach 0.60.", "Noise reaches 0.78.")))
-    card = load_champion(tracking, "bonehpo-TB").card
+    card = load_registered(tracking, "bonehpo-TB").card
     assert "It raised no flag, and the network beats chance and the baseline.\n\n" in card
     assert card.endswith("- Intensity levels reach 0.60.\n- Noise reaches 0.78.\n")
     assert "bonehpo.forced" not in tracking.client.get_model_version_by_alias("bonehpo-TB", "champion").tags

@@ -16,7 +16,7 @@ from tracked import new_project, record_study
 from bonehpo.errors import TrackingError
 from bonehpo.tracking import registry
 from bonehpo.tracking.database import Tracking, open_tracking
-from bonehpo.tracking.registry import NewModel, load_champion, register_champion
+from bonehpo.tracking.registry import NewModel, load_registered, register_champion
 from bonehpo.tracking.runs import MlflowRecorder
 
 SIDE = 16
@@ -69,7 +69,7 @@ def softmax_of(network: Path) -> np.ndarray:
 
 
 def test_the_champion_answers_as_its_network_does(promoted, new):
-    champion = load_champion(promoted, "bonehpo-TB")
+    champion = load_registered(promoted, "bonehpo-TB")
     answer = champion.predict(IMAGES)
     assert answer.dtype == np.float32
     np.testing.assert_allclose(answer, softmax_of(new.network), atol=1e-6)
@@ -97,7 +97,7 @@ def test_a_version_says_what_it_is(promoted, new):
 def test_without_a_champion_the_command_that_makes_one_is_named(tmp_path):
     tracking = open_tracking(new_project(tmp_path / "project"))
     with pytest.raises(TrackingError, match=r"run `bonehpo promote` for the study of CB first"):
-        load_champion(tracking, "bonehpo-CB")
+        load_registered(tracking, "bonehpo-CB")
 
 
 def test_a_failed_promotion_leaves_the_former_champion(promoted, new, tmp_path, monkeypatch):
@@ -111,14 +111,14 @@ def test_a_failed_promotion_leaves_the_former_champion(promoted, new, tmp_path, 
         patch.setattr(promoted.client, "set_registered_model_alias", crash)
         with pytest.raises(KeyboardInterrupt):
             register_champion(promoted, replace(new, recipe_json="{}"))
-    assert load_champion(promoted, "bonehpo-TB").version == 1
+    assert load_registered(promoted, "bonehpo-TB").version == 1
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 def test_a_second_promotion_moves_the_alias(promoted, new):
-    former = load_champion(promoted, "bonehpo-TB").version
+    former = load_registered(promoted, "bonehpo-TB").version
     made = register_champion(promoted, replace(new, recipe_json='{"side": 16, "second": true}'))
-    champion = load_champion(promoted, "bonehpo-TB")
+    champion = load_registered(promoted, "bonehpo-TB")
     assert champion.version == made.version > former
     assert "second" in champion.recipe_json
 
@@ -128,7 +128,7 @@ def test_lost_model_files_are_told_in_one_line(tmp_path, new):
     register_champion(tracking, new)
     next(tracking.artifacts.rglob("MLmodel")).unlink()
     with pytest.raises(TrackingError, match="bonehpo-TB version 1 cannot be read") as refusal:
-        load_champion(tracking, "bonehpo-TB")
+        load_registered(tracking, "bonehpo-TB")
     assert len(str(refusal.value).splitlines()) == 1
 
 

@@ -14,12 +14,11 @@ from typing import Any, TypeVar
 import click
 
 from bonehpo.config import StudyFolder
-from bonehpo.domain import Progress, ProgressCallback
-from bonehpo.hyperparameters import in_words
+from bonehpo.domain import Progress
+from bonehpo.workflow.plan import STUDIES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-STUDIES = Path("studies")
 _NAME = re.compile(r"[\w][\w .+-]{0,99}")
 
 
@@ -89,57 +88,50 @@ def json_option(function: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
-def flag(folder: StudyFolder, storage: str | None = None) -> str:
-    """How the next command names this study, and its storage where it is not the usual one."""
-    name = f"--bone {folder.name}" if folder.path.parent == STUDIES.absolute() else f"--study {folder.path}"
-    return f"{name} --storage {storage}" if storage else name
-
-
 PLAIN_EVERY_S = 10.0
 
 ProgressReport = Callable[[float, float, str, float | None], None]
 """Takes steps done, steps in all, what is at work, and the seconds left (None: estimated from the steps)."""
 
 
-@contextlib.contextmanager
-def progress_bar(what: str) -> Iterator[ProgressCallback]:
-    """A bar with the time left for tasks that report `Progress`."""
-    with _display(what) as report:
+class ProgressDisplay:
+    """Shows long tasks on stderr, one after the other: a bar on a terminal, else a line now and then.
 
-        def callback(progress: Progress) -> None:
-            report(progress.done, progress.total, progress.what, None)
+    It is a `ProgressCallback`, and a context manager that takes the last bar away at the end.
+    """
 
-        yield callback
+    def __init__(self) -> None:
+        self._task: str | None = None
+        self._bars = contextlib.ExitStack()
+        self._report: ProgressReport = _ignore
+
+    def __enter__(self) -> "ProgressDisplay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __call__(self, at: Progress) -> None:
+        """Show how far a task has come; a bar of its own for each."""
+        if at.task != self._task:
+            self.close()
+            bar = _terminal_bar(at.task) if sys.stderr.isatty() else _plain_lines(at.task)
+            self._report, self._task = self._bars.enter_context(bar), at.task
+        self._report(at.done, at.total, at.what, at.seconds_left)
+
+    def close(self) -> None:
+        """Take the bar away, so that something else can be printed."""
+        self._bars.close()
+        self._task = None
+
+    def note(self, text: str) -> None:
+        """Print a line to stderr."""
+        self.close()
+        click.echo(text, err=True)
 
 
-@contextlib.contextmanager
-def search_bar() -> Iterator[Callable[[Any], None]]:
-    """A bar for `search.study.SearchProgress`: trial, fit, best so far, time left."""
-    with _display("search") as report:
-
-        def callback(at: Any) -> None:
-            trial = at.n_trials if at.trial is None else at.trial
-            done = trial * at.n_fits + at.fit
-            name = "optimum, fresh seeds" if at.trial is None else f"trial {at.trial + 1}/{at.n_trials}"
-            choice = in_words(at.choice)
-            best = "" if math.isnan(at.best) else f", best {abs(at.best):.3f}"
-            report(
-                done,
-                (at.n_trials + 1) * at.n_fits,
-                f"{name} ({choice}), fit {at.fit}/{at.n_fits}{best}",
-                at.seconds_left,
-            )
-
-        yield callback
-
-
-@contextlib.contextmanager
-def _display(what: str) -> Iterator[ProgressReport]:
-    if sys.stderr.isatty():
-        with _terminal_bar(what) as report:
-            yield report
-    else:
-        yield _plain_lines(what)
+def _ignore(_done: float, _total: float, _text: str, _seconds_left: float | None) -> None:
+    """Before the first task."""
 
 
 @contextlib.contextmanager
@@ -166,7 +158,8 @@ def _terminal_bar(what: str) -> Iterator[ProgressReport]:
         yield report
 
 
-def _plain_lines(what: str) -> ProgressReport:
+@contextlib.contextmanager
+def _plain_lines(what: str) -> Iterator[ProgressReport]:
     started = time.monotonic()
     last_line = -math.inf
 
@@ -179,7 +172,7 @@ def _plain_lines(what: str) -> ProgressReport:
         left = _estimate(started, done, total) if seconds_left is None else seconds_left
         click.echo(f"{what}: {done:.0f}/{total:.0f}, {text}, {duration(left)} left", err=True)
 
-    return report
+    yield report
 
 
 def _estimate(started: float, done: float, total: float) -> float:

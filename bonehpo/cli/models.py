@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from bonehpo.cli.console import flag, json_option, print_json, print_table, storage_option, study_option
-from bonehpo.config import StudyFolder, load_config
-from bonehpo.workflow.plan import TRACKING, make_plan
+from bonehpo.cli.console import json_option, print_json, print_table, storage_option, study_option
+from bonehpo.config import StudyFolder
+from bonehpo.workflow.plan import flag
+from bonehpo.workflow.study import Study
 
 
 @click.command()
@@ -23,19 +24,16 @@ def promote(folder: StudyFolder, storage: str | None, force: bool, because: str 
     """
     if force != bool(because and because.strip()):
         raise click.UsageError("--force and --because REASON belong together: give both or neither")
-    from bonehpo.cli.audit import audited
-    from bonehpo.tracking.database import open_tracking
-    from bonehpo.workflow.promotion import promote_optimum
-
-    plan, tracking = make_plan(folder, storage), open_tracking(TRACKING.absolute().parent)
-    version = promote_optimum(plan, tracking, audited(plan), because)
+    study = Study(folder.path, storage=storage)
+    version = study.promote(because)
     if as_json:
-        print_json(version)
+        print_json({name: getattr(version, name) for name in ("name", "version", "uri")})
         return
-    note = " It was trained on phantoms: it knows nothing of real bone." if plan.ran_on == "phantom" else ""
+    note = " It was trained on phantoms: it knows nothing of real bone." if version.ran_on == "phantom" else ""
     click.echo(f"{version.name} version {version.version} is the champion: {version.uri}.{note}")
     click.echo(f"Next: bonehpo predict {flag(folder)} SCAN")
-    click.echo(f"Or:   MLFLOW_TRACKING_URI={tracking.uri} mlflow models serve -m {version.uri} --env-manager local")
+    serve = f"mlflow models serve -m {version.uri} --env-manager local"
+    click.echo(f"Or:   MLFLOW_TRACKING_URI={version.tracking_uri} {serve}")
 
 
 @click.command()
@@ -49,33 +47,14 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
     SCAN is a volume in any format that prepare reads, as FILE.h5::/dataset; for a store of 2-D slices an image or a
     folder of images. Writes the probability of every slice as CSV, and a picture.
     """
-    import bonehpo.learning.backend  # noqa: F401  Keras, quietly, before the model's own code imports it
-    from bonehpo.analysis.calibration import summarise_scan
-    from bonehpo.preparation.prepare import prepare_scan
-    from bonehpo.report.figures import prediction_figure
-    from bonehpo.store.recipe import Recipe
-    from bonehpo.tracking.database import open_tracking
-    from bonehpo.tracking.registry import load_champion
-
-    bone = load_config(folder.config, folder.name).bone
-    champion = load_champion(open_tracking(TRACKING.absolute().parent), f"bonehpo-{bone}")
-    prepared = prepare_scan(scan, Recipe.from_json(champion.recipe_json))
-    found = summarise_scan(
-        {plane: champion.predict(images)[:, 1] for plane, images in prepared.slices.items()}, prepared.positions
-    )
-    target = out or Path.cwd()
-    target.mkdir(parents=True, exist_ok=True)
-    source = Path(scan.split("::", maxsplit=1)[0]).absolute()
-    stem = f"{source.parent.name}-{source.stem}"
-    csv, picture = target / f"{stem}-prediction.csv", target / f"{stem}-prediction.png"
-    found.slices.to_csv(csv, index=False)
-    prediction_figure(found, prepared.slices, picture)
+    found = Study(folder.path).predict(scan)
+    csv, picture = found.write(out or Path.cwd())
     if as_json:
         print_json(
             {
                 "verdict": found.verdict,
-                "model": f"{champion.name} version {champion.version}",
-                "ran_on": champion.ran_on,
+                "model": f"{found.model} version {found.version}",
+                "ran_on": found.ran_on,
                 "p_failed": found.mean,
                 "planes": found.planes,
                 "csv": str(csv),
@@ -87,10 +66,8 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
         ["plane", "slices", "called failed", "mean p(failed)", "verdict"],
         [[p.plane, str(p.n_slices), f"{p.share_failed:.2f}", f"{p.mean:.3f}", p.verdict] for p in found.planes],
     )
-    click.echo(
-        f"Scan: {found.verdict} (mean p(failed) {found.mean:.3f}), by {champion.name} version {champion.version}"
-    )
-    if champion.ran_on == "phantom":
+    click.echo(f"Scan: {found.verdict} (mean p(failed) {found.mean:.3f}), by {found.model} version {found.version}")
+    if found.ran_on == "phantom":
         click.echo("Caution: that network was trained on phantoms; it knows nothing of real bone.")
     click.echo(f"Slices: {csv}\nPicture: {picture}")
 
@@ -99,7 +76,6 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to listen on.")
 def ui(port: int) -> None:
     """Open the MLflow UI on the recorded runs, for this machine alone. Ctrl-C ends it."""
-    from bonehpo.tracking.database import open_tracking
-    from bonehpo.tracking.ui import serve_ui
+    from bonehpo.tracking.ui import serve_project
 
-    serve_ui(open_tracking(TRACKING.absolute().parent), port, click.echo)
+    serve_project(Path.cwd(), port, click.echo)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bonehpo.cli.console import flag, progress_bar, storage_option, study_option
-from bonehpo.cli.results import print_result, run_options, visible_option, weights_of, weights_option
+from bonehpo.cli.console import ProgressDisplay, storage_option, study_option
+from bonehpo.cli.results import print_result, run_options, visible_option, weights_option
 from bonehpo.config import StudyFolder
 from bonehpo.errors import BonehpoError, NetworkError
-from bonehpo.workflow.plan import TRACKING, make_plan
+from bonehpo.workflow.plan import STUDIES, flag
+from bonehpo.workflow.study import Study
 
 if TYPE_CHECKING:
     from bonehpo.results.kind import ResultOptions
@@ -43,19 +44,7 @@ def _known_steps(ctx: click.Context, param: click.Parameter, names: tuple[str, .
 @storage_option
 def report(folder: StudyFolder, storage: str | None) -> None:
     """Write everything recorded of a study as one HTML page that needs nothing else, and log it to MLflow."""
-    plan = make_plan(folder, storage)
-    click.echo(f"Report: {_report(plan)}")
-
-
-def _report(plan: "SearchPlan") -> Path:
-    from bonehpo.tracking.runs import recorder_for
-    from bonehpo.workflow.report import make_report
-
-    recorder = recorder_for(TRACKING.absolute().parent)
-    try:
-        return make_report(plan, recorder)
-    finally:
-        recorder.close()
+    click.echo(f"Report: {Study(folder.path, storage=storage).report()}")
 
 
 @click.command()
@@ -115,7 +104,8 @@ def reproduce(
     from bonehpo.results.kind import ResultOptions
     from bonehpo.workflow.kinds import RESULT_KINDS, STEPS
 
-    plan = make_plan(folder, storage)
+    study = Study(folder.path, storage=storage)
+    plan = study.plan
     steps = _steps([step for step in STEPS if (not only or step in only) and step not in skip], scans, plan)
     options = ResultOptions(visible_from=visible_from, scans=scans.absolute() if scans else None)
     if any("weights" in kind.options for name, kind in RESULT_KINDS.items() if name in steps):
@@ -123,10 +113,10 @@ def reproduce(
     if "search" in steps:
         _search(ctx, folder, trials, workers, scheduler, storage, despite_leaks)
     failed = _make_results(
-        plan, [step for step in steps if step not in ("search", "report")], options, workers, scheduler
+        study, [step for step in steps if step not in ("search", "report")], options, workers, scheduler
     )
     if "report" in steps:
-        failed += _try("report", lambda: click.echo(f"Report: {_report(plan)}"))
+        failed += _try("report", lambda: click.echo(f"Report: {study.report()}"))
     if failed:
         raise click.ClickException(f"not done: {', '.join(failed)}; the same command tries them again")
     from bonehpo.task import task_named
@@ -154,20 +144,26 @@ def _steps(steps: Sequence[str], scans: Path | None, plan: "SearchPlan") -> list
 
 
 def _make_results(
-    plan: "SearchPlan", names: Sequence[str], options: "ResultOptions", workers: int | None, scheduler: str | None
+    study: Study, names: Sequence[str], options: "ResultOptions", workers: int | None, scheduler: str | None
 ) -> list[str]:
     """Make results one after the other; the names of those that could not be made."""
     if not names:
         return []
     from bonehpo.results.finished import finished_study
     from bonehpo.workflow.results import open_result_builder
+    from bonehpo.workflow.saved_results import saved
 
-    failed = []
-    with open_result_builder(finished_study(plan), workers, scheduler, progress_bar) as builder:
+    failed, plan = [], study.plan
+    with (
+        ProgressDisplay() as display,
+        open_result_builder(finished_study(plan), study.project, workers, scheduler, display) as builder,
+    ):
         for name in names:
 
             def make(name: str = name) -> None:
-                print_result(builder.make(name, options), plan.folder)
+                result = saved(builder.make(name, options), plan)
+                display.close()
+                print_result(result)
 
             failed += _try(name, make)
     return failed
@@ -200,8 +196,10 @@ def _search(
 
 def _with_weights(options: "ResultOptions", text: str) -> "ResultOptions":
     """The weights that were asked for; those of ImageNet are gone without where they cannot be had."""
+    from bonehpo.workflow.results import weights_of
+
     try:
-        return replace(options, weights=weights_of(text))
+        return replace(options, weights=weights_of(text, STUDIES.absolute()))
     except NetworkError as error:
         if text != "imagenet":
             raise

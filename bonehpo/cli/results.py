@@ -7,23 +7,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from bonehpo.cli.console import (
-    STUDIES,
+    ProgressDisplay,
     json_option,
     print_json,
-    progress_bar,
     scheduler_option,
     storage_option,
     study_option,
     workers_option,
 )
 from bonehpo.config import StudyFolder
-from bonehpo.learning.backbones import BACKBONES, RESNET50, Backbone
-from bonehpo.workflow.plan import make_plan
+from bonehpo.learning.backbones import BACKBONES, RESNET50
+from bonehpo.workflow.plan import STUDIES
+from bonehpo.workflow.study import Study
 
 if TYPE_CHECKING:
-    from bonehpo.results.compare import Weights
     from bonehpo.results.kind import ResultOptions
-    from bonehpo.results.result import Result
+    from bonehpo.workflow.saved_results import SavedResult
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -117,18 +116,11 @@ def compare(
     """
     from bonehpo.results.compare import MIXED, compare_name
     from bonehpo.results.kind import ResultOptions
+    from bonehpo.workflow.results import weights_of
 
     chosen = BACKBONES[backbone]
-    options = ResultOptions(weights=weights_of(weights, chosen))
+    options = ResultOptions(weights=weights_of(weights, STUDIES.absolute(), chosen))
     _make(folder, (MIXED, compare_name(chosen)), workers, scheduler, storage, as_json, options)
-
-
-def weights_of(text: str, backbone: Backbone = RESNET50) -> "Weights":
-    """Return pretrained weights of a backbone as the user names them."""
-    import bonehpo.learning.backend  # noqa: F401  Keras, quietly
-    from bonehpo.results.compare import find_weights
-
-    return find_weights(text, STUDIES.absolute(), backbone)
 
 
 @click.command()
@@ -168,31 +160,28 @@ def _make(
     options: "ResultOptions | None" = None,
 ) -> None:
     """Make all results of a command, or those of some names, and print them."""
-    plan = make_plan(folder, storage)
-    from bonehpo.results.finished import finished_study
+    study = Study(folder.path, storage=storage)
+    plan = study.plan
     from bonehpo.results.kind import ResultOptions
     from bonehpo.workflow.kinds import names_made_by
-    from bonehpo.workflow.results import check_task, open_result_builder
+    from bonehpo.workflow.results import make_results
 
     names = names_made_by(asked) if isinstance(asked, str) else asked
-    for name in names:
-        check_task(name, plan)
-    finished = finished_study(plan)
-    with open_result_builder(finished, workers, scheduler, progress_bar) as builder:
-        results = [builder.make(name, options or ResultOptions()) for name in names]
+    with ProgressDisplay() as display:
+        results = make_results(
+            plan, study.project, names, options or ResultOptions(), workers, scheduler, progress=display
+        )
     if as_json:
-        print_json({result.name: as_table(result, folder) for result in results})
+        print_json({result.name: as_table(result) for result in results})
         return
     for result in results:
-        print_result(result, folder)
+        print_result(result)
 
 
-def as_table(result: "Result", folder: StudyFolder) -> dict[str, object]:
+def as_table(result: "SavedResult") -> dict[str, object]:
     """A result for `--json`."""
-    from bonehpo.results.result import result_folder
-
     return {
-        "folder": str(result_folder(folder, result.name)),
+        "folder": str(result.folder),
         "ran_on": result.ran_on,
         "parameters": dict(result.parameters),
         "metrics": dict(result.metrics),
@@ -200,11 +189,9 @@ def as_table(result: "Result", folder: StudyFolder) -> dict[str, object]:
     }
 
 
-def print_result(result: "Result", folder: StudyFolder) -> None:
+def print_result(result: "SavedResult") -> None:
     """What a result says, and where it lies."""
-    from bonehpo.results.result import result_folder
-
     phantom = " (on phantoms)" if result.ran_on == "phantom" else ""
-    click.echo(f"{result.name}{phantom}: {result_folder(folder, result.name)}")
+    click.echo(f"{result.name}{phantom}: {result.folder}")
     for sentence in result.sentences:
         click.echo(f"  {sentence}")

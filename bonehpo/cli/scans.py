@@ -1,12 +1,19 @@
 """Commands on scans and stores: phantom, prepare, inspect, verify."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from bonehpo.cli.console import flag, json_option, print_json, print_table, progress_bar, study_option, workers_option
+from bonehpo.cli.console import ProgressDisplay, json_option, print_json, print_table, study_option, workers_option
 from bonehpo.config import StudyFolder
+from bonehpo.domain import of_task
+from bonehpo.workflow.plan import flag
+from bonehpo.workflow.study import Study
+
+if TYPE_CHECKING:
+    from bonehpo.store.store import SliceStore
+    from bonehpo.workflow.stores import Inspection
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -33,8 +40,8 @@ def phantom(
     workers: int | None,
 ) -> None:
     """Make synthetic scans of bone under load whose damage is known voxel by voxel."""
-    from bonehpo.engine import open_engine
-    from bonehpo.phantom import PhantomSpec, write_phantom
+    from bonehpo.phantom import PhantomSpec
+    from bonehpo.workflow.stores import make_phantom
 
     spec = PhantomSpec(
         bone="CB" if bone == "CB" else "TB",
@@ -45,8 +52,8 @@ def phantom(
         structure=structure,
         seed=seed,
     )
-    with open_engine(workers) as engine, progress_bar("phantom") as progress:
-        csv = write_phantom(spec, out, engine, progress)
+    with ProgressDisplay() as display:
+        csv = make_phantom(spec, out, workers=workers, progress=display)
     click.echo(f"{len(spec.specimens)} specimens in {spec.n_states} load states are in {out}.")
     click.echo(f"Next: bonehpo prepare {csv} --bone {bone}")
 
@@ -85,9 +92,8 @@ def prepare(
     SCANS.csv has one row per scan, specimen,state,path[,strain,stress_mpa,voxel_um], or one row per 2-D slice,
     specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
     """
-    from bonehpo.engine import open_engine
-    from bonehpo.preparation.prepare import prepare as prepare_store
     from bonehpo.store.recipe import Steps
+    from bonehpo.workflow.stores import prepare as prepare_store
 
     steps = Steps(
         cropped=not no_crop,
@@ -99,8 +105,8 @@ def prepare(
         reference=reference,
         standardise=standardise,
     )
-    with open_engine(workers) as engine, progress_bar("prepare") as progress:
-        store = prepare_store(scans, folder.store, steps, engine, progress, overwrite=overwrite)
+    with ProgressDisplay() as display:
+        store = prepare_store(scans, folder.path, steps, overwrite=overwrite, workers=workers, progress=display)
     for note in store.notes:
         click.echo(f"Note: {note}")
     n_images = len(store.planes) * store.n_slices
@@ -121,31 +127,20 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
     Writes a montage, specimens × first and last state × planes; in results/specimens of the study a table of all
     measures, renderings of the specimens, and their stress-strain curves.
     """
-    from bonehpo.report.figures import montage as draw_montage
-    from bonehpo.results.result import result_folder
-    from bonehpo.results.specimens import make_specimens
-    from bonehpo.store.store import SliceStore
-    from bonehpo.workflow.kinds import RESULT_KINDS
-
-    store = SliceStore.open(folder.store)
-    picture = montage or folder.path / "montage.png"
-    draw_montage(store, picture)
-    result = make_specimens(store, folder)
-    place = result_folder(folder, result.name)
-    pictures = [picture, *(figure.png for figure in RESULT_KINDS[result.name].draw(result, folder))]
+    found = Study(folder.path).inspect(montage)
     if as_json:
-        print_json(_contents(store, pictures, place / "scans.csv"))
+        print_json(_contents(found))
         return
-    _print_contents(store)
-    for sentence in result.sentences:
+    _print_contents(found.store)
+    for sentence in found.result.sentences:
         click.echo(sentence)
-    click.echo(f"Montage: {picture}")
-    for drawn in pictures[1:]:
-        click.echo(f"Figure: {drawn}")
-    click.echo(f"Table: {place / 'scans.csv'}")
+    click.echo(f"Montage: {found.montage}")
+    for figure in found.figures:
+        click.echo(f"Figure: {figure}")
+    click.echo(f"Table: {found.table}")
 
 
-def _print_contents(store: Any) -> None:
+def _print_contents(store: "SliceStore") -> None:
     recipe = store.recipe
     click.echo(f"Store {store.id[:12]} of {store.bone}, made from {'phantoms' if store.is_phantom else 'scans'}.")
     click.echo(
@@ -196,7 +191,8 @@ def _cell(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _contents(store: Any, pictures: list[Path], table: Path) -> dict[str, object]:
+def _contents(found: "Inspection") -> dict[str, object]:
+    store = found.store
     return {
         "store_id": store.id,
         "bone": store.bone,
@@ -219,9 +215,9 @@ def _contents(store: Any, pictures: list[Path], table: Path) -> dict[str, object
             }
             for scan in store.manifest.scans
         ],
-        "montage": str(pictures[0]),
-        "figures": [str(picture) for picture in pictures[1:]],
-        "table": str(table),
+        "montage": str(found.montage),
+        "figures": [str(figure) for figure in found.figures],
+        "table": str(found.table),
     }
 
 
@@ -231,11 +227,9 @@ def _contents(store: Any, pictures: list[Path], table: Path) -> dict[str, object
 @click.pass_context
 def verify(ctx: click.Context, folder: StudyFolder, as_json: bool) -> None:
     """Compare every byte of the store with its manifest."""
-    from bonehpo.store.store import SliceStore
-
-    store = SliceStore.open(folder.store)
-    with progress_bar("verify") as progress:
-        found = store.verify(progress)
+    store = Study(folder.path).store
+    with ProgressDisplay() as display:
+        found = store.verify(of_task(display, "verify"))
     if as_json:
         print_json({"store_id": store.id, "whole": not found, "damage": found})
     else:

@@ -8,52 +8,51 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bonehpo.cli.audit import audit_after_search, audits_as_shown, check_leakage, print_audits
+from bonehpo.cli.audit import audits_as_shown, print_audits
 from bonehpo.cli.console import (
+    ProgressDisplay,
     duration,
-    flag,
     json_option,
     print_json,
     print_table,
     scheduler_option,
-    search_bar,
     storage_option,
     study_option,
     workers_option,
 )
 from bonehpo.config import StudyFolder
 from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters, from_params, in_words, told
-from bonehpo.workflow.plan import TRACKING, make_plan
+from bonehpo.workflow.plan import flag
+from bonehpo.workflow.study import Study
 
 if TYPE_CHECKING:
     from bonehpo.analysis.estimates import Estimates
-    from bonehpo.search.plan import SearchPlan
     from bonehpo.search.study import SearchOutcome
     from bonehpo.search.summary import RefitOptimum, StudySummary, TrialRow
     from bonehpo.task import Measure
+    from bonehpo.workflow.searching import SearchForecast
 
 
-def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
+def print_study(shown_study: Study, named: str, as_json: bool) -> None:
     """Print a study as a table and lines of text, or as one JSON object.
 
     Args:
-        plan: Of the study.
-        storage: URL of Optuna's storage as the user gave it, for the commands that are proposed.
+        shown_study: The study.
+        named: How a command names it, for those that are proposed.
         as_json: Whether to print JSON.
 
     Raises:
-        StudyError: The study has not begun.
+        StudyMissing: The study has not begun.
     """
     from bonehpo.analysis.calibration import calibration_in_words
     from bonehpo.analysis.variance import components_in_words, variance_in_words
-    from bonehpo.search.summary import summarise
     from bonehpo.task import task_named
 
-    study = summarise(plan)
+    study = shown_study.summary
     task = task_named(study.task)
     measure = task.measure
     if as_json:
-        print_json({**_as_shown(study, measure), "audits": audits_as_shown(plan)})
+        print_json({**_as_shown(study, measure), "audits": audits_as_shown(shown_study)})
         return
     _print_trials(study.trials, measure)
     ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
@@ -69,10 +68,9 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
             click.echo(sentence)
     if study.split == "mixed":
         click.echo("Caution          in the mixed split a specimen under test was trained on, in its other planes")
-    name = flag(plan.folder, storage)
-    print_audits(plan, name)
+    print_audits(shown_study, named)
     if study.optimum is None:
-        click.echo(f"Next: bonehpo search {name} --trials {len(study.trials)} (fits the optimum again, for promotion)")
+        click.echo(f"Next: bonehpo search {named} --trials {len(study.trials)} (fits the optimum again, for promotion)")
     else:
         click.echo(
             f"Optimum          trial {study.optimum.trial}, fitted again with fresh seeds: "
@@ -80,8 +78,8 @@ def print_study(plan: "SearchPlan", storage: str | None, as_json: bool) -> None:
         )
         if study.optimum.calibration is not None:
             click.echo(f"Calibration      {calibration_in_words(study.optimum.calibration)}")
-        promote = f"bonehpo promote {name}, or " if task.promotable else ""
-        click.echo(f"Next: bonehpo explain {name}, {promote}bonehpo ui to compare runs")
+        promote = f"bonehpo promote {named}, or " if task.promotable else ""
+        click.echo(f"Next: bonehpo explain {named}, {promote}bonehpo ui to compare runs")
 
 
 def _further(optimum: "RefitOptimum") -> str:
@@ -248,30 +246,24 @@ def search(
     estimate.
     At the end the optimum is fitted again with fresh seeds. Interrupt it at any time: the same command goes on.
     """
-    plan = make_plan(folder, storage)
-    from bonehpo.search.space import check_space
-
-    check_space(plan.config, plan.side)
+    study, named = Study(folder.path, storage=storage), flag(folder, storage)
     if dry_run:
-        _print_forecast(plan, trials, n_seeds, workers, as_json)
+        _print_forecast(study, study.forecast(trials, workers=workers, n_seeds=n_seeds), n_seeds, as_json)
         return
-    from bonehpo.engine import open_engine
-    from bonehpo.search.study import SearchOptions, run_search
-    from bonehpo.tracking.runs import recorder_for
-
-    options = SearchOptions(n_trials=trials, timeout_s=timeout_s, n_seeds=n_seeds, prune=prune)
-    _say_if_not_pruned(plan, prune)
-    check_leakage(plan, despite_leaks=despite_leaks)
-    recorder = recorder_for(TRACKING.absolute().parent)
-    try:
-        with open_engine(workers, scheduler) as engine, search_bar() as progress:
-            outcome = run_search(plan, engine, recorder, options, progress)
-        if outcome.has_optimum:
-            audit_after_search(plan, recorder)
-    finally:
-        recorder.close()
+    with ProgressDisplay() as display:
+        outcome = study.search(
+            trials,
+            workers=workers,
+            scheduler=scheduler,
+            timeout_s=timeout_s,
+            n_seeds=n_seeds,
+            prune=prune,
+            despite_leaks=despite_leaks,
+            progress=display,
+            note=display.note,
+        )
     if outcome.has_optimum:
-        print_study(plan, storage, as_json)
+        print_study(study, named, as_json)
         return
     if as_json:
         print_json(outcome._asdict())
@@ -279,14 +271,6 @@ def search(
         click.echo(_why_no_optimum(outcome, flag(folder)))
     if outcome.n_complete == 0 and outcome.n_failed >= outcome.n_trials:
         raise SystemExit(1)
-
-
-def _say_if_not_pruned(plan: "SearchPlan", prune: bool) -> None:
-    from bonehpo.search.pruning import why_not_pruned
-
-    why = why_not_pruned(plan.config)
-    if why is not None and (prune or plan.config.search.pruner != "none"):
-        click.echo(f"No trial is stopped early: {why}.", err=True)
 
 
 def _why_no_optimum(outcome: "SearchOutcome", study: str) -> str:
@@ -299,31 +283,25 @@ def _why_no_optimum(outcome: "SearchOutcome", study: str) -> str:
     return f"The time is over. {done}; the same command goes on."
 
 
-def _print_forecast(plan: "SearchPlan", trials: int, n_seeds: int, workers: int | None, as_json: bool) -> None:
-    import os
+def _print_forecast(study: Study, found: "SearchForecast", n_seeds: int, as_json: bool) -> None:
+    from bonehpo.search.space import space_in_words
 
-    from bonehpo.learning.training import OVERHEAD, measure_speed
-    from bonehpo.search.space import n_possible, space_in_words
-    from bonehpo.search.summary import forecast
-
-    trials = n_possible(plan.config, trials)
-    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")  # as in a worker
-    speed = measure_speed(plan.config.baseline, plan.side, plan.config.training)
-    n_workers = len(os.sched_getaffinity(0)) if workers is None else max(workers, 1)
-    found = forecast(plan, trials, speed.operations_per_s, n_workers, OVERHEAD, n_seeds)
     if as_json:
         print_json(found)
         return
+    plan = study.plan
     space = space_in_words(plan.config.space)
     click.echo(f"Space      {'; '.join(f'{name} {values}' for name, values in space.items())}")
     click.echo(f"Folds      {found.n_folds} a trial, over {len(plan.sets)} sets: {', '.join(plan.sets)}")
     click.echo(f"Images     {_span(found.n_train)} to train, {_span(found.n_held_out)} to validate, as many to test")
     seeds = f", with {n_seeds} sets of seeds" if n_seeds > 1 else ""
-    click.echo(f"Fits       {found.n_fits}: {len(plan.pairs)} for each of {trials} trials and for the optimum{seeds}")
+    click.echo(
+        f"Fits       {found.n_fits}: {len(plan.pairs)} for each of {found.n_trials} trials and for the optimum{seeds}"
+    )
     click.echo(f"Parameters {_span(found.parameters)}")
     click.echo(
-        f"Time       about {duration(found.hours * 3600)} with {n_workers} workers "
-        f"(measured: the baseline trains {speed.images_per_s:.0f} images/s a worker in {speed.precision})"
+        f"Time       about {duration(found.hours * 3600)} with {found.n_workers} workers "
+        f"(measured: the baseline trains {found.images_per_s:.0f} images/s a worker in {found.precision})"
     )
     click.echo(f"Disk       about {found.gigabytes:.2f} GB")
 
@@ -339,7 +317,7 @@ def _span(ends: tuple[int, int]) -> str:
 @json_option
 def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
     """Print the trials of a study, its optimum, and how accurate that really is."""
-    print_study(make_plan(folder, storage), storage, as_json)
+    print_study(Study(folder.path, storage=storage), flag(folder, storage), as_json)
 
 
 @click.command()
@@ -350,29 +328,19 @@ def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
 )
 def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
     """Write into MLflow whatever it lacks of a study. Optuna's storage and the fits are the truth."""
-    from bonehpo.results.result import load_result, result_record
-    from bonehpo.search.records import replay
-    from bonehpo.search.storage import load_study
-    from bonehpo.tracking.database import open_tracking, relocate
-    from bonehpo.tracking.runs import MlflowRecorder
+    from bonehpo.tracking.database import relocate
 
+    study = Study(folder.path, storage=storage)
     if moved:
-        click.echo(f"{relocate(TRACKING.absolute().parent)} paths adapted.")
-    plan = make_plan(folder, storage)
-    study = load_study(plan.storage, folder.name, plan.identity)
-    recorder = MlflowRecorder(open_tracking(TRACKING.absolute().parent))
-    n_lost = replay(plan, study, recorder)
-    for name in sorted(path.parent.name for path in folder.results.glob("*/result.json")):
-        found = load_result(folder, name)
-        if found is not None:
-            recorder.result(result_record(found, folder))
-    recorder.close()
-    if recorder.is_off:
+        click.echo(f"{relocate(study.project)} paths adapted.")
+    done = study.sync()
+    if not done.is_whole:
         raise SystemExit(1)
-    click.echo(f"MLflow holds all {len(study.trials)} trials of {folder.name}.")
-    if n_lost:
+    click.echo(f"MLflow holds all {done.n_trials} trials of {folder.name}.")
+    if done.n_lost:
         click.echo(
-            f"{n_lost} fits are gone from {folder.fits}: their curves and predictions cannot be recorded.", err=True
+            f"{done.n_lost} fits are gone from {folder.fits}: their curves and predictions cannot be recorded.",
+            err=True,
         )
 
 
@@ -380,7 +348,7 @@ def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
 @json_option
 def doctor(as_json: bool) -> None:
     """Check this installation: versions, processor, accelerator, and whether the project's folders can be used."""
-    from bonehpo.cli.health import examine
+    from bonehpo.workflow.installation import examine
 
     findings = examine(Path.cwd())
     if as_json:

@@ -156,7 +156,7 @@ def _plan(
     if not (folder.store.exists() and mark.exists() and mark.read_text(encoding="utf-8") == digest):
 
         def told(at: Progress) -> None:
-            progress(at._replace(what=f"{variant.name}: {at.what}"))
+            progress(replace(at, what=f"{variant.name}: {at.what}"))
 
         mark.unlink(missing_ok=True)
         prepare(scans, folder.store, steps, engine, told, overwrite=True)

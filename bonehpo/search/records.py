@@ -128,7 +128,7 @@ def read_study(plan: SearchPlan) -> RecordedStudy:
     """Read a study that has begun.
 
     Raises:
-        StudyError: It has not.
+        StudyMissing: It has not.
     """
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     optimum = read_optimum(study)

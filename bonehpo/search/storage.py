@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from bonehpo.config import StudyFolder
 from bonehpo.domain import HoldoutPair
-from bonehpo.errors import StudyError
+from bonehpo.errors import StudyError, StudyMissing
 from bonehpo.files import writing
 from bonehpo.schema import SCHEMA
 from bonehpo.search.plan import FinishedPair
@@ -131,14 +131,15 @@ def load_study(url: str, name: str, identity: Mapping[str, str]) -> optuna.Study
     """A study that has begun.
 
     Raises:
-        StudyError: It has not, it was begun with another identity, or its storage cannot be opened.
+        StudyMissing: It has not.
+        StudyError: It was begun with another identity, or its storage cannot be opened.
     """
     try:
         study = optuna.load_study(storage=open_storage(url), study_name=name)
     except KeyError:
         study = None
     if study is None or IDENTITY not in study.user_attrs:
-        raise StudyError(f"study {name} has no trials yet: run `bonehpo search --bone {name} --trials 50` first")
+        raise StudyMissing(f"study {name} has no trials yet: run `bonehpo search --bone {name} --trials 50` first")
     _check_identity(study, identity)
     return study
 

@@ -9,6 +9,7 @@ middle of a database transaction leaves the database locked by the process that 
 
 import dataclasses
 import logging
+import math
 import signal
 import threading
 import time
@@ -22,9 +23,10 @@ import optuna
 from filelock import Timeout
 from optuna.trial import FrozenTrial, TrialState
 
+from bonehpo.domain import Progress
 from bonehpo.engine import DeadlinePassed, Engine, Outcome
 from bonehpo.errors import EngineError, FitError, StudyError
-from bonehpo.hyperparameters import Hyperparameters
+from bonehpo.hyperparameters import Hyperparameters, in_words
 from bonehpo.learning.fits import FitResult, FitTask
 from bonehpo.learning.fitting import find_fit, run_fit
 from bonehpo.search.plan import REFIT_ATTEMPTS, FinishedPair, SearchPlan, fold_records, objective
@@ -116,8 +118,9 @@ class SearchOptions:
     prune: bool = False
 
 
-class SearchProgress(NamedTuple):
-    """Where a search is.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchProgress(Progress):
+    """Progress of a search; steps are fits.
 
     Attributes:
         trial: Number of the trial at work, from 0; None while the optimum is fitted again.
@@ -125,7 +128,6 @@ class SearchProgress(NamedTuple):
         fit: Fits of it that are finished.
         n_fits: Fits that it takes.
         best: Highest mean accuracy of a complete trial so far; NaN before the first.
-        seconds_left: Estimate from the fits trained so far; NaN before the first.
         choice: Its hyperparameters.
     """
 
@@ -134,7 +136,6 @@ class SearchProgress(NamedTuple):
     fit: int
     n_fits: int
     best: float
-    seconds_left: float
     choice: Hyperparameters
 
 
@@ -376,14 +377,21 @@ class _Search:
         later = self.sets_left - 1 if trial is None else max(self.options.n_trials - trial - 1, 0) + self.n_seeds
         fits_left = later * n_fits + n_fits - fit
         elapsed = time.monotonic() - self.started
+        best = max((float(t.value or 0.0) for t in complete), default=float("nan"))
+        name = "optimum, fresh seeds" if trial is None else f"trial {trial + 1}/{self.options.n_trials}"
+        so_far = "" if math.isnan(best) else f", best {abs(best):.3f}"
         self.tell(
             SearchProgress(
+                (self.options.n_trials if trial is None else trial) * n_fits + fit,
+                (self.options.n_trials + 1) * n_fits,
+                f"{name} ({in_words(choice)}), fit {fit}/{n_fits}{so_far}",
+                "search",
+                elapsed / self.n_trained * fits_left if self.n_trained else float("nan"),
                 trial=trial,
                 n_trials=self.options.n_trials,
                 fit=fit,
                 n_fits=n_fits,
-                best=max((float(t.value or 0.0) for t in complete), default=float("nan")),
-                seconds_left=elapsed / self.n_trained * fits_left if self.n_trained else float("nan"),
+                best=best,
                 choice=choice,
             )
         )

@@ -130,7 +130,7 @@ def summarise(plan: SearchPlan) -> StudySummary:
     """Read a study from Optuna's storage.
 
     Raises:
-        StudyError: It has not begun.
+        StudyMissing: It has not begun.
     """
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     folds = folds_table(study)

@@ -135,11 +135,20 @@ class SliceStore:
         return places(self.manifest)
 
     def has(self, specimen: str, state: int) -> bool:
-        """True if the store holds this scan."""
+        """True if the store holds this scan.
+
+        Args:
+            specimen: Name of the specimen.
+            state: Number of the load state.
+        """
         return (specimen, state) in self._scans
 
     def scan(self, specimen: str, state: int) -> ScanRecord:
         """Record of one scan: morphometry, damage, strain, stress, source.
+
+        Args:
+            specimen: Name of the specimen.
+            state: Number of the load state.
 
         Raises:
             StoreError: The store does not hold this scan.

@@ -1,5 +1,6 @@
 """The model registry: `bonehpo promote` puts a network there, `bonehpo predict` takes it from there."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from bonehpo.errors import TrackingError
 from bonehpo.tracking.database import Tracking, first_line
 from bonehpo.tracking.ledger import experiment_of
 
-CHAMPION = "champion"
+CHAMPION, RAN_ON = "champion", "bonehpo.ran_on"
 _REQUIRED = ("mlflow", "keras", "tensorflow", "numpy")
 
 
@@ -33,11 +34,15 @@ class RegisteredVersion:
         name: Name of the registered model.
         version: Its version, from 1.
         uri: What MLflow loads and serves: `models:/<name>@champion`.
+        ran_on: "phantom" where the network was trained on phantoms and knows nothing of real bone, else "scans".
+        tracking_uri: Of the registry.
     """
 
     name: str
     version: int
     uri: str
+    ran_on: str
+    tracking_uri: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +69,8 @@ class NewModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Champion:
-    """The network that a registered model's alias `champion` names.
+class RegisteredNetwork:
+    """A version of a registered model, loaded.
 
     Attributes:
         name: Name of the registered model.
@@ -113,47 +118,70 @@ def register_champion(tracking: Tracking, new: NewModel) -> RegisteredVersion:
             f"{new.name} was not registered at {tracking.uri}: {first_line(error)}; "
             "the former champion stays, run `bonehpo promote` again"
         ) from error
-    return RegisteredVersion(name=new.name, version=int(made.version), uri=f"models:/{new.name}@{CHAMPION}")
+    return RegisteredVersion(
+        name=new.name,
+        version=int(made.version),
+        uri=f"models:/{new.name}@{CHAMPION}",
+        ran_on=new.tags.get(RAN_ON, "unknown"),
+        tracking_uri=tracking.uri,
+    )
 
 
-def load_champion(tracking: Tracking, name: str) -> Champion:
-    """Load the network that the alias `champion` names.
+_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))?")
+
+
+def load_registered(tracking: Tracking, model: str) -> RegisteredNetwork:
+    """Load a version of a registered model.
 
     Args:
         tracking: Where it is registered.
-        name: Name of the registered model, `bonehpo-<bone>`.
+        model: Name of the registered model, `bonehpo-<bone>`, for the version that the alias `champion` names; or
+            `models:/NAME`, which is the same, `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
 
     Raises:
         TrackingError: There is none, or its files cannot be read.
     """
-    try:
-        found = tracking.client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException as error:
-        bone = name.removeprefix("bonehpo-")
+    uri = model if model.startswith("models:") else f"models:/{model}"
+    asked = _URI.fullmatch(uri)
+    if asked is None:
         raise TrackingError(
-            f"{tracking.uri} holds no {name}@{CHAMPION}: run `bonehpo promote` for the study of {bone} first"
-        ) from error
+            f"{model} names no registered model: give bonehpo-<bone>, models:/NAME/VERSION or models:/NAME@ALIAS"
+        )
+    found = _find_version(tracking, asked["name"], asked["version"], asked["alias"] or CHAMPION)
     try:
         with _as_default(tracking):
-            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{found.version}"))
-            model = mlflow.pyfunc.load_model(str(folder))
+            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.version}"))
+            network = mlflow.pyfunc.load_model(str(folder))
         card = (folder / "artifacts" / "card.md").read_text("utf-8")
         recipe_json = (folder / "artifacts" / "recipe.json").read_text("utf-8")
     except (MlflowException, OSError, ValueError) as error:
         raise TrackingError(
-            f"The files of {name} version {found.version} cannot be read ({first_line(error)}): "
+            f"The files of {found.name} version {found.version} cannot be read ({first_line(error)}): "
             "restore them, or promote again"
         ) from error
-    side = model.metadata.get_input_schema().inputs[0].shape[1]
-    return Champion(
-        name=name,
+    side = network.metadata.get_input_schema().inputs[0].shape[1]
+    return RegisteredNetwork(
+        name=found.name,
         version=int(found.version),
         card=card,
         recipe_json=recipe_json,
-        ran_on=found.tags.get("bonehpo.ran_on", "unknown"),
+        ran_on=found.tags.get(RAN_ON, "unknown"),
         side=side,
-        _model=model,
+        _model=network,
     )
+
+
+def _find_version(tracking: Tracking, name: str, version: str | None, alias: str) -> ModelVersion:
+    try:
+        if version is not None:
+            return tracking.client.get_model_version(name, version)
+        return tracking.client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        bone = name.removeprefix("bonehpo-")
+        asked = f"{name}@{alias}" if version is None else f"version {version} of {name}"
+        raise TrackingError(
+            f"{tracking.uri} holds no {asked}: run `bonehpo promote` for the study of {bone} first"
+        ) from error
 
 
 def _register(tracking: Tracking, new: NewModel, folder: Path) -> ModelVersion:

@@ -10,17 +10,32 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from bonehpo.errors import TrackingError
-from bonehpo.tracking.database import Tracking
+from bonehpo.tracking.database import Tracking, open_tracking
 
 HOST = "127.0.0.1"
 """The server asks nobody who they are: it is never bound to another address. From elsewhere, use an SSH tunnel."""
 
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 10
+
+
+def serve_project(root: Path, port: int, announce: Callable[[str], None] = lambda _: None) -> None:
+    """Serve the user interface on the records of a project, see `serve_ui`.
+
+    Args:
+        root: Folder of the project, which holds `mlruns/`.
+        port: Port on this machine.
+        announce: Told the address to open.
+
+    Raises:
+        TrackingError: The records cannot be opened or served.
+    """
+    serve_ui(open_tracking(root), port, announce)
 
 
 def serve_ui(tracking: Tracking, port: int, announce: Callable[[str], None] = lambda _: None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from bonehpo.errors import StudyError
 from bonehpo.learning.backbones import BACKBONES, RESNET50, Backbone
 from bonehpo.report.figures.best_fold import architecture_figure, best_fold_figure, calibration_figure
 from bonehpo.report.figures.comparisons import (
@@ -42,7 +43,7 @@ from bonehpo.task import DAMAGE, STRAIN
 
 def _scans(options: ResultOptions) -> Path:
     if options.scans is None:
-        raise ValueError("the ablation needs scans")
+        raise StudyError("the ablation prepares the scans again: name their table, SCANS.csv")
     return options.scans
 
 

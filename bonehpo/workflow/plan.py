@@ -1,4 +1,4 @@
-"""The plan of a search, from the folder of its study."""
+"""The folders of a project, and the plan of a search from the folder of its study."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +9,14 @@ from bonehpo.errors import ConfigError
 if TYPE_CHECKING:
     from bonehpo.search.plan import SearchPlan
 
-TRACKING = Path("mlruns")
-"""Folder of MLflow's records, in the folder of the project."""
+STUDIES = Path("studies")
+"""Folder of the studies, in the folder of the project."""
+
+
+def flag(folder: StudyFolder, storage: str | None = None) -> str:
+    """Name a study for the command that is proposed next, and its storage where that is not the usual one."""
+    name = f"--bone {folder.name}" if folder.path.parent == STUDIES.absolute() else f"--study {folder.path}"
+    return f"{name} --storage {storage}" if storage else name
 
 
 def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":

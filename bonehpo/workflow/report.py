@@ -1,5 +1,6 @@
 """The report: everything recorded of a study on one page."""
 
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from bonehpo.search.recorder import Recorder, ResultRecord
 from bonehpo.search.records import Optimum, read_folds, read_study
 from bonehpo.search.summary import StudySummary, importances, summarise
 from bonehpo.store.store import SliceStore
+from bonehpo.tracking.runs import recorder_for
 from bonehpo.workflow.kinds import RESULT_KINDS
 
 
@@ -52,6 +54,20 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
         )
     )
     return page
+
+
+def record_report(plan: SearchPlan, project: Path) -> Path:
+    """Write the report of a study as `make_report` does, with the recorder of a project.
+
+    Args:
+        plan: Of the study.
+        project: Folder that holds `mlruns/`.
+
+    Raises:
+        StudyError: The study has not begun, or the page cannot be written.
+    """
+    with closing(recorder_for(project)) as recorder:
+        return make_report(plan, recorder)
 
 
 def _own_figures(plan: SearchPlan, summary: StudySummary, optimum: Optimum | None) -> tuple[Drawn, ...]:

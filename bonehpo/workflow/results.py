@@ -1,35 +1,34 @@
 """Results of a study: made where they are missing, drawn, and recorded."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 
-from bonehpo.domain import ProgressCallback, ignore_progress
+from bonehpo.domain import ProgressCallback, ignore_progress, of_task
 from bonehpo.engine import Engine, open_engine
 from bonehpo.errors import StudyError
-from bonehpo.results.finished import FinishedStudy
-from bonehpo.results.kind import ResultOptions
+from bonehpo.learning.backbones import BACKBONES, RESNET50, Backbone
+from bonehpo.results.compare import Weights, compare_name, find_weights
+from bonehpo.results.finished import FinishedStudy, finished_study
+from bonehpo.results.kind import NO_WEIGHTS, ResultOptions
 from bonehpo.results.result import Result, made_once, result_record
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.recorder import Recorder
 from bonehpo.tracking.runs import recorder_for
 from bonehpo.workflow.kinds import RESULT_KINDS
-from bonehpo.workflow.plan import TRACKING
-
-ProgressOpener = Callable[[str], AbstractContextManager[ProgressCallback]]
-"""Opens the progress of a task that has this name, and closes it at the end of the block."""
-
-
-def _no_progress(_what: str) -> AbstractContextManager[ProgressCallback]:
-    return nullcontext(ignore_progress)
+from bonehpo.workflow.saved_results import SavedResult, saved
 
 
 def check_task(name: str, plan: SearchPlan) -> None:
     """See that a result can be made of a study.
 
     Raises:
-        StudyError: Its networks answer something else.
+        StudyError: There is no such result, or the networks of the study answer something else.
     """
+    if name not in RESULT_KINDS:
+        raise StudyError(f"there is no result {name!r}: there are {', '.join(RESULT_KINDS)}")
     if plan.config.task not in RESULT_KINDS[name].tasks:
         raise StudyError(
             f"study {plan.folder.name} predicts {plan.config.task}, and {name} is about networks that tell failed from "
@@ -39,12 +38,12 @@ def check_task(name: str, plan: SearchPlan) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultBuilder:
-    """Makes results of a study, and writes them down."""
+    """Makes results of a study, and writes them down; `progress` is told of each under its name as the task."""
 
     finished: FinishedStudy
     engine: Engine
     recorder: Recorder
-    open_progress: ProgressOpener = _no_progress
+    progress: ProgressCallback = ignore_progress
 
     def make(self, name: str, options: ResultOptions) -> Result:
         """A result with its figures, recorded; taken as it is where it was made from the same before.
@@ -57,8 +56,7 @@ class ResultBuilder:
         check_task(name, study.plan)
 
         def make() -> Result:
-            with self.open_progress(name) as progress:
-                return kind.make(study, options, self.engine, progress)
+            return kind.make(study, options, self.engine, of_task(self.progress, name))
 
         result = made_once(folder, name, kind.address(study, options), make)
         kind.draw(result, folder)
@@ -68,16 +66,104 @@ class ResultBuilder:
 
 @contextmanager
 def open_result_builder(
-    finished: FinishedStudy, workers: int | None, scheduler: str | None, open_progress: ProgressOpener = _no_progress
+    finished: FinishedStudy,
+    project: Path,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: ProgressCallback = ignore_progress,
 ) -> Iterator[ResultBuilder]:
-    """Open engine and MLflow for the results of a study, and close both at the end of the block."""
-    recorder = recorder_for(TRACKING.absolute().parent)
+    """Open engine and MLflow for the results of a study, and close both at the end of the block.
+
+    Args:
+        finished: The study.
+        project: Folder that holds `mlruns/`.
+        workers: Worker processes; None for one per core, 0 to work in this process.
+        scheduler: Address of a running Dask scheduler, in place of `workers`.
+        progress: Told of each result under its name as the task.
+    """
+    recorder = recorder_for(project)
     try:
         with open_engine(workers, scheduler) as engine:
             recorder.study(finished.record)
-            yield ResultBuilder(finished=finished, engine=engine, recorder=recorder, open_progress=open_progress)
+            yield ResultBuilder(finished=finished, engine=engine, recorder=recorder, progress=progress)
     except BaseException:
         recorder.interrupted()
         raise
     finally:
         recorder.close()
+
+
+def make_results(
+    plan: SearchPlan,
+    project: Path,
+    names: Sequence[str],
+    options: ResultOptions,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: ProgressCallback = ignore_progress,
+) -> tuple[SavedResult, ...]:
+    """Make some results of a study, one after the other.
+
+    Args:
+        plan: Of the study.
+        project: Folder that holds `mlruns/`.
+        names: Which results.
+        options: What the user says of them.
+        workers: Worker processes; None for one per core, 0 to work in this process.
+        scheduler: Address of a running Dask scheduler, in place of `workers`.
+        progress: Told of each result under its name as the task.
+
+    Raises:
+        StudyError: There is no such result, the study has no optimum yet, or it answers another question.
+        BonehpoError: One cannot be made.
+    """
+    for name in names:
+        check_task(name, plan)
+    with open_result_builder(finished_study(plan), project, workers, scheduler, progress) as builder:
+        return tuple(saved(builder.make(name, options), plan) for name in names)
+
+
+def options_of(
+    names: Sequence[str], visible_from: int | None, weights: str, scans: str | PathLike[str] | None, studies: Path
+) -> ResultOptions:
+    """Options as a user names them.
+
+    Args:
+        names: Of the results that they are for; weights are only looked for where one needs them.
+        visible_from: First load state at which a person sees damage.
+        weights: For the backbone: `imagenet`, a file, `study:NAME` or `none`.
+        scans: Table of scans for the ablation.
+        studies: Folder of the studies.
+
+    Raises:
+        NetworkError: There are no such weights, or the download failed.
+        StudyError: The study that is named has compared no ResNet-50.
+    """
+    backbone = next((one for one in BACKBONES.values() if compare_name(one) in names), RESNET50)
+    return ResultOptions(
+        visible_from=visible_from,
+        weights=weights_of(weights, studies, backbone) if needs_weights(names) else NO_WEIGHTS,
+        scans=None if scans is None else Path(scans).absolute(),
+    )
+
+
+def needs_weights(names: Sequence[str]) -> bool:
+    """True where one of some results depends on pretrained weights."""
+    return any("weights" in RESULT_KINDS[name].options for name in names if name in RESULT_KINDS)
+
+
+def weights_of(text: str, studies: Path, backbone: Backbone = RESNET50) -> Weights:
+    """Pretrained weights as a user names them, see `options_of`.
+
+    Args:
+        text: `imagenet`, a file, `study:NAME` or `none`.
+        studies: Folder of the studies.
+        backbone: That they are for.
+
+    Raises:
+        NetworkError: There are none, or the download failed.
+        StudyError: The study that is named has compared no ResNet-50.
+    """
+    import bonehpo.learning.backend  # noqa: F401  Keras, quietly
+
+    return find_weights(text, studies, backbone)

@@ -1,4 +1,4 @@
-"""What `bonehpo doctor` looks at."""
+"""This installation: versions, processor, accelerator, and whether the folders of a project can be used."""
 
 import os
 import platform
@@ -22,7 +22,11 @@ class Finding(NamedTuple):
 
 
 def examine(root: Path) -> list[Finding]:
-    """Look at the installation, the machine, and the project in `root`."""
+    """Look at the installation, the machine, and a project.
+
+    Args:
+        root: Folder of the project, which holds `studies/` and `mlruns/`.
+    """
     return [
         _python(),
         *map(_package, PACKAGES),

@@ -1,0 +1,95 @@
+"""A prediction: what a registered network says of a further scan, prepared as its training scans were."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bonehpo.analysis.calibration import ScanVerdict, summarise_scan
+from bonehpo.files import writing
+from bonehpo.preparation.prepare import prepare_scan
+from bonehpo.report.figures import prediction_figure
+from bonehpo.store.recipe import Recipe
+from bonehpo.tracking.database import open_tracking
+from bonehpo.tracking.registry import load_registered
+
+
+class PredictionFiles(NamedTuple):
+    """Where a prediction was written: a row for each slice, and a picture."""
+
+    csv: Path
+    picture: Path
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction(ScanVerdict):
+    """What a network says of a scan: of the whole, of each plane, of every slice.
+
+    Attributes:
+        scan: The scan, as it was named.
+        images: For each plane the slices that the network looked at, uint8 (slice, y, x).
+        model: Name of the registered model.
+        version: Its version.
+        ran_on: "phantom" where the network was trained on phantoms and knows nothing of real bone, else "scans".
+    """
+
+    scan: str
+    images: Mapping[str, npt.NDArray[np.uint8]]
+    model: str
+    version: int
+    ran_on: str
+
+    def write(self, folder: str | PathLike[str]) -> PredictionFiles:
+        """Write every slice as CSV, and a picture.
+
+        Args:
+            folder: Made where it is not there.
+
+        Returns:
+            Both files, named after the scan.
+
+        Raises:
+            StudyError: The folder cannot be written.
+        """
+        target = Path(folder)
+        source = Path(self.scan.split("::", maxsplit=1)[0]).absolute()
+        stem = f"{source.parent.name}-{source.stem}"
+        files = PredictionFiles(target / f"{stem}-prediction.csv", target / f"{stem}-prediction.png")
+        with writing(target):
+            target.mkdir(parents=True, exist_ok=True)
+            self.slices.to_csv(files.csv, index=False)
+            prediction_figure(self, self.images, files.picture)
+        return files
+
+
+def predict_scan(model: str, scan: str | PathLike[str], project: Path) -> Prediction:
+    """Run a registered network on a scan, prepared as its training scans were.
+
+    Args:
+        model: Name of a registered model, whose champion is taken, or a URI, see `registry.load_registered`.
+        scan: A folder of TIFFs, a multipage TIFF, .npy, .zarr or FILE.h5::/dataset; for a network that was trained on 2-D
+            slices an image or a folder of images.
+        project: Folder that holds `mlruns/`.
+
+    Raises:
+        TrackingError: There is no such model, or its files cannot be read.
+        ScanError: The scan cannot be read, or its intensities cannot be used.
+        PreparationError: The scan is smaller than the crop, or its images are not laid out by planes.
+    """
+    import bonehpo.learning.backend  # noqa: F401  Keras, quietly, before the model's own code imports it
+
+    network = load_registered(open_tracking(project), model)
+    prepared = prepare_scan(fspath(scan), Recipe.from_json(network.recipe_json))
+    p_failed = {plane: network.predict(images)[:, 1] for plane, images in prepared.slices.items()}
+    return Prediction(
+        **vars(summarise_scan(p_failed, prepared.positions)),
+        scan=fspath(scan),
+        images=prepared.slices,
+        model=network.name,
+        version=network.version,
+        ran_on=network.ran_on,
+    )

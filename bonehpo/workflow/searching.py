@@ -1,0 +1,113 @@
+"""A search from beginning to end: looked over for leaks, run on workers, recorded in MLflow, audited; and its forecast."""
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bonehpo.domain import ProgressCallback, ignore_progress, of_task
+from bonehpo.engine import open_engine
+from bonehpo.results.leakage import NAME as LEAKAGE
+from bonehpo.results.leakage import leakage_line, prove_no_leak
+from bonehpo.search.plan import SearchPlan
+from bonehpo.search.pruning import why_not_pruned
+from bonehpo.search.space import check_space, n_possible
+from bonehpo.search.study import SearchOptions, SearchOutcome, run_search
+from bonehpo.search.summary import Forecast, forecast
+from bonehpo.tracking.runs import recorder_for
+from bonehpo.workflow.audit import audit_after_search
+
+logger = logging.getLogger(__name__)
+
+
+def search_study(
+    plan: SearchPlan,
+    project: Path,
+    options: SearchOptions,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    despite_leaks: bool = False,
+    progress: ProgressCallback = ignore_progress,
+    note: Callable[[str], None] = logger.info,
+) -> SearchOutcome:
+    """Search until a study has its trials and its optimum; see that nothing leaks before, audit it afterwards.
+
+    Args:
+        plan: Of the study.
+        project: Folder that holds `mlruns/`.
+        options: How far it goes, and how.
+        workers: Worker processes; None for one per core, 0 to work in this process.
+        scheduler: Address of a running Dask scheduler, `tcp://HOST:8786`, in place of `workers`.
+        despite_leaks: Whether to search even if a set holds slices of another.
+        progress: Told of the tasks `leakage`, `search` (`SearchProgress`) and `audit`.
+        note: Told in words of leaks, and why something that was asked for is not done.
+
+    Raises:
+        StudyError: A set holds slices of another, or the storage or the store do not fit the study.
+        NetworkError: The space holds an architecture that cannot be built.
+        StoreError: The store is damaged.
+        EngineError: No scheduler answers at the address.
+    """
+    check_space(plan.config, plan.side)
+    why = why_not_pruned(plan.config)
+    if why is not None and (options.prune or plan.config.search.pruner != "none"):
+        note(f"No trial is stopped early: {why}.")
+    note(leakage_line(prove_no_leak(plan, of_task(progress, LEAKAGE), despite_leaks=despite_leaks)))
+    with closing(recorder_for(project)) as recorder:
+        with open_engine(workers, scheduler) as engine:
+            outcome = run_search(plan, engine, recorder, options, progress)
+        if outcome.has_optimum:
+            audit_after_search(plan, recorder, progress, note)
+    return outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchForecast(Forecast):
+    """What a search will take, reckoned from a short training on this machine.
+
+    Attributes:
+        n_trials: Trials that are reckoned with: a strict study has no more than its space holds.
+        n_workers: Fits that run at a time.
+        images_per_s: Images that one worker trains a second with the baseline's network.
+        precision: In which it does.
+    """
+
+    n_trials: int
+    n_workers: int
+    images_per_s: float
+    precision: str
+
+
+def forecast_search(plan: SearchPlan, n_trials: int, *, n_seeds: int = 1, workers: int | None = None) -> SearchForecast:
+    """Reckon what a search would take, and do nothing.
+
+    Args:
+        plan: Of the study.
+        n_trials: Trials of the study.
+        n_seeds: Sets of fresh seeds with which the optimum is fitted.
+        workers: Worker processes; None for one per core.
+
+    Raises:
+        NetworkError: The space holds an architecture that cannot be built.
+    """
+    check_space(plan.config, plan.side)
+    from bonehpo.learning.training import OVERHEAD, measure_speed  # imports TensorFlow, which takes seconds
+
+    n_trials = n_possible(plan.config, n_trials)
+    measure = partial(measure_speed, side=plan.side, training=plan.config.training)
+    with open_engine(1) as engine:  # a worker has one thread, and this process may have more
+        (measured,) = engine.run(measure, [plan.config.baseline])
+    speed = measured.result()
+    n_workers = len(os.sched_getaffinity(0)) if workers is None else max(workers, 1)
+    found = forecast(plan, n_trials, speed.operations_per_s, n_workers, OVERHEAD, n_seeds)
+    return SearchForecast(
+        **vars(found),
+        n_trials=n_trials,
+        n_workers=n_workers,
+        images_per_s=speed.images_per_s,
+        precision=speed.precision,
+    )

@@ -1,0 +1,143 @@
+"""Slice stores: made from a phantom or from scans, opened, looked at."""
+
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+from bonehpo.config import StudyFolder
+from bonehpo.domain import ProgressCallback, ignore_progress, of_task
+from bonehpo.engine import open_engine
+from bonehpo.phantom.spec import PhantomSpec
+from bonehpo.results.result import Result, result_folder
+from bonehpo.store.recipe import Steps
+from bonehpo.store.store import SliceStore
+
+AnyPath = str | PathLike[str]
+
+
+def make_phantom(
+    spec: PhantomSpec, out: AnyPath, *, workers: int | None = None, progress: ProgressCallback = ignore_progress
+) -> Path:
+    """Write the synthetic scans of a phantom, whose damage is known voxel by voxel.
+
+    Args:
+        spec: Which phantom.
+        out: Folder to make: the scans as TIFF stacks, their truth masks, and `scans.csv`.
+        workers: Worker processes; None for one per core, 0 to work in this process.
+        progress: Told of each specimen that is done.
+
+    Returns:
+        The table of its scans, for `prepare`.
+
+    Raises:
+        PhantomError: The folder is there already, or cannot be written.
+
+    Examples:
+        >>> spec = bonehpo.PhantomSpec(bone="TB", side=48, n_states=4)  # doctest: +SKIP
+        >>> scans = bonehpo.make_phantom(spec, "phantoms/TB")  # doctest: +SKIP
+    """
+    from bonehpo.phantom.simulation import write_phantom
+
+    with open_engine(workers) as engine:
+        return write_phantom(spec, Path(out), engine, of_task(progress, "phantom"))
+
+
+def prepare(
+    scans: AnyPath,
+    study: AnyPath,
+    steps: Steps | None = None,
+    *,
+    overwrite: bool = False,
+    workers: int | None = None,
+    progress: ProgressCallback = ignore_progress,
+) -> SliceStore:
+    """Turn scans into the verified slice store of a study.
+
+    Args:
+        scans: CSV with a row for each scan, `specimen,state,path[,strain,stress_mpa,voxel_um]`, or for each 2-D slice,
+            `specimen,state,plane,position,path`. Paths are relative to it. State 1 is pristine, the last is failed.
+        study: Folder of the study, `studies/TB`; the store becomes its `slices.zarr`.
+        steps: What to do to each scan; None for what the paper did.
+        overwrite: Replace a store that is there already, once the new one is whole.
+        workers: Worker processes; None for one per core, 0 to work in this process.
+        progress: Told of each scan that is done.
+
+    Returns:
+        The store, opened. Its `notes` are for a person to read.
+
+    Raises:
+        ScanError: The table or a scan cannot be used.
+        PreparationError: A step asks for more than the scans hold.
+        StoreError: There is a store already, or the disk refuses. What was there before is still there.
+
+    Examples:
+        >>> store = bonehpo.prepare("scans.csv", "studies/TB", bonehpo.Steps(side=48))  # doctest: +SKIP
+        >>> store.specimens, store.states, store.notes  # doctest: +SKIP
+    """
+    from bonehpo.preparation.prepare import prepare as prepare_store
+
+    folder = StudyFolder(Path(study))
+    with open_engine(workers) as engine:
+        return prepare_store(
+            Path(scans), folder.store, steps or Steps(), engine, of_task(progress, "prepare"), overwrite=overwrite
+        )
+
+
+def open_store(path: AnyPath) -> SliceStore:
+    """Open a slice store.
+
+    Args:
+        path: Folder of a study, or the store itself, `slices.zarr`.
+
+    Raises:
+        StoreMissing: There is none.
+        StoreDamaged: A file of it is missing, or not as long as it was.
+
+    Examples:
+        >>> store = bonehpo.open_store("studies/TB")  # doctest: +SKIP
+        >>> slices = store.group("TB5", 1, "XY")  # uint8 (slice, y, x)  # doctest: +SKIP
+    """
+    where = Path(path)
+    return SliceStore.open(where if where.suffix == ".zarr" else StudyFolder(where).store)
+
+
+class Inspection(NamedTuple):
+    """What a store holds, drawn.
+
+    Attributes:
+        store: The store.
+        result: Measures of its scans, the result `specimens`.
+        montage: Specimens × first and last state × planes.
+        figures: Renderings of the specimens, and their stress-strain curves.
+        table: All measures as CSV.
+    """
+
+    store: SliceStore
+    result: Result
+    montage: Path
+    figures: tuple[Path, ...]
+    table: Path
+
+
+def inspect_store(folder: StudyFolder, montage: Path | None = None) -> Inspection:
+    """Draw the specimens of a study's store, and write down what was measured of its scans.
+
+    Args:
+        folder: Of the study.
+        montage: PNG to write; None for `montage.png` in the folder.
+
+    Raises:
+        StoreError: There is no store, or it is damaged.
+        StudyError: The folder cannot be written.
+    """
+    from bonehpo.report.figures import montage as draw_montage
+    from bonehpo.results.specimens import make_specimens
+    from bonehpo.workflow.kinds import RESULT_KINDS
+
+    store = SliceStore.open(folder.store)
+    picture = montage or folder.path / "montage.png"
+    draw_montage(store, picture)
+    result = make_specimens(store, folder)
+    place = result_folder(folder, result.name)
+    figures = tuple(figure.png for figure in RESULT_KINDS[result.name].draw(result, folder))
+    return Inspection(store, result, picture, figures, place / "scans.csv")

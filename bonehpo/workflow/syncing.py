@@ -1,0 +1,47 @@
+"""MLflow caught up with a study: whatever it lacks is written from Optuna's storage, the fits and the results."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from bonehpo.results.result import load_result, result_record
+from bonehpo.search.plan import SearchPlan
+from bonehpo.search.records import replay
+from bonehpo.search.storage import load_study
+from bonehpo.tracking.database import open_tracking
+from bonehpo.tracking.runs import MlflowRecorder
+
+
+class Synced(NamedTuple):
+    """How MLflow was caught up with a study.
+
+    Attributes:
+        is_whole: Whether MLflow now holds all; False where it failed on the way, which is logged.
+        n_trials: Trials of the study.
+        n_lost: Fits whose files are gone, so that their curves and predictions cannot be recorded.
+    """
+
+    is_whole: bool
+    n_trials: int
+    n_lost: int
+
+
+def sync_study(plan: SearchPlan, project: Path) -> Synced:
+    """Write into MLflow whatever it lacks of a study.
+
+    Args:
+        plan: Of the study.
+        project: Folder that holds `mlruns/`.
+
+    Raises:
+        StudyMissing: The study has not begun.
+        TrackingError: MLflow cannot be opened.
+    """
+    study = load_study(plan.storage, plan.folder.name, plan.identity)
+    with closing(MlflowRecorder(open_tracking(project))) as recorder:
+        n_lost = replay(plan, study, recorder)
+        for name in sorted(path.parent.name for path in plan.folder.results.glob("*/result.json")):
+            found = load_result(plan.folder, name)
+            if found is not None:
+                recorder.result(result_record(found, plan.folder))
+    return Synced(not recorder.is_off, len(study.trials), n_lost)

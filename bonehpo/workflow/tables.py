@@ -1,0 +1,80 @@
+"""Trials and folds of a study as tables for pandas, with scores under the names that people know."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import pandas as pd
+
+from bonehpo.search.plan import SearchPlan
+from bonehpo.search.records import folds_table
+from bonehpo.search.storage import load_study
+from bonehpo.search.summary import StudySummary, TrialRow
+from bonehpo.task import Measure, task_named
+
+
+def trials_of(study: StudySummary) -> pd.DataFrame:
+    """All trials that have begun, a row each, with the number of the trial as index.
+
+    Args:
+        study: The study.
+
+    Returns:
+        Hyperparameters by name; `n_parameters`; `n_folds` that are finished; `mean_accuracy` and `sd` of the test accuracy
+        over folds, and `accuracy_<set>` for each test set, NaN where a trial is not complete; `state`; `reason` of a
+        failure. For strain it is `mean_error_percent` and `error_percent_<set>`.
+    """
+    measure = task_named(study.task).measure
+    table = pd.DataFrame([_trial(row, measure) for row in study.trials])
+    return table if table.empty else table.set_index("trial")
+
+
+def _trial(row: TrialRow, measure: Measure) -> dict[str, object]:
+    scores = measure.shown({"mean_score": float("nan") if row.mean_score is None else row.mean_score})
+    by_set = measure.shown({"score_by_set": row.score_by_set})
+    return {
+        "trial": row.trial,
+        **asdict(row.hyperparameters),
+        "n_parameters": row.n_parameters,
+        "n_folds": row.n_folds,
+        **scores,
+        "sd": float("nan") if row.sd is None else row.sd,
+        **_one_by_one(by_set),
+        "state": row.state,
+        "reason": row.reason or "",
+    }
+
+
+def folds_of(plan: SearchPlan) -> pd.DataFrame:
+    """The folds of all complete trials, a row each.
+
+    Args:
+        plan: Of the study.
+
+    Returns:
+        `trial`; `test` and `validation`, the sets held out; `test_accuracy` and `validation_accuracy`;
+        `accuracy_<plane>` on the test slices cut in each plane; `accuracy_pristine`, `accuracy_failed` and the mean
+        softmax output for the right class, `softmax_pristine` and `softmax_failed`; `key`, the content address of the fit.
+        For strain it is `test_error_percent` and so on, and `bias_percent`.
+
+    Raises:
+        StudyMissing: The study has not begun.
+    """
+    measure = task_named(plan.config.task).measure
+    folds = folds_table(load_study(plan.storage, plan.folder.name, plan.identity))
+    rows = []
+    for row in folds.to_dict("records"):
+        by_plane, details = row.pop("score_by_plane"), row.pop("details")
+        key = row.pop("key")
+        told = measure.shown({str(name): value for name, value in row.items()})
+        rows.append({**told, **_one_by_one(measure.shown({"score_by_plane": by_plane})), **details, "key": key})
+    return pd.DataFrame(rows, columns=None if rows else ["trial", "test", "validation", "key"])
+
+
+def _one_by_one(tables: Mapping[str, object]) -> dict[str, object]:
+    """Columns `accuracy_TB5`, … of a table `accuracy_by_set`."""
+    return {
+        f"{name.partition('_by_')[0]}_{key}": value
+        for name, values in tables.items()
+        if isinstance(values, Mapping)
+        for key, value in values.items()
+    }
