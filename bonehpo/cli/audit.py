@@ -17,8 +17,8 @@ from bonehpo.workflow.study import Study
     help="Only repeat the procedure, with eight candidates, on labels that mean nothing: what it still finds is not there.",
 )
 @click.option("--pruned", "alone", flag_value="pruning", help="Only finish three trials that `search --prune` stopped.")
-@click.option("--null", "alone", flag_value="permutation", hidden=True)
-@click.option("--race", "alone", flag_value="pruning", hidden=True)
+@click.option("--null", "alone", flag_value="permutation", hidden=True, help="Old name of --permutation.")
+@click.option("--race", "alone", flag_value="pruning", hidden=True, help="Old name of --pruned.")
 @visible_option
 @result_options
 def audit(

@@ -222,7 +222,7 @@ def network(side: int, as_json: bool, **values: Any) -> None:
     is_flag=True,
     help="Stop a trial once its folds so far are significantly behind the best complete trial's.",
 )
-@click.option("--race", "prune", is_flag=True, hidden=True)
+@click.option("--race", "prune", is_flag=True, hidden=True, help="Old name of --prune.")
 @click.option("--despite-leaks", is_flag=True, help="Search even if a set holds slices of another.")
 @click.option("--dry-run", is_flag=True, help="Say what the search would take, and do nothing.")
 @json_option
