@@ -182,6 +182,18 @@ class _MainLeftAlone:
         return {key: value for key, value in told.items() if not key.startswith("init_main_from")}
 
 
+class Workers(NamedTuple):
+    """Where tasks run, as `open_engine` is told.
+
+    Attributes:
+        n: Worker processes on this machine; None for one per core, 0 to work in this process.
+        scheduler: Address of a running Dask scheduler, `tcp://HOST:8786`, in their place.
+    """
+
+    n: int | None = None
+    scheduler: str | None = None
+
+
 @contextlib.contextmanager
 def open_engine(n_workers: int | None = None, scheduler: str | None = None) -> Iterator[Engine]:
     """Open an engine and close it, with all its processes, at the end of the block.

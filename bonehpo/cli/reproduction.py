@@ -1,7 +1,6 @@
 """Commands on the whole of a study: reproduce, report."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +8,14 @@ import click
 
 from bonehpo.cli.console import ProgressDisplay, storage_option, study_option
 from bonehpo.cli.results import print_result, run_options, visible_option, weights_option
+from bonehpo.cli.studies import print_outcome
 from bonehpo.config import StudyFolder
-from bonehpo.errors import BonehpoError, NetworkError
+from bonehpo.engine import Workers
 from bonehpo.workflow.plan import STUDIES, flag
 from bonehpo.workflow.study import Study
 
 if TYPE_CHECKING:
-    from bonehpo.results.kind import ResultOptions
-    from bonehpo.search.plan import SearchPlan
+    from bonehpo.workflow.reproduction import StepOutcome
 
 
 class _StepOption(click.Option):
@@ -80,9 +79,7 @@ def report(folder: StudyFolder, storage: str | None) -> None:
 @weights_option("imagenet")
 @visible_option
 @run_options
-@click.pass_context
 def reproduce(
-    ctx: click.Context,
     folder: StudyFolder,
     trials: int,
     scans: Path | None,
@@ -102,116 +99,47 @@ def reproduce(
     any time: the same command goes on. A step that cannot be done says why, and the others are done.
     """
     from bonehpo.results.kind import ResultOptions
-    from bonehpo.workflow.kinds import RESULT_KINDS, STEPS
+    from bonehpo.search.study import SearchOptions
+    from bonehpo.task import task_named
+    from bonehpo.workflow.reproduction import Choice, Reproduction, steps_of, weights_for
+    from bonehpo.workflow.reproduction import reproduce as steps_done
 
-    study = Study(folder.path, storage=storage)
+    study, failed = Study(folder.path, storage=storage), []
     plan = study.plan
-    steps = _steps([step for step in STEPS if (not only or step in only) and step not in skip], scans, plan)
-    options = ResultOptions(visible_from=visible_from, scans=scans.absolute() if scans else None)
-    if any("weights" in kind.options for name, kind in RESULT_KINDS.items() if name in steps):
-        options = _with_weights(options, weights)
-    if "search" in steps:
-        _search(ctx, folder, trials, workers, scheduler, storage, despite_leaks)
-    failed = _make_results(
-        study, [step for step in steps if step not in ("search", "report")], options, workers, scheduler
-    )
-    if "report" in steps:
-        failed += _try("report", lambda: click.echo(f"Report: {study.report()}"))
+    with ProgressDisplay() as display:
+        steps = steps_of(plan, Choice(only, skip), scans, display.note)
+        asked = Reproduction(
+            steps=steps,
+            search=SearchOptions(n_trials=trials),
+            results=ResultOptions(
+                visible_from=visible_from,
+                weights=weights_for(steps, weights, STUDIES.absolute(), display.note),
+                scans=scans.absolute() if scans else None,
+            ),
+            workers=Workers(workers, scheduler),
+            despite_leaks=despite_leaks,
+        )
+        for done in steps_done(plan, study.project, asked, progress=display, note=display.note):
+            display.close()
+            failed += _print_step(done, study, flag(folder, storage))
     if failed:
         raise click.ClickException(f"not done: {', '.join(failed)}; the same command tries them again")
-    from bonehpo.task import task_named
-
     promotable = task_named(plan.config.task).promotable
     promote = f", or bonehpo promote {flag(folder, storage)}" if promotable else ""
     click.echo(f"Next: bonehpo ui to compare runs{promote}")
 
 
-def _steps(steps: Sequence[str], scans: Path | None, plan: "SearchPlan") -> list[str]:
-    """What is to be done of what was asked for; of what cannot be done at all, the reason is told."""
-    from bonehpo.workflow.kinds import RESULT_KINDS
+def _print_step(done: "StepOutcome", study: Study, named: str) -> list[str]:
+    """Print what a step gave; its name, where it could not be done."""
+    from bonehpo.search.study import SearchOutcome
 
-    task = plan.config.task
-    others = [step for step in steps if step in RESULT_KINDS and task not in RESULT_KINDS[step].tasks]
-    if others:
-        click.echo(f"Left out, as study {plan.folder.name} predicts {task}: {', '.join(others)}.", err=True)
-    for step in steps:
-        if scans is None and step in RESULT_KINDS and step not in others and "scans" in RESULT_KINDS[step].options:
-            others.append(step)
-            click.echo(
-                f"The {step} is left out: it prepares the scans again, so name them with --scans SCANS.csv.", err=True
-            )
-    return [step for step in steps if step not in others]
-
-
-def _make_results(
-    study: Study, names: Sequence[str], options: "ResultOptions", workers: int | None, scheduler: str | None
-) -> list[str]:
-    """Make results one after the other; the names of those that could not be made."""
-    if not names:
-        return []
-    from bonehpo.results.finished import finished_study
-    from bonehpo.workflow.results import open_result_builder
-    from bonehpo.workflow.saved_results import saved
-
-    failed, plan = [], study.plan
-    with (
-        ProgressDisplay() as display,
-        open_result_builder(finished_study(plan), study.project, workers, scheduler, display) as builder,
-    ):
-        for name in names:
-
-            def make(name: str = name) -> None:
-                result = saved(builder.make(name, options), plan)
-                display.close()
-                print_result(result)
-
-            failed += _try(name, make)
-    return failed
-
-
-def _search(
-    ctx: click.Context,
-    folder: StudyFolder,
-    trials: int,
-    workers: int | None,
-    scheduler: str | None,
-    storage: str | None,
-    despite_leaks: bool,
-) -> None:
-    from bonehpo.cli.studies import search
-
-    ctx.invoke(
-        search,
-        folder=folder,
-        trials=trials,
-        workers=workers,
-        scheduler=scheduler,
-        storage=storage,
-        timeout_s=None,
-        despite_leaks=despite_leaks,
-        dry_run=False,
-        as_json=False,
-    )
-
-
-def _with_weights(options: "ResultOptions", text: str) -> "ResultOptions":
-    """The weights that were asked for; those of ImageNet are gone without where they cannot be had."""
-    from bonehpo.workflow.results import weights_of
-
-    try:
-        return replace(options, weights=weights_of(text, STUDIES.absolute()))
-    except NetworkError as error:
-        if text != "imagenet":
-            raise
-        click.echo(f"Note: {error}. ResNet-50 is trained from scratch alone.", err=True)
-        return options
-
-
-def _try(step: str, make: Callable[[], None]) -> list[str]:
-    """Do a step; its name, where it could not be done."""
-    try:
-        make()
-    except BonehpoError as error:
-        click.echo(f"Error: {step}: {error}", err=True)
-        return [step]
+    if done.error is not None:
+        click.echo(f"Error: {done.step}: {done.error}", err=True)
+        return [done.step]
+    if isinstance(done.found, Path):
+        click.echo(f"Report: {done.found}")
+    elif isinstance(done.found, SearchOutcome):
+        print_outcome(done.found, study, named, as_json=False)
+    elif done.found is not None:
+        print_result(done.found)
     return []

@@ -16,6 +16,7 @@ from bonehpo.cli.console import (
     workers_option,
 )
 from bonehpo.config import StudyFolder
+from bonehpo.engine import Workers
 from bonehpo.learning.backbones import BACKBONES, RESNET50
 from bonehpo.workflow.plan import STUDIES
 from bonehpo.workflow.study import Study
@@ -169,7 +170,7 @@ def _make(
     names = names_made_by(asked) if isinstance(asked, str) else asked
     with ProgressDisplay() as display:
         results = make_results(
-            plan, study.project, names, options or ResultOptions(), workers, scheduler, progress=display
+            plan, study.project, names, options or ResultOptions(), Workers(workers, scheduler), display
         )
     if as_json:
         print_json({result.name: as_table(result) for result in results})

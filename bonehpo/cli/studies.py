@@ -262,13 +262,28 @@ def search(
             progress=display,
             note=display.note,
         )
+    print_outcome(outcome, study, named, as_json)
+
+
+def print_outcome(outcome: "SearchOutcome", study: Study, named: str, as_json: bool) -> None:
+    """Print the study that a search has brought to its end, or why it is not there yet.
+
+    Args:
+        outcome: How the search ended.
+        study: The study.
+        named: How a command names it, for those that are proposed.
+        as_json: Whether to print JSON.
+
+    Raises:
+        SystemExit: Every trial failed.
+    """
     if outcome.has_optimum:
         print_study(study, named, as_json)
         return
     if as_json:
         print_json(outcome._asdict())
     else:
-        click.echo(_why_no_optimum(outcome, flag(folder)))
+        click.echo(_why_no_optimum(outcome, named))
     if outcome.n_complete == 0 and outcome.n_failed >= outcome.n_trials:
         raise SystemExit(1)
 

@@ -372,23 +372,23 @@ class _Search:
         return results
 
     def _report(self, trial: int | None, choice: Hyperparameters, fit: int) -> None:
-        n_fits = len(self.plan.pairs)
-        complete = complete_trials(self.study)
-        later = self.sets_left - 1 if trial is None else max(self.options.n_trials - trial - 1, 0) + self.n_seeds
+        n_trials, n_fits = self.options.n_trials, len(self.plan.pairs)
+        n_before = n_trials + self.n_seeds - self.sets_left if trial is None else trial
+        later = self.sets_left - 1 if trial is None else max(n_trials - trial - 1, 0) + self.n_seeds
         fits_left = later * n_fits + n_fits - fit
         elapsed = time.monotonic() - self.started
-        best = max((float(t.value or 0.0) for t in complete), default=float("nan"))
-        name = "optimum, fresh seeds" if trial is None else f"trial {trial + 1}/{self.options.n_trials}"
+        best = max((float(t.value or 0.0) for t in complete_trials(self.study)), default=float("nan"))
+        name = "optimum, fresh seeds" if trial is None else f"trial {trial + 1}/{n_trials}"
         so_far = "" if math.isnan(best) else f", best {abs(best):.3f}"
         self.tell(
             SearchProgress(
-                (self.options.n_trials if trial is None else trial) * n_fits + fit,
-                (self.options.n_trials + 1) * n_fits,
-                f"{name} ({in_words(choice)}), fit {fit}/{n_fits}{so_far}",
-                "search",
-                elapsed / self.n_trained * fits_left if self.n_trained else float("nan"),
+                done=n_before * n_fits + fit,
+                total=(n_trials + self.n_seeds) * n_fits,
+                what=f"{name} ({in_words(choice)}), fit {fit}/{n_fits}{so_far}",
+                task="search",
+                seconds_left=elapsed / self.n_trained * fits_left if self.n_trained else float("nan"),
                 trial=trial,
-                n_trials=self.options.n_trials,
+                n_trials=n_trials,
                 fit=fit,
                 n_fits=n_fits,
                 best=best,

@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 
 from bonehpo.domain import ProgressCallback, ignore_progress, of_task
-from bonehpo.engine import Engine, open_engine
+from bonehpo.engine import Engine, Workers, open_engine
 from bonehpo.errors import StudyError
-from bonehpo.learning.backbones import BACKBONES, RESNET50, Backbone
+from bonehpo.learning.backbones import BACKBONES, Backbone
 from bonehpo.results.compare import Weights, compare_name, find_weights
 from bonehpo.results.finished import FinishedStudy, finished_study
 from bonehpo.results.kind import NO_WEIGHTS, ResultOptions
@@ -68,8 +68,7 @@ class ResultBuilder:
 def open_result_builder(
     finished: FinishedStudy,
     project: Path,
-    workers: int | None = None,
-    scheduler: str | None = None,
+    workers: Workers,
     progress: ProgressCallback = ignore_progress,
 ) -> Iterator[ResultBuilder]:
     """Open engine and MLflow for the results of a study, and close both at the end of the block.
@@ -77,13 +76,12 @@ def open_result_builder(
     Args:
         finished: The study.
         project: Folder that holds `mlruns/`.
-        workers: Worker processes; None for one per core, 0 to work in this process.
-        scheduler: Address of a running Dask scheduler, in place of `workers`.
+        workers: Where fits run.
         progress: Told of each result under its name as the task.
     """
     recorder = recorder_for(project)
     try:
-        with open_engine(workers, scheduler) as engine:
+        with open_engine(*workers) as engine:
             recorder.study(finished.record)
             yield ResultBuilder(finished=finished, engine=engine, recorder=recorder, progress=progress)
     except BaseException:
@@ -98,8 +96,7 @@ def make_results(
     project: Path,
     names: Sequence[str],
     options: ResultOptions,
-    workers: int | None = None,
-    scheduler: str | None = None,
+    workers: Workers,
     progress: ProgressCallback = ignore_progress,
 ) -> tuple[SavedResult, ...]:
     """Make some results of a study, one after the other.
@@ -109,8 +106,7 @@ def make_results(
         project: Folder that holds `mlruns/`.
         names: Which results.
         options: What the user says of them.
-        workers: Worker processes; None for one per core, 0 to work in this process.
-        scheduler: Address of a running Dask scheduler, in place of `workers`.
+        workers: Where fits run.
         progress: Told of each result under its name as the task.
 
     Raises:
@@ -119,7 +115,7 @@ def make_results(
     """
     for name in names:
         check_task(name, plan)
-    with open_result_builder(finished_study(plan), project, workers, scheduler, progress) as builder:
+    with open_result_builder(finished_study(plan), project, workers, progress) as builder:
         return tuple(saved(builder.make(name, options), plan) for name in names)
 
 
@@ -137,32 +133,32 @@ def options_of(
 
     Raises:
         NetworkError: There are no such weights, or the download failed.
-        StudyError: The study that is named has compared no ResNet-50.
+        StudyError: The study that is named has not compared that backbone.
     """
-    backbone = next((one for one in BACKBONES.values() if compare_name(one) in names), RESNET50)
+    backbone = compared_backbone(names)
     return ResultOptions(
         visible_from=visible_from,
-        weights=weights_of(weights, studies, backbone) if needs_weights(names) else NO_WEIGHTS,
+        weights=NO_WEIGHTS if backbone is None else weights_of(weights, studies, backbone),
         scans=None if scans is None else Path(scans).absolute(),
     )
 
 
-def needs_weights(names: Sequence[str]) -> bool:
-    """True where one of some results depends on pretrained weights."""
-    return any("weights" in RESULT_KINDS[name].options for name in names if name in RESULT_KINDS)
+def compared_backbone(names: Sequence[str]) -> Backbone | None:
+    """The backbone that one of some results compares, so that weights are needed; None where none does."""
+    return next((backbone for backbone in BACKBONES.values() if compare_name(backbone) in names), None)
 
 
-def weights_of(text: str, studies: Path, backbone: Backbone = RESNET50) -> Weights:
-    """Pretrained weights as a user names them, see `options_of`.
+def weights_of(text: str, studies: Path, backbone: Backbone) -> Weights:
+    """Pretrained weights of a backbone as a user names them.
 
     Args:
         text: `imagenet`, a file, `study:NAME` or `none`.
         studies: Folder of the studies.
-        backbone: That they are for.
+        backbone: The network that they are for.
 
     Raises:
         NetworkError: There are none, or the download failed.
-        StudyError: The study that is named has compared no ResNet-50.
+        StudyError: The study that is named has not compared that backbone.
     """
     import bonehpo.learning.backend  # noqa: F401  Keras, quietly
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bonehpo.domain import ProgressCallback, ignore_progress, of_task
-from bonehpo.engine import open_engine
+from bonehpo.engine import Workers, open_engine
 from bonehpo.results.leakage import NAME as LEAKAGE
 from bonehpo.results.leakage import leakage_line, prove_no_leak
 from bonehpo.search.plan import SearchPlan
@@ -27,9 +27,8 @@ def search_study(
     plan: SearchPlan,
     project: Path,
     options: SearchOptions,
+    workers: Workers,
     *,
-    workers: int | None = None,
-    scheduler: str | None = None,
     despite_leaks: bool = False,
     progress: ProgressCallback = ignore_progress,
     note: Callable[[str], None] = logger.info,
@@ -40,8 +39,7 @@ def search_study(
         plan: Of the study.
         project: Folder that holds `mlruns/`.
         options: How far it goes, and how.
-        workers: Worker processes; None for one per core, 0 to work in this process.
-        scheduler: Address of a running Dask scheduler, `tcp://HOST:8786`, in place of `workers`.
+        workers: Where fits run.
         despite_leaks: Whether to search even if a set holds slices of another.
         progress: Told of the tasks `leakage`, `search` (`SearchProgress`) and `audit`.
         note: Told in words of leaks, and why something that was asked for is not done.
@@ -58,7 +56,7 @@ def search_study(
         note(f"No trial is stopped early: {why}.")
     note(leakage_line(prove_no_leak(plan, of_task(progress, LEAKAGE), despite_leaks=despite_leaks)))
     with closing(recorder_for(project)) as recorder:
-        with open_engine(workers, scheduler) as engine:
+        with open_engine(*workers) as engine:
             outcome = run_search(plan, engine, recorder, options, progress)
         if outcome.has_optimum:
             audit_after_search(plan, recorder, progress, note)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bonehpo.config import StudyConfig, StudyFolder, load_config
 from bonehpo.domain import ProgressCallback, ignore_progress, of_task
+from bonehpo.engine import Workers
 from bonehpo.workflow.plan import STUDIES, make_plan
 
 if TYPE_CHECKING:
@@ -223,12 +224,12 @@ class Study:
         from bonehpo.search.study import SearchOptions
         from bonehpo.workflow.searching import search_study
 
+        options = SearchOptions(n_trials=n_trials, timeout_s=timeout_s, n_seeds=n_seeds, prune=prune)
         return search_study(
             self.plan,
             self.project,
-            SearchOptions(n_trials=n_trials, timeout_s=timeout_s, n_seeds=n_seeds, prune=prune),
-            workers=workers,
-            scheduler=scheduler,
+            options,
+            Workers(workers, scheduler),
             despite_leaks=despite_leaks,
             progress=progress,
             note=note,
@@ -285,7 +286,7 @@ class Study:
 
         options = options_of([name], visible_from, weights, scans, self.project / STUDIES)
         plan = self.plan
-        (result,) = make_results(plan, self.project, [name], options, workers, scheduler, progress)
+        (result,) = make_results(plan, self.project, [name], options, Workers(workers, scheduler), progress)
         return result
 
     def check_leakage(
