@@ -108,7 +108,7 @@ _HOMES = {
     "predict": "bonehpo.workflow.study",
     "prepare": "bonehpo.workflow.stores",
 }
-"""Where each name that is loaded on demand is defined."""
+"""Module of each name that is loaded on demand."""
 
 if not TYPE_CHECKING:  # to a type checker, a name that is not in __all__ is none
 

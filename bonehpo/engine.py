@@ -147,7 +147,7 @@ _IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 _WORKER_PROCESS = "Dask Worker process"
-"""What Dask calls the processes of workers, also of those that it starts again."""
+"""Dask's names of the processes of workers, also of those that it starts again."""
 
 
 class _MainLeftAlone:
@@ -175,7 +175,7 @@ class _MainLeftAlone:
 
     @classmethod
     def _preparation(cls, name: str) -> dict[str, Any]:
-        """What a new process is told of its parent, without the main module where it is a worker."""
+        """Facts of its parent that a new process is told, without the main module where it is a worker."""
         told = cls._original(name)
         if not name.startswith(_WORKER_PROCESS):
             return told
@@ -183,7 +183,7 @@ class _MainLeftAlone:
 
 
 class Workers(NamedTuple):
-    """Where tasks run, as `open_engine` is told.
+    """Place where tasks run, as `open_engine` is told.
 
     Attributes:
         n: Worker processes on this machine; None for one per core, 0 to work in this process.

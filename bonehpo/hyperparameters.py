@@ -74,14 +74,14 @@ class Hyperparameter:
     names: Mapping[Value, str] = field(default_factory=dict, hash=False)
 
     def complaint(self, value: Any) -> str:
-        """What is wrong with a value, as the end of a sentence; empty where nothing is."""
+        """Complaint about a value, as the end of a sentence; empty where nothing is."""
         if self.kind == "choice":
             return "" if value in self.examples else f"must be one of {', '.join(map(str, self.examples))}"
         return self.check(value)
 
     @property
     def is_always_told(self) -> bool:
-        """Whether it is searched and shown even where it never varies: the four of the paper are."""
+        """True if it is searched and shown even where it never varies: the four of the paper are."""
         return self.name in SCHEMA_1["Hyperparameters"]
 
     def cast(self, value: Any) -> Value:
@@ -299,12 +299,12 @@ class Space:
     schedule: tuple[Schedule, ...] = _BY_NAME["schedule"].space
 
     def of(self, name: str) -> tuple[Value, ...] | Range:
-        """What may be chosen of one hyperparameter."""
+        """Values that may be chosen of one hyperparameter."""
         found: tuple[Value, ...] | Range = getattr(self, name)
         return found
 
     def complaint(self, name: str) -> str:
-        """What is wrong with the values of one hyperparameter, as the end of a sentence; empty where nothing is."""
+        """Complaint about the values of one hyperparameter, as the end of a sentence; empty where nothing is."""
         entry, values = hyperparameter(name), self.of(name)
         if isinstance(values, Range):
             if entry.logarithmic and not 0 < values.low < values.high < math.inf:
@@ -319,7 +319,7 @@ class Space:
         return next((f"{entry.complaint(value)}, but got {value}" for value in values if entry.complaint(value)), "")
 
     def holds(self, name: str, value: Any) -> bool:
-        """Whether a value of one hyperparameter may be chosen."""
+        """True if a value of one hyperparameter may be chosen."""
         values = self.of(name)
         return values.low <= value <= values.high if isinstance(values, Range) else value in values
 

@@ -1,6 +1,7 @@
 """Imports point down, and each third-party giant has one floor (design §3)."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,28 @@ def test_every_public_name_is_documented():
         if ast.get_docstring(node) is None
     ]
     assert missing == []
+
+
+QUESTION = re.compile(r"(What|Whether|How|Where|Which|Who|When|Why)\b")
+
+
+def test_a_docstring_says_what_is_returned_or_done_with_the_noun():
+    questions = [
+        f"{path.name}: {docstring.splitlines()[0]}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        if QUESTION.match(docstring := ast.get_docstring(node) or "")
+    ]
+    assert questions == []
+
+
+def test_no_imports_go_round_in_a_circle():
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in FILES}
+    below = {name: {found for found in imports(path) if found in modules} for name, path in modules.items()}
+    while free := {name for name, found in below.items() if not found & below.keys()}:
+        below = {name: found for name, found in below.items() if name not in free}
+    assert below == {}
 
 
 def test_no_module_is_longer_than_450_lines():

@@ -36,7 +36,7 @@ CHANCE_BRIER = 0.25
 
 
 class Answers(NamedTuple):
-    """What the network of one fold said of its test set.
+    """Outputs of the network of one fold on its test set.
 
     Attributes:
         test: Name of the test set.
@@ -53,7 +53,7 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What temperatures are worth on the folds of one configuration.
+    """Worth of temperatures on the folds of one configuration.
 
     Attributes:
         brier: Mean Brier score over folds, as trained.
@@ -153,7 +153,7 @@ def brier_scores(calibrated: pd.DataFrame) -> pd.DataFrame:
 
 
 def calibrate(answers: Sequence[Answers]) -> Calibration | None:
-    """What temperatures are worth over folds; None where there is no fold with its mirror image."""
+    """Calibrate over folds, and measure what that is worth; None where there is no fold with its mirror image."""
     mirrored = {(fold.test, fold.validation) for fold in answers} & {(fold.validation, fold.test) for fold in answers}
     if not mirrored:
         return None
@@ -174,7 +174,7 @@ def calibration_in_words(found: Calibration) -> str:
 
 
 def reliability(calibrated: pd.DataFrame) -> pd.DataFrame:
-    """How often slices were failed, by what was said of them.
+    """Share of slices that were failed, by what was said of them.
 
     Args:
         calibrated: See `calibrated_folds`.

@@ -41,7 +41,7 @@ class Curve(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """Where a curve crosses the threshold, on both axes; infinite where even failure is below it.
+    """Crossing of a curve with the threshold, on both axes; infinite where even failure is below it.
 
     The strain is NaN where it is not known.
     """
@@ -165,7 +165,7 @@ def detection_limits(table: pd.DataFrame, threshold: float = THRESHOLD, seed: in
 
 
 def curve_limit(curve: Curve, threshold: float = THRESHOLD) -> Limit:
-    """Where one curve crosses the threshold, coming from failure downwards; see `detection_limits`."""
+    """First crossing of one curve with the threshold, coming from failure downwards; see `detection_limits`."""
     below = np.flatnonzero(curve.accuracies < threshold)
     if not below.size:
         return Limit(float(curve.states[0]), float(curve.strains[0]))

@@ -209,7 +209,7 @@ class NestedEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimates:
-    """How good one trial of a study is, and how good it can be believed to be. For scores see `task.Measure`.
+    """Estimates of one trial of a study: as it seems, and as it can be believed. For scores see `task.Measure`.
 
     Attributes:
         trial: Its number.

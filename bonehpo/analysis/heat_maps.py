@@ -1,4 +1,4 @@
-"""What heat maps are worth: whether networks agree on where to look, and whether it is where the damage is.
+"""Worth of heat maps: whether networks agree on where to look, and whether it is where the damage is.
 
 Maps are compared by rank (Spearman) and not by value (Pearson): each Grad-CAM map is scaled to its own maximum, so that only
 the order of its pixels means the same in two networks, and one hot pixel shall not decide.
@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.floating]
 
 
 class Agreement(NamedTuple):
-    """How alike maps are.
+    """Agreement of maps with each other.
 
     Attributes:
         correlation: Mean Spearman correlation over pairs of maps, −1 to 1; NaN with fewer than two usable maps.
@@ -26,7 +26,7 @@ class Agreement(NamedTuple):
 
 
 class Energy(NamedTuple):
-    """How much of a map lies on true damage.
+    """Share of a map that lies on true damage.
 
     Attributes:
         share: Share of the map's sum that lies on damage, 0 to 1; NaN for a map that is zero everywhere.

@@ -106,7 +106,7 @@ def _standardised(values: Values, means: Values, deviations: Values) -> Values:
 
 
 def too_few(features: Mapping[GroupState, Values]) -> str:
-    """Why a model cannot be asked: a group in which fewer than half of the slices have numbers; empty where it can."""
+    """Reason why a model cannot be asked: a group of which half of the slices have no numbers; empty where it can."""
     for key, values in features.items():
         share = float(np.isfinite(values).all(axis=1).mean())
         if share < ENOUGH:
@@ -167,7 +167,7 @@ def judge(
     visible_from: int | None,
     network_states: pd.DataFrame | None = None,
 ) -> Verdict:
-    """Whether a trivial model makes the network's accuracy worthless as evidence of damage.
+    """Judge whether a trivial model makes the network's accuracy worthless as evidence of damage.
 
     A model is flagged that tells pristine bone from loaded bone before there is damage, unless it is known that the network
     does not. One that comes near the network is flagged too, unless there are such states and it sees nothing there.
@@ -208,7 +208,7 @@ def judge(
 
 
 def _is_blind(states: pd.DataFrame | None, visible_from: int | None) -> bool:
-    """Whether a network was asked about load states before damage, and tells none of them from pristine bone."""
+    """True if a network was asked about load states before damage, and tells none of them from pristine bone."""
     return states is not None and visible_from is not None and not anomalies(mean_by_state(states), visible_from)
 
 
@@ -219,7 +219,7 @@ def end_folds(states: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict_sentence(found: Verdict, network: float, visible_from: int | None) -> str:
-    """What a trivial model says of the network, in one sentence; empty where it says nothing.
+    """Verdict of a trivial model on the network, in one sentence; empty where it says nothing.
 
     Args:
         found: Of the model.
@@ -245,7 +245,7 @@ def verdict_sentence(found: Verdict, network: float, visible_from: int | None) -
 
 
 def network_sentence(mean: pd.DataFrame, visible_from: int | None) -> str:
-    """What detection limits say of the network: that it sees something before damage; empty where it does not.
+    """Verdict of detection limits on the network: that it sees something before damage; empty where it does not.
 
     Args:
         mean: Of `detection.mean_by_state`, of the network.
@@ -263,5 +263,5 @@ def network_sentence(mean: pd.DataFrame, visible_from: int | None) -> str:
 
 
 def flags(tables: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
-    """What the audit warns of, one sentence each, from the tables of the result `audit`; empty where of nothing."""
+    """Warnings of the audit, one sentence each, from the tables of the result `audit`; empty where of nothing."""
     return tuple(str(sentence) for sentence in tables["flags"]["sentence"])

@@ -114,7 +114,7 @@ def combinations(points: Sequence[SweptPoint], baseline: Hyperparameters) -> tup
 def next_step(
     points: Sequence[SweptPoint], baseline: Hyperparameters, fitted: Mapping[Hyperparameters, Score]
 ) -> Combination | Choice:
-    """What to fit next, or the optimum once nothing more is needed.
+    """Configurations to fit next, or the optimum once nothing more is needed.
 
     Args:
         points: The sweep, complete, in any order.

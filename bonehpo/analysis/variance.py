@@ -1,4 +1,4 @@
-"""Where the variance of fold scores comes from, and what would make a study say more.
+"""Components of the variance of fold scores, and what would make a study say more.
 
 The score of configuration k on fold (test i, validation j) is taken as a sum of what specimen i makes easy, what k is worth,
 what k is worth on i alone, what training without i and j costs every configuration, and the rest: the luck of a fit, half
@@ -49,7 +49,7 @@ class Components:
 
 @dataclass(frozen=True, kw_only=True)
 class Variance:
-    """What limits a study.
+    """Variance of the scores of a study, and what limits it.
 
     Attributes:
         components: Where the variance comes from.
@@ -204,7 +204,7 @@ def detectable_difference(sd: float, n_sets: int) -> float:
 
 
 def components_in_words(found: Variance, unit: str = "") -> str:
-    """Where the scores of folds vary, in one sentence; `unit` as in `sentences`."""
+    """Components of the variance, in one sentence; `unit` as in `variance_in_words`."""
     parts = found.components
     seed = "" if parts.seed_sd is None else f", of which the seed {parts.seed_sd:.3f}{unit}"
     return (
@@ -215,7 +215,7 @@ def components_in_words(found: Variance, unit: str = "") -> str:
 
 
 def variance_in_words(found: Variance, unit: str = "") -> tuple[str, ...]:
-    """What a study's variance says in words.
+    """Conclusions from a study's variance, in words.
 
     Args:
         found: Of the study.

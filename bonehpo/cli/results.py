@@ -29,7 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def run_options(function: Command) -> Command:
-    """Which study, and where fits run."""
+    """Options that name the study, and where fits run."""
     for option in (storage_option, scheduler_option, workers_option, study_option):
         function = option(function)
     return function
@@ -191,7 +191,7 @@ def as_table(result: "SavedResult") -> dict[str, object]:
 
 
 def print_result(result: "SavedResult") -> None:
-    """What a result says, and where it lies."""
+    """Print what a result says, and where it lies."""
     phantom = " (on phantoms)" if result.ran_on == "phantom" else ""
     click.echo(f"{result.name}{phantom}: {result.folder}")
     for sentence in result.sentences:

@@ -184,7 +184,7 @@ _MEASURES = {
     "degree_of_anisotropy": ("anisotropy", 2),
     "damage_fraction": ("damaged", 3),
 }
-"""What is printed of a scan: its heading and digits after the point."""
+"""Columns that are printed of a scan: heading and digits after the point."""
 
 
 def _cell(value: float | None, digits: int) -> str:

@@ -1,4 +1,4 @@
-"""What `show` prints of a study, and `search` at its end: trials, optimum, and how accurate it really is."""
+"""Commands on studies: network, search, show, sync, doctor."""
 
 import dataclasses
 import re

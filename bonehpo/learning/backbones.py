@@ -20,10 +20,10 @@ from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.architecture import MOMENTUM
 
 Mode = Literal["frozen", "fine-tuned", "scratch"]
-"""What of a backbone is trained: the head alone; everything from given weights; everything from none."""
+"""Trained part of a backbone: the head alone; everything from given weights; everything from none."""
 
 STORAGE = "https://storage.googleapis.com"
-"""Where Keras keeps the weights that it distributes."""
+"""Address at which Keras keeps the weights that it distributes."""
 
 
 class Preprocessing(NamedTuple):
@@ -48,7 +48,7 @@ PREPROCESSING: Mapping[str, Preprocessing] = {
         tuple(-mean / sd for mean, sd in zip(RGB_MEANS, RGB_SDS, strict=True)),
     ),
 }
-"""What weights trained on ImageNet expect, by the name that `keras.applications.imagenet_utils` gives it."""
+"""Preprocessing that weights trained on ImageNet expect, by the name that `keras.applications.imagenet_utils` gives it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,7 @@ class Curves(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What one network said of the images of one set, columns of equal length (image,).
+    """Outputs of one network on the images of one set, columns of equal length (image,).
 
     `truth` is the class (0 pristine, 1 failed) and `output` the softmax output for *failed*, of three classes and more those
     for each, (image, class); or both are strains in %.
@@ -144,7 +144,7 @@ class Predictions(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FitResult:
-    """What one fit yields.
+    """Result of one fit.
 
     Attributes:
         key: Content address of its specification.
@@ -190,7 +190,7 @@ class FitResult:
 
 
 def fit_path(folder: Path, key: str) -> Path:
-    """Where the result with this address lies."""
+    """Path of the result with this address."""
     return folder / f"{key}.npz"
 
 

@@ -35,7 +35,7 @@ class _Parts(NamedTuple):
 def grad_cam(
     network: keras.Model, pixels: npt.NDArray[np.uint8], *, target: int | None = None, layer: str | None = None
 ) -> npt.NDArray[np.float32]:
-    """How much each place of each slice spoke for a class, or for a larger strain.
+    """Evidence of each place of each slice for a class, or for a larger strain.
 
     The score is that of the class before the softmax; the answer itself for a network with one linear output. Channels of
     a convolution are weighted with the mean gradient of the score, summed, and cut at 0 from below [1]_; the map is then

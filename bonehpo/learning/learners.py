@@ -96,12 +96,12 @@ class Learner:
     keep: Callable[[Path], None]
 
     def outputs(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """What the network says of some images, in the units of the truth, (image,)."""
+        """Outputs of the network on some images, in the units of the truth, (image,)."""
         parts = [indices[i : i + EVALUATION_BATCH] for i in range(0, len(indices), EVALUATION_BATCH)]
         return np.concatenate([self._answers(self.inputs(part)) for part in parts])
 
     def answers(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """What the network says of slices (image, y, x) from elsewhere, in the units of the truth, (image,)."""
+        """Outputs of the network on slices (image, y, x) from elsewhere, in the units of the truth, (image,)."""
         parts = [pixels[i : i + EVALUATION_BATCH] for i in range(0, len(pixels), EVALUATION_BATCH)]
         return np.concatenate([self._answers(self.read(part)) for part in parts])
 
@@ -224,7 +224,7 @@ def rate_at(choice: Hyperparameters, step: int, n_steps: int) -> float:
 
 
 def predict(network: Any, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """What a whole network says of a few slices (image, y, x), untraced.
+    """Outputs of a whole network on a few slices (image, y, x), untraced.
 
     Returns:
         As `task.kept_outputs`: the softmax output for *failed*, or the strain in %, (image,).
@@ -337,7 +337,7 @@ def compute_features(task: FitTask) -> str:
 
 
 def features_file(task: FitTask) -> Path:
-    """Where the features lie that a fit of a frozen base needs."""
+    """Path of the features that a fit of a frozen base needs."""
     transfer = _transfer(task)
     parts = {"code": CODE_VERSION, "store": task.spec.store_id, "weights": transfer.weights}
     if transfer.backbone != RESNET50.name:

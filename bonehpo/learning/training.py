@@ -85,7 +85,7 @@ def train(task: FitTask) -> FitResult:
 
 
 class _Trained(NamedTuple):
-    """What training yields: `epochs` and `outputs` for each set of the pair.
+    """Yield of training: `epochs` and `outputs` for each set of the pair.
 
     Of a network that is kept also `weights`: for each set those by which it is tested, for `BOTH` those of the epoch that
     was best on both.
@@ -140,7 +140,7 @@ def _keep_weights(found: _Trained, weights: list[npt.NDArray[np.float32]], check
 
 
 def _takes(checkpoint: str, scores: npt.NDArray[np.float32], epoch: int) -> bool:
-    """Whether this epoch's network is the one to take, judged by `scores` (epoch,).
+    """True if this epoch's network is the one to take, judged by `scores` (epoch,).
 
     A set is tested by the epoch that was best on the *other* set of the pair; a network that is kept for new specimens is
     that of the epoch best on both.
@@ -221,7 +221,13 @@ def measure_speed(choice: Hyperparameters, side: int, training: Training) -> Spe
 
 
 def answer_states(learner: Learner, task: FitTask, held_out: int) -> StateAnswers:
-    """Ask a trained network about every load state of one of its held-out sets, a group of slices in memory at a time."""
+    """Ask a trained network about every load state of one of its held-out sets, a group of slices in memory at a time.
+
+    Args:
+        learner: With the trained network.
+        task: Of the fit: store, sets and pair.
+        held_out: 0 or 1: which set of the pair.
+    """
     store = open_store(task.store, task.spec.store_id)
     n = store.n_slices
     keys = [

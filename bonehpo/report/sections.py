@@ -129,7 +129,7 @@ COMPONENTS = {
 
 
 def variance_view(study: StudySummary) -> TableView | None:
-    """Where the variance of fold scores comes from, as standard deviations; None where too little is known."""
+    """Components of the variance of fold scores, as standard deviations; None where too little is known."""
     found = study.variance
     if found is None:
         return None
@@ -143,7 +143,7 @@ def variance_view(study: StudySummary) -> TableView | None:
 
 
 def variance_sentences(study: StudySummary) -> tuple[str, ...]:
-    """What would make the study say more."""
+    """Sentences on what would make the study say more."""
     return () if study.variance is None else variance_in_words(study.variance, _measure(study).unit)
 
 
@@ -168,7 +168,7 @@ class Missing(NamedTuple):
 
 
 class Check(NamedTuple):
-    """What one result says of shortcuts: `cautions` of what was found; None where the result is missing."""
+    """Finding of one result on shortcuts: `cautions` of what was found; None where the result is missing."""
 
     name: str
     heading: str

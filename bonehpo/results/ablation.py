@@ -1,4 +1,4 @@
-"""What preparation does (Appendix A): the same scans without histogram matching, without the filter, without both.
+"""Ablation of the preparation (Appendix A): the same scans without histogram matching, without the filter, without both.
 
 Networks are trained on pristine against failed slices of each variant and asked about every load state. Where scans carry
 something that only pristine ones have, a network needs no damage: it tells pristine from *every* loaded state.
@@ -65,7 +65,7 @@ EXPLAINED = ("prepared", "raw")
 
 
 def ablation_address(finished: FinishedStudy, scans: Path) -> str:
-    """What the ablation is made from.
+    """Content address of the ablation.
 
     Raises:
         ScanError: The table cannot be used.
@@ -181,7 +181,7 @@ def _configuration(finished: FinishedStudy, name: str, plan: SearchPlan) -> Conf
 
 
 def _separation(name: str, states: pd.DataFrame, visible_from: int | None) -> dict[str, object]:
-    """Where a variant is least accurate; only states without visible damage show that it needs none."""
+    """State at which a variant is least accurate; only states without visible damage show that it needs none."""
     mean = mean_by_state(states)
     loaded = mean[mean["state"] > mean["state"].min()]
     lowest = loaded.loc[loaded["accuracy"].idxmin()]

@@ -38,11 +38,11 @@ VERSION = 1
 """Of models and rule; raised when an audit of before would no longer do."""
 
 MEGAPIXELS_PER_S = 15
-"""How fast slices are measured, about; 12 to 21 on one core."""
+"""Slices that are measured a second, about; 12 to 21 on one core."""
 
 
 def audit_address(finished: FinishedStudy, visible_from: int | None) -> str:
-    """What the audit is made from: the study, what is known of damage, and the detection limits, where there are any."""
+    """Content address of the audit, made from study, what is known of damage, and detection limits, if there are any."""
     detection = current_result(finished.plan, finished.optimum, DETECTION)
     return finished.address(NAME, VERSION, visible_state(finished, visible_from), detection and detection.inputs)
 

@@ -26,12 +26,18 @@ BEST_FOLD = "best-fold"
 
 
 def best_fold_address(finished: FinishedStudy) -> str:
-    """What the table of fold models is made from."""
+    """Content address of the table of fold models."""
     return finished.address(BEST_FOLD)
 
 
 def run_best_fold(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
-    """Table of the optimum's fold models with fresh seeds, the best first, and of its layers."""
+    """Table of the optimum's fold models with fresh seeds, the best first, and of its layers.
+
+    Args:
+        finished: The study.
+        engine: Where fits run.
+        progress: Told after every fit.
+    """
     configuration = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"]
     folds, spread = ranked(configuration), configuration.spread
     best = folds[0]
@@ -91,12 +97,18 @@ CALIBRATION = "calibration"
 
 
 def calibration_address(finished: FinishedStudy) -> str:
-    """What the calibration is computed from."""
+    """Content address of the calibration."""
     return finished.address(CALIBRATION)
 
 
 def run_calibration(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
-    """Brier scores and reliability of the optimum's fold models, as trained and with a temperature."""
+    """Brier scores and reliability of the optimum's fold models, as trained and with a temperature.
+
+    Args:
+        finished: The study.
+        engine: Where fits run.
+        progress: Told after every fit.
+    """
     configuration = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"].whole()
     answers = answers_of([fold for fit in configuration.fits for fold in fold_records(fit)])
     calibrated, found = calibrated_folds(answers), calibrate(answers)

@@ -43,12 +43,18 @@ SPLITS = {
 
 
 def mixed_address(finished: FinishedStudy) -> str:
-    """What the comparison of splits is made from."""
+    """Content address of the comparison of splits."""
     return finished.address(MIXED)
 
 
 def run_mixed(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
-    """The optimum by specimen and in both mixed assignments; the published one where the specimens are the paper's."""
+    """The optimum by specimen and in both mixed assignments; the published one where the specimens are the paper's.
+
+    Args:
+        finished: The study.
+        engine: Where fits run.
+        progress: Told after every fit.
+    """
     plans, left_out = {}, ""
     for name, split in SPLITS.items():
         try:

@@ -30,7 +30,7 @@ N_SLICES = 5
 
 
 def detection_address(finished: FinishedStudy, visible_from: int | None) -> str:
-    """What the detection limits are made from."""
+    """Content address of the detection limits."""
     return finished.address(NAME, visible_from)
 
 
@@ -84,7 +84,13 @@ def visible_option(result: Result) -> str:
 
 
 def state_table(configuration: FittedConfiguration, store: SliceStore, sets: Sets) -> pd.DataFrame:
-    """Accuracies of every fold of a configuration at every load state of its test set; all columns but `best`."""
+    """Accuracies of every fold of a configuration at every load state of its test set; all columns but `best`.
+
+    Args:
+        configuration: Whose tasks kept their answers to all load states.
+        store: The slices.
+        sets: That were held out.
+    """
     rows = []
     for pair, answers in configuration.states().items():
         for test, validation in (pair, tuple(reversed(pair))):

@@ -42,7 +42,7 @@ class Configuration:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedConfiguration:
-    """What became of a configuration: its fits in the order of its tasks, or the reason why it has none."""
+    """A configuration after its cross-validation: its fits in the order of its tasks, or the reason why it has none."""
 
     configuration: Configuration
     fits: tuple[FitResult, ...]
@@ -70,7 +70,7 @@ class FittedConfiguration:
 
     @property
     def record(self) -> ConfigurationEntry:
-        """What a result keeps of it."""
+        """Entry of it in a result."""
         keys = tuple(fit.key for fit in self.fits)
         return ConfigurationEntry(
             name=self.configuration.name, parameters=self.configuration.parameters, keys=keys, reason=self.reason

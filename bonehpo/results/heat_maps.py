@@ -64,7 +64,7 @@ class MapTask:
 
 
 class MapAnswer(NamedTuple):
-    """What a network says of the slices of its task, and where it looked.
+    """Outputs of a network on the slices of its task, and its heat maps.
 
     Attributes:
         maps: Heat maps (slice, y, x), the largest value of each 1; one may be 0 everywhere.
@@ -132,7 +132,7 @@ LITTLE_GAIN = 1.2
 
 
 def heat_maps_address(finished: FinishedStudy) -> str:
-    """What the heat maps are made from."""
+    """Content address of the heat maps."""
     return finished.address(NAME, N_CHECKED)
 
 
@@ -166,6 +166,11 @@ class _Explained:
 
 def run_heat_maps(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
     """Heat maps of the best fold model, and the checks on all fold models.
+
+    Args:
+        finished: The study.
+        engine: Where fits run.
+        progress: Told after every fit.
 
     Raises:
         NetworkError: A network of the optimum is gone.
@@ -220,7 +225,7 @@ def _surest(answers: StateAnswers, group: Group, state: int) -> int:
 
 
 def _shown(finished: FinishedStudy, best: FoldScores, answers: StateAnswers) -> tuple[Shown, ...]:
-    """What is drawn, on the test specimen of the best fold model.
+    """Slices that are drawn, of the test specimen of the best fold model.
 
     Of each plane the failed slice that the model is surest of, and the same one pristine, each explained by its own class;
     and that of the first plane at every load state, explained by *failed*.

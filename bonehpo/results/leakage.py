@@ -21,7 +21,7 @@ LEAKS = ("names", "content", "specimens", "constants")
 
 
 def leakage_address(plan: SearchPlan) -> str:
-    """What the report is made from: the store, and how it is assigned."""
+    """Content address of the report, made from the store and the assignment of its sets."""
     return address_of(NAME, VERSION, plan.store_id, {name: list(groups) for name, groups in plan.sets.items()})
 
 

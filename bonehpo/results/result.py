@@ -51,7 +51,7 @@ class ConfigurationEntry:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """What a comparison or an explanation found.
+    """Findings of a comparison or an explanation.
 
     Attributes:
         name: As in `docs/reference/results.md`; unique within a study.
@@ -111,7 +111,7 @@ _IN_HEAD = tuple(f.name for f in fields(Result) if f.name not in ("tables", "arr
 
 
 def result_folder(folder: StudyFolder, name: str) -> Path:
-    """Where a result lies: under its name, or under its old one where it was made before the renaming."""
+    """Folder of a result: under its name, or under its old one where it was made before the renaming."""
     place, before = folder.results / name, folder.results / old_name(name, RESULTS)
     return before if before.exists() and not place.exists() else place
 
@@ -151,7 +151,13 @@ def load_result(folder: StudyFolder, name: str) -> Result | None:
 
 
 def is_made(folder: StudyFolder, name: str, inputs: str) -> bool:
-    """Whether the result is there, made from these inputs."""
+    """True if the result is there, made from these inputs.
+
+    Args:
+        folder: Of the study.
+        name: Of the result.
+        inputs: Its content address.
+    """
     found = load_result(folder, name)
     return found is not None and found.inputs == inputs
 

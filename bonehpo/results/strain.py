@@ -1,4 +1,4 @@
-"""How far predicted strains are off: by state, by specimen, overall, and beside a network that knows nothing.
+"""Errors of predicted strains: by state, by specimen, overall, and beside a network that knows nothing.
 
 All is computed from one table, a row for each slice and fold, with the columns `specimen` (the test set), `validation`,
 `state`, `strain_percent`, `predicted_percent`. A fold is (specimen, validation). Errors are mean absolute errors in %
@@ -131,7 +131,7 @@ def constant_predictions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def regression_line(table: pd.DataFrame) -> RegressionLine:
-    """How predicted strains follow true ones."""
+    """Line by which predicted strains follow true ones."""
     lines = []
     for _, rows in table.groupby(FOLD):
         true, said = rows["strain_percent"].to_numpy(float), rows["predicted_percent"].to_numpy(float)
@@ -161,12 +161,17 @@ HARDLY_BETTER = 0.9
 
 
 def strain_address(finished: FinishedStudy) -> str:
-    """What the regression is made from."""
+    """Content address of the regression."""
     return finished.address(NAME, _as_strain(finished.plan.config).training.epochs)
 
 
 def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
     """Cross-validate the optimum's architecture, trained to predict strain, over specimens.
+
+    Args:
+        finished: The study.
+        engine: Where fits run.
+        progress: Told after every fit.
 
     Raises:
         StoreError: A scan has no strain.

@@ -23,7 +23,7 @@ NAME = "sweep"
 
 
 def sweep_address(finished: FinishedStudy) -> str:
-    """What the sweep of this study is made from."""
+    """Content address of the sweep of this study."""
     return finished.address(NAME, finished.choice)
 
 
@@ -32,6 +32,11 @@ def run_sweep(finished: FinishedStudy, engine: Engine, progress: ProgressCallbac
 
     Points that the search has fitted are taken as they are. Combinations are fitted with fresh seeds: the score of a swept
     point was also what was maximised.
+
+    Args:
+        finished: The study.
+        engine: Where fits run.
+        progress: Told after every fit.
 
     Raises:
         StudyError: No point could be fitted.

@@ -36,7 +36,7 @@ N_PERMUTED = 8
 
 
 def permutation_address(finished: FinishedStudy, n_trials: int = N_PERMUTED) -> str:
-    """What the permutation test is made from."""
+    """Content address of the permutation test."""
     return finished.address(old_name(PERMUTATION, RESULTS), n_trials)
 
 
@@ -173,7 +173,7 @@ class StoppedTrial(NamedTuple):
 
 
 class PrunedStudy(NamedTuple):
-    """What pruning left: the trials that it stopped, and the folds of those that are complete."""
+    """Outcome of pruning: the trials that it stopped, and the folds of those that are complete."""
 
     stopped: tuple[StoppedTrial, ...]
     folds: pd.DataFrame
@@ -192,7 +192,7 @@ def read_pruning(plan: SearchPlan) -> PrunedStudy:
 
 
 def pruning_address(finished: FinishedStudy, n_trials: int = N_COMPLETED) -> str:
-    """What the audit of pruning is made from."""
+    """Content address of the audit of pruning."""
     return finished.address(
         old_name(PRUNING, RESULTS), n_trials, [trial.number for trial in read_pruning(finished.plan).stopped]
     )

@@ -65,7 +65,7 @@ class ScanFormat:
     extra: str | None = None
 
     def recognises(self, path: Path) -> bool:
-        """Whether a file or folder is, by its name or by what it holds, of this format."""
+        """True if a file or folder is, by its name or by what it holds, of this format."""
         if path.is_dir() != self.is_folder:
             return False
         if path.name.lower().endswith(self.suffixes):

@@ -22,7 +22,7 @@ _FLOATS = {16: "f4", 64: "f8"}
 """Types of floats by NIfTI's number of them."""
 
 _HEADER_SIZES = (348, 540)
-"""What a NIfTI-1 and a NIfTI-2 begin with, in their byte order."""
+"""First bytes of a NIfTI-1 and a NIfTI-2, in their byte order."""
 
 _BLOCK = 1 << 22
 
@@ -92,7 +92,7 @@ class NiftiVolume:
 
     @property
     def is_packed(self) -> bool:
-        """Whether it is compressed."""
+        """True if it is compressed."""
         return self.path.name.lower().endswith(".gz")
 
     def read(self, box: Box) -> NDArray[Any]:

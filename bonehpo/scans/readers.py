@@ -18,7 +18,7 @@ from bonehpo.scans.formats import Header, format_of
 from bonehpo.scans.sections import Box, Shape
 
 FOREIGN_ERRORS = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError)
-"""What libraries raise at a file that they cannot read."""
+"""Errors that libraries raise at a file that they cannot read."""
 
 INTENSITY_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 

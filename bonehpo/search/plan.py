@@ -60,7 +60,7 @@ class SearchPlan:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What must stay as it is while a study lasts: the store, the code, and all that changes a score or a proposal."""
+        """Settings that must stay while a study lasts: the store, the code, and all that changes a score or a proposal."""
         return {"store": self.store_id, "code version": str(CODE_VERSION), **_settings(self.config)}
 
     def task(self, choice: Hyperparameters, pair: HoldoutPair, *, repeat: int = 0, keep: bool = False) -> FitTask:
@@ -91,28 +91,28 @@ class SearchPlan:
         )
 
     def network(self, key: str) -> Path:
-        """Where the kept network of the fit with this address lies."""
+        """Path of the kept network of the fit with this address."""
         return self.folder.optimum / f"{key}.keras"
 
     def kept(self, key: str) -> Path:
-        """Where a network lies that a comparison keeps."""
+        """Path of a network that a comparison keeps."""
         return (self.folder.networks / f"{key}.keras").absolute()
 
     def states(self, key: str) -> Path:
-        """Where that lies which the network of a fit said of its held-out sets at every load state."""
+        """Path of what the network of a fit said of its held-out sets at every load state."""
         return self.folder.fits / f"{key}.states.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedPair:
-    """What Optuna's storage keeps of one fit: the address of its result, and its two folds."""
+    """Entry of one fit in Optuna's storage: the address of its result, and its two folds."""
 
     key: str
     folds: tuple[FoldScores, FoldScores]
 
     @classmethod
     def of(cls, result: FitResult) -> "FinishedPair":
-        """What is to be kept of a result."""
+        """Take what is to be kept of a result."""
         return cls(key=result.key, folds=result.fold_scores())
 
     def to_json(self) -> str:
@@ -140,7 +140,7 @@ def _settings(config: StudyConfig) -> dict[str, str]:
 
 
 def objective(folds: Sequence[FoldScores]) -> float:
-    """What Optuna maximises: the mean validation score of the folds.
+    """Objective that Optuna maximises: the mean validation score of the folds.
 
     With a fixed number of epochs it equals the mean test score identically, so that it is no estimate of the optimum.
     """

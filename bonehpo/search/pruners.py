@@ -28,7 +28,7 @@ MAX_EXACT = 50
 
 
 class PruningDecision(NamedTuple):
-    """What a pruner says of a trial.
+    """Decision of a pruner on a trial.
 
     Attributes:
         n_fits: Fits, from the first on, that the decision is made of.

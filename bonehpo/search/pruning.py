@@ -37,7 +37,7 @@ study.toml names none."""
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """Why a trial was stopped.
+    """Reason and evidence by which a trial was stopped.
 
     Attributes:
         incumbent: Number of the trial that it fell behind.
@@ -80,7 +80,7 @@ class TrialPruning:
     scores: Scores | None = None
 
     def stop(self, done: Mapping[str, FinishedPair]) -> Stop | None:
-        """Why the trial is to be stopped, or None where it goes on.
+        """Reason why the trial is to be stopped, or None where it goes on.
 
         Only fits up to the first missing one count, so that the answer does not depend on which finished first.
 
@@ -165,7 +165,7 @@ def pruner_of(config: StudyConfig, *, prune: bool = False) -> Pruner:
 
 
 def why_not_pruned(config: StudyConfig) -> str | None:
-    """Why a study of this kind is not pruned, whoever asks for it; None where it may be."""
+    """Reason why a study of this kind is not pruned, whoever asks for it; None where it may be."""
     if config.protocol == "strict":
         return "the protocol is strict: what is tried, and how long, must not depend on scores"
     if config.search.optimum == "one-se":
@@ -180,7 +180,7 @@ def mark_pruned(study: optuna.Study) -> None:
 
 
 def is_pruned(study: optuna.Study) -> bool:
-    """Whether some call of the search pruned."""
+    """True if some call of the search pruned."""
     return bool(find_attribute(study.user_attrs, PRUNED))
 
 
@@ -191,7 +191,7 @@ def record_stop(trial: optuna.Trial, stop: Stop) -> None:
 
 
 def read_stop(trial: FrozenTrial) -> Stop | None:
-    """Why a trial was stopped; None where it was not."""
+    """Read why a trial was stopped; None where it was not."""
     text = find_attribute(trial.user_attrs, STOPPED)
     return None if text is None else Stop(**with_new_names(json.loads(text), COLUMNS))
 
@@ -203,7 +203,7 @@ def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def trial_state(trial: FrozenTrial) -> TrialStateName:
-    """What became of a trial that has begun."""
+    """State of a trial that has begun."""
     if trial.state == TrialState.COMPLETE:
         return "complete" if read_stop(trial) is None else "stopped"
     return "failed" if trial.state.is_finished() else "unfinished"

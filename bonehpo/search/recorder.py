@@ -1,4 +1,4 @@
-"""What a search tells of itself, and the protocol of whoever writes it down.
+"""Records that a search tells of itself, and the protocol of whoever writes them down.
 
 The search is handed a `Recorder` and never knows whether MLflow stands behind it. All records are values that the study's
 own storage and its fits hold, so a record can be made again from them: `bonehpo sync` is the same calls once more.
@@ -23,7 +23,7 @@ from bonehpo.learning.fits import Predictions
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """What holds for a whole study.
+    """Record of a whole study.
 
     Attributes:
         study_id: Made once with the study and kept in its storage: a study begun anew under an old name has another.

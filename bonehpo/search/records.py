@@ -83,7 +83,7 @@ PACKAGES = ("bonehpo", "tensorflow", "keras", "optuna", "mlflow", "numpy", "scik
 
 
 def study_record(plan: SearchPlan, study: optuna.Study) -> StudyRecord:
-    """What holds for the whole study."""
+    """Make the record of the whole study."""
     trials = study.get_trials(deepcopy=False)
     started = min((t.datetime_start for t in trials if t.datetime_start), default=None)
     fixed = read_fixed_list(study)
@@ -111,7 +111,7 @@ def study_record(plan: SearchPlan, study: optuna.Study) -> StudyRecord:
 
 
 class RecordedStudy(NamedTuple):
-    """What a study's storage holds of it.
+    """A study as its storage holds it.
 
     Attributes:
         record: What holds for the whole of it.
@@ -138,7 +138,13 @@ def read_study(plan: SearchPlan) -> RecordedStudy:
 
 
 def trial_record(trial: FrozenTrial, choice: Hyperparameters, side: int) -> TrialRecord:
-    """A trial at its start."""
+    """A trial at its start.
+
+    Args:
+        trial: Optuna's record of it.
+        choice: Its hyperparameters.
+        side: Side of the slices in pixels.
+    """
     return TrialRecord(
         number=trial.number,
         hyperparameters=choice,
@@ -173,7 +179,15 @@ def optimum_record(
     refit: Sequence[FoldRecord],
     repeats: Sequence[Sequence[FoldRecord]] = (),
 ) -> OptimumRecord:
-    """The optimum and its estimates, computed from the folds that it was chosen from and those of its fresh seeds."""
+    """The optimum and its estimates, computed from the folds that it was chosen from and those of its fresh seeds.
+
+    Args:
+        optimum: The trial, and how it was chosen.
+        choice: Its hyperparameters.
+        folds: All folds that it was chosen from.
+        refit: Its folds with the first set of fresh seeds.
+        repeats: Its folds with each further set.
+    """
     mean, sd = mean_and_sd([fold.scores.test_score for fold in refit])
     return OptimumRecord(
         hyperparameters=choice,
@@ -190,7 +204,7 @@ def optimum_record(
 
 
 def answers_of(folds: Sequence[FoldRecord]) -> list[Answers]:
-    """What the networks of folds said of their test sets; none of folds whose task has not two classes."""
+    """Outputs of the networks of folds on their test sets; none of folds whose task has not two classes."""
     return [
         Answers(fold.scores.test, fold.scores.validation, fold.predictions.truth, fold.predictions.output)
         for fold in folds
@@ -199,7 +213,7 @@ def answers_of(folds: Sequence[FoldRecord]) -> list[Answers]:
 
 
 def study_variance(folds: pd.DataFrame, trial: int, refits: Sequence[Sequence[FoldScores]]) -> Variance | None:
-    """Where the variance of a study's scores comes from.
+    """Components of the variance of a study's scores.
 
     Args:
         folds: Of its complete trials.
@@ -249,6 +263,11 @@ def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
 
 def replay_trial(plan: SearchPlan, trial: FrozenTrial, recorder: Recorder) -> int:
     """Tell a recorder of one trial: its start, its finished folds, and its end if it has ended.
+
+    Args:
+        plan: Of the study.
+        trial: Optuna's record of it.
+        recorder: Who writes it down.
 
     Returns:
         Number of its fits whose result file is gone.

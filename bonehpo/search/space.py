@@ -124,7 +124,7 @@ def candidates(config: StudyConfig, n_trials: int) -> tuple[Hyperparameters, ...
 
 
 def n_possible(config: StudyConfig, n_trials: int) -> int:
-    """How many trials there will be where `n_trials` are asked for: a list that is fixed may hold fewer."""
+    """Number of trials that there will be where `n_trials` are asked for: a list that is fixed may hold fewer."""
     if config.protocol == "adaptive" and config.search.sampler in ("tpe", "random"):
         return n_trials
     return min(n_trials, len(candidates(config, n_trials)))
@@ -203,7 +203,7 @@ def _pick(entry: Hyperparameter, values: Sequence[Value] | Range, u: float) -> V
 
 
 CANDIDATES = "candidates"
-"""Where Optuna's storage keeps the list of a strict study."""
+"""Attribute in which Optuna's storage keeps the list of a strict study."""
 
 
 class FixedList(NamedTuple):
@@ -240,6 +240,11 @@ def _sha256(choices: Sequence[Hyperparameters]) -> str:
 def settle_candidates(study: optuna.Study, plan: SearchPlan, n_trials: int) -> int:
     """Put the candidates that are fixed beforehand in line, once each. Several drivers that do so at once need a lock.
 
+    Args:
+        study: In its storage.
+        plan: Of the study.
+        n_trials: Trials that are asked for.
+
     Returns:
         How many trials the study will have.
 
@@ -274,7 +279,7 @@ def settle_candidates(study: optuna.Study, plan: SearchPlan, n_trials: int) -> i
 
 
 def is_done(study: optuna.Study, plan: SearchPlan) -> bool:
-    """Whether an optimum may be chosen: in the strict protocol when every candidate has ended."""
+    """True if an optimum may be chosen: in the strict protocol when every candidate has ended."""
     fixed = read_fixed_list(study) if plan.config.protocol == "strict" else None
     ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
     return fixed is None or ended >= len(fixed.choices)

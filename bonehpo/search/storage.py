@@ -130,6 +130,11 @@ def open_study(storage: optuna.storages.RDBStorage, name: str, identity: Mapping
 def load_study(url: str, name: str, identity: Mapping[str, str]) -> optuna.Study:
     """A study that has begun.
 
+    Args:
+        url: Of the storage.
+        name: Of the study.
+        identity: Settings that must be those of the study.
+
     Raises:
         StudyMissing: It has not.
         StudyError: It was begun with another identity, or its storage cannot be opened.
@@ -161,7 +166,7 @@ def _check_identity(study: optuna.Study, identity: Mapping[str, str]) -> None:
 
 
 def finished_pairs(trial: FrozenTrial) -> dict[str, FinishedPair]:
-    """What a trial has finished, by the label of the pair."""
+    """Finished pairs of a trial, by the label of the pair."""
     return {
         key.removeprefix(PAIR_PREFIX): FinishedPair.from_json(text)
         for key, text in trial.user_attrs.items()
@@ -170,7 +175,13 @@ def finished_pairs(trial: FrozenTrial) -> dict[str, FinishedPair]:
 
 
 def record_pair(trial: optuna.Trial, pair: HoldoutPair, finished: FinishedPair) -> None:
-    """Write a finished pair down, before anything else is told of it."""
+    """Write a finished pair down, before anything else is told of it.
+
+    Args:
+        trial: That is running.
+        pair: The sets held out.
+        finished: The address of its result, and its two folds.
+    """
     trial.set_user_attr(PAIR_PREFIX + pair.label, finished.to_json())
 
 

@@ -82,7 +82,7 @@ class HeldInterrupts:
 
     @contextmanager
     def window(self) -> Iterator[None]:
-        """Where an interruption may come. One that came before comes now.
+        """Let an interruption come inside the block. One that came before comes now.
 
         Raises:
             KeyboardInterrupt: SIGINT or SIGTERM was received.
@@ -103,7 +103,7 @@ class HeldInterrupts:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How far a search goes, and how; what is searched stands in study.toml alone.
+    """Extent and manner of a search; what is searched stands in study.toml alone.
 
     Attributes:
         n_trials: Trials that the study shall have in all, those of earlier calls included.
@@ -140,7 +140,7 @@ class SearchProgress(Progress):
 
 
 class SearchOutcome(NamedTuple):
-    """How a call of `run_search` ended.
+    """Outcome of a call of `run_search`.
 
     Attributes:
         n_complete: Trials of the study that are complete.
@@ -249,7 +249,7 @@ class _Search:
 
     @property
     def deadline(self) -> float | None:
-        """When the time is over, by the monotonic clock; None without a limit."""
+        """End of the time, by the monotonic clock; None without a limit."""
         return None if self.options.timeout_s is None else self.started + self.options.timeout_s
 
     def run(self) -> bool:

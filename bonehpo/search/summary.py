@@ -96,7 +96,7 @@ class StudySummary:
 
     @property
     def protocol_in_words(self) -> str:
-        """How the candidates came about, and what that means for the estimates."""
+        """Protocol by which the candidates came about, and its meaning for the estimates."""
         if self.candidates is not None:
             return (
                 f"strict protocol: its {self.n_candidates} candidates were fixed before the first score "
@@ -228,12 +228,12 @@ def importances(plan: SearchPlan) -> dict[str, float]:
 BYTES_PER_PREDICTION = 12
 BYTES_PER_PARAMETER = 4
 BYTES_PER_FOLD_RUN = 60_000
-"""What MLflow's database and files take for the run of a fold."""
+"""Bytes of MLflow's database and files for the run of a fold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a search will take.
+    """Forecast of what a search will take.
 
     Attributes:
         n_folds: Folds of a trial.

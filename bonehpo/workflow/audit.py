@@ -62,7 +62,7 @@ def current_audits(plan: SearchPlan) -> dict[str, Result]:
 
 
 def audited(plan: SearchPlan) -> Audited:
-    """What leaks and shortcuts say of the accuracy of a study, for the gate of promotion and the model card."""
+    """Findings on leaks and shortcuts that concern the accuracy of a study, for the gate of promotion and the model card."""
     found = current_audits(plan)
     leaks = leaks_of(found[LEAKAGE]) if LEAKAGE in found else ()
     if NAME not in found:

@@ -19,7 +19,7 @@ from bonehpo.tracking.registry import load_registered
 
 
 class PredictionFiles(NamedTuple):
-    """Where a prediction was written: a row for each slice, and a picture."""
+    """Files of a prediction: a row for each slice, and a picture."""
 
     csv: Path
     picture: Path
@@ -27,7 +27,7 @@ class PredictionFiles(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction(ScanVerdict):
-    """What a network says of a scan: of the whole, of each plane, of every slice.
+    """Prediction for a scan: the whole, each plane, every slice.
 
     Attributes:
         scan: The scan, as it was named.

@@ -25,7 +25,7 @@ from bonehpo.tracking.registry import NewModel, RegisteredVersion, register_cham
 
 
 class Audited(NamedTuple):
-    """What the audits of a study say.
+    """Findings of the audits of a study.
 
     Attributes:
         warnings: Against its accuracy, one sentence each.
@@ -62,7 +62,7 @@ def check_folds(folds: pd.DataFrame, trial: int, n_folds: int) -> None:
 
 
 def objections(folds: pd.DataFrame, trial: int, baseline: int | None, shortcuts: Sequence[str]) -> tuple[str, ...]:
-    """What speaks against handing a network of the study to others; nothing, where the gate is open.
+    """Objections to handing a network of the study to others; nothing, where the gate is open.
 
     Args:
         folds: Recorded folds of all complete trials of the study, whole.
@@ -162,7 +162,7 @@ def _whole_optimum(plan: SearchPlan) -> _Whole:
 
 
 def _pass_gate(plan: SearchPlan, whole: _Whole, audited: Audited, because: str | None) -> tuple[str, ...]:
-    """What speaks against promotion, where a reason is given to promote nevertheless; nothing where the gate is open."""
+    """Objections to promotion, where a reason is given to promote nevertheless; nothing where the gate is open."""
     trial = whole.optimum.trial
     against = objections(whole.folds, trial, _baseline(plan, whole.summary), audited.warnings)
     if against and because is None:

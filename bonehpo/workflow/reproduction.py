@@ -32,7 +32,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
-    """What is done of a study, and how.
+    """Steps that are done of a study, and how.
 
     Attributes:
         steps: Steps to do, in the order of the paper.

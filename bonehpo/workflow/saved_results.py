@@ -68,7 +68,7 @@ class StudyResults(Mapping[str, SavedResult]):
         return (name for name in RESULT_KINDS if self._current(name) is not None)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of them."""
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:

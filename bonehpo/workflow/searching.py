@@ -65,7 +65,7 @@ def search_study(
 
 @dataclass(frozen=True, kw_only=True)
 class SearchForecast(Forecast):
-    """What a search will take, reckoned from a short training on this machine.
+    """Forecast of a search, reckoned from a short training on this machine.
 
     Attributes:
         n_trials: Trials that are reckoned with: a strict study has no more than its space holds.

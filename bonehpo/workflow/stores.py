@@ -102,7 +102,7 @@ def open_store(path: AnyPath) -> SliceStore:
 
 
 class Inspection(NamedTuple):
-    """What a store holds, drawn.
+    """Contents of a store, drawn.
 
     Attributes:
         store: The store.

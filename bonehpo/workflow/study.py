@@ -63,7 +63,7 @@ class Study:
         self._storage = storage
 
     def __repr__(self) -> str:
-        """How it was named."""
+        """The call that names it."""
         return f"Study({fspath(self.folder.path)!r})"
 
     @property
@@ -73,7 +73,7 @@ class Study:
 
     @property
     def config(self) -> StudyConfig:
-        """What is searched, from `study.toml`; the paper's settings where there is no such file.
+        """Settings, from `study.toml`; the paper's settings where there is no such file.
 
         Raises:
             ConfigError: The file is wrong.
@@ -152,7 +152,7 @@ class Study:
 
     @property
     def estimates(self) -> "Estimates | None":
-        """How accurate the best trial is: apparent and nested, with intervals; None before a trial is complete.
+        """Accuracy of the best trial: apparent and nested, with intervals; None before a trial is complete.
 
         Raises:
             StudyMissing: The study has not begun.

@@ -13,7 +13,7 @@ from bonehpo.tracking.runs import MlflowRecorder
 
 
 class Synced(NamedTuple):
-    """How MLflow was caught up with a study.
+    """Outcome of catching MLflow up with a study.
 
     Attributes:
         is_whole: Whether MLflow now holds all; False where it failed on the way, which is logged.
