@@ -41,7 +41,7 @@ def saved(result: Result, plan: SearchPlan) -> SavedResult:
 
 
 class StudyResults(Mapping[str, SavedResult]):
-    """The results of a study by name, as they are on disk now; see `docs/results.md` for names and tables.
+    """The results of a study by name, as they are on disk now; see `docs/reference/results.md` for names and tables.
 
     A result of another store, or of an optimum that the study has no more, is not among them.
     """
