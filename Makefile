@@ -73,7 +73,7 @@ ui: install ## Open the MLflow UI
 	$(BONEHPO) ui
 
 clean: ## Remove .venv, phantoms and caches; studies and runs stay
-	rm -rf $(VENV) phantoms .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) phantoms site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help install test browser check format search smoke reproduce-smoke bench simulations ui clean
