@@ -317,3 +317,13 @@ def test_operations_and_parameters_grow_with_filters_and_units():
     assert count_operations(large, 64) > 2 * count_operations(small, 64)
     assert count_parameters(Hyperparameters(dense_units=256), 64) == count_parameters(small, 64)
     assert count_parameters(Hyperparameters(dense_units=257), 64) - count_parameters(small, 64) == 8 * 8 * 128 + 1 + 2
+
+
+@EACH
+def test_what_changes_the_network_is_an_option_of_the_command_that_prints_one(entry):
+    words = ["network", "--side", 32, f"--{entry.name.replace('_', '-')}", other(entry), "--json"]
+    if entry.changes != "network":
+        assert "No such option" in call(*words, code=2).stderr
+        return
+    changed = replace_values(Hyperparameters(layers=4, kernel=5), {entry.name: other(entry)})
+    assert json.loads(call(*words).output)["n_parameters"] == count_parameters(changed, 32)

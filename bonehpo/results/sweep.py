@@ -78,7 +78,8 @@ def run_sweep(finished: FinishedStudy, engine: Engine, progress: ProgressCallbac
 
 def _configuration(finished: FinishedStudy, choice: Hyperparameters, repeat: int) -> Configuration:
     tasks = tuple(finished.plan.task(choice, pair, repeat=repeat) for pair in finished.plan.pairs)
-    return Configuration(name=_name(choice, repeat), parameters=parameters_of(choice), tasks=tasks)
+    parameters = {name: str(value) for name, value in row_of(choice, finished.plan.config.space).items()}
+    return Configuration(name=_name(choice, repeat), parameters=parameters, tasks=tasks)
 
 
 def _name(choice: Hyperparameters, repeat: int) -> str:
