@@ -16,7 +16,7 @@ import tomlkit
 
 from bonehpo.errors import ConfigError
 from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters, Range, Space, searched
-from bonehpo.renamed import SETTINGS, with_new_names
+from bonehpo.schema import SETTINGS, with_new_names
 
 
 class StudyFolder(NamedTuple):

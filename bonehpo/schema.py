@@ -1,8 +1,11 @@
-"""Settings as identities and content addresses hold them, so that a key added later changes neither.
+"""Names and keys that outlive a version: what addresses are made of, and old names by which files are still read.
 
 A key that exists since schema 1 is always in. One that was added later is left out where it has its default, and that
 default never changes: what was made without the key stays what it is, and a study goes on with a bonehpo that has more
 settings. Whoever adds a field to a settings dataclass gives it a default, and needs nothing else.
+
+Tables of names give the new name by the old one. CHANGELOG.md has all, with flags, tags and metrics; new files have new
+names alone.
 """
 
 from collections.abc import Mapping
@@ -59,3 +62,54 @@ def _is_default(field: Field[Any], value: object) -> bool:
     if field.default is not MISSING:
         return bool(value == field.default)
     return field.default_factory is not MISSING and bool(value == field.default_factory())
+
+
+RESULTS: Mapping[str, str] = {"null": "permutation", "race": "pruning"}
+"""Results, and the folders that they lie in."""
+
+TABLES: Mapping[str, str] = {"arms": "configurations", "twins": "near-duplicates"}
+"""Tables of results."""
+
+COLUMNS: Mapping[str, str] = {
+    "arm": "configuration",
+    "leader": "incumbent",
+    "leader_accuracy": "incumbent_accuracy",
+}
+"""Columns of tables, and keys of what is stopped."""
+
+NUMBERS: Mapping[str, str] = {"paper_accuracy": "apparent_accuracy"}
+"""Metrics of results."""
+
+SETTINGS: Mapping[str, str] = {"dealing": "assignment"}
+"""Keys of `[split]` in study.toml."""
+
+ATTRIBUTES: Mapping[str, str] = {
+    "raced": "pruned",
+    "race:leader": "pruning:incumbent",
+    "race:stopped": "pruning:stopped",
+}
+"""Attributes of studies and trials in Optuna's storage."""
+
+
+def with_new_names(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Values under their new names, in the same order.
+
+    Args:
+        values: By old or new name.
+        names: New name by old.
+
+    Examples:
+        >>> with_new_names({"arm": "cnn", "mean": 0.9}, COLUMNS)
+        {'configuration': 'cnn', 'mean': 0.9}
+    """
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+def old_name(name: str, names: Mapping[str, str]) -> str:
+    """Name that something had before; the same name where that has not changed."""
+    return next((old for old, new in names.items() if new == name), name)
+
+
+def find_attribute(attributes: Mapping[str, Any], name: str) -> Any:
+    """Value of an attribute of a study or trial under its new or its old name; None where it has neither."""
+    return attributes.get(name, attributes.get(old_name(name, ATTRIBUTES)))

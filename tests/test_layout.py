@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bonehpo"
 
 FLOORS = (
-    *("errors", "renamed", "schema", "files", "hyperparameters", "domain", "task", "config", "folds", "engine"),
+    *("errors", "schema", "files", "hyperparameters", "domain", "task", "config", "folds", "engine"),
     *("scans", "store", "preparation", "leakage", "phantom", "learning"),
     *("analysis", "search", "results", "tracking", "report", "workflow", "cli"),
 )

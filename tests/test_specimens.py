@@ -18,8 +18,7 @@ from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
-from bonehpo.report.figures.scans import BACKGROUND, render
-from bonehpo.report.figures.specimens import specimens_figure, stress_strain_figure
+from bonehpo.report.figures.scans import BACKGROUND, render, specimens_figure, stress_strain_figure
 from bonehpo.results.result import load_result
 from bonehpo.results.specimens import COLUMNS, specimens_result
 from bonehpo.store.recipe import Steps
@@ -107,7 +106,7 @@ def test_every_specimen_is_drawn_pristine_and_failed(store, tmp_path):
 def test_specimens_that_do_not_fit_side_by_side_go_below(store, tmp_path, monkeypatch):
     heights = {}
     for per_row in (5, 3):
-        monkeypatch.setattr("bonehpo.report.figures.specimens.PER_ROW", per_row)
+        monkeypatch.setattr("bonehpo.report.figures.scans.PER_ROW", per_row)
         drawn = specimens_figure(store, tmp_path / str(per_row))
         assert sum(1 for _ in ET.parse(drawn.svg).iter("{http://www.w3.org/2000/svg}image")) == 10
         with Image.open(drawn.png) as picture:

@@ -20,7 +20,7 @@ import pandas as pd
 from bonehpo.config import StudyFolder
 from bonehpo.errors import StudyError
 from bonehpo.files import content_address, writing
-from bonehpo.renamed import COLUMNS, NUMBERS, RESULTS, TABLES, old_name, with_new_names
+from bonehpo.schema import COLUMNS, NUMBERS, RESULTS, TABLES, old_name, with_new_names
 from bonehpo.search.recorder import ConfigurationRecord, ResultRecord, StepImage
 from bonehpo.search.records import mean_and_sd, read_folds
 

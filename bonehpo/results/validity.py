@@ -14,7 +14,6 @@ from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
 from bonehpo.hyperparameters import Hyperparameters, Space, from_params, row_of
-from bonehpo.renamed import RESULTS, old_name
 from bonehpo.results.finished import (
     Configuration,
     Findings,
@@ -23,6 +22,7 @@ from bonehpo.results.finished import (
     fit_configurations,
     parameters_of,
 )
+from bonehpo.schema import RESULTS, old_name
 from bonehpo.search.plan import SearchPlan, objective
 from bonehpo.search.pruning import Stop, read_stop, stopped_trials
 from bonehpo.search.records import folds_table

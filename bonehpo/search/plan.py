@@ -15,8 +15,7 @@ from bonehpo.domain import FoldScores, HoldoutPair
 from bonehpo.folds import Sets, holdout_pairs
 from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import CODE_VERSION, FitResult, FitSpec, FitTask, pair_seed
-from bonehpo.renamed import SETTINGS, old_name
-from bonehpo.schema import stable
+from bonehpo.schema import SETTINGS, old_name, stable
 from bonehpo.search.recorder import FoldRecord
 
 REFIT_ATTEMPTS = 3

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bonehpo.config import StudyConfig
 from bonehpo.domain import HoldoutPair
 from bonehpo.errors import StudyError
-from bonehpo.renamed import COLUMNS, find_attribute, with_new_names
+from bonehpo.schema import COLUMNS, find_attribute, with_new_names
 from bonehpo.search.plan import FinishedPair, SearchPlan
 from bonehpo.search.pruners import PRUNERS, Pruner, Scores, adjusted_score, fit_blocks
 from bonehpo.search.storage import REASON, finished_pairs

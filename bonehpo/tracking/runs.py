@@ -15,7 +15,7 @@ from typing import Concatenate, ParamSpec
 
 from bonehpo.errors import TrackingError
 from bonehpo.hyperparameters import Hyperparameters
-from bonehpo.renamed import RESULTS, old_name
+from bonehpo.schema import RESULTS, old_name
 from bonehpo.search.recorder import (
     ConfigurationRecord,
     FoldRecord,

@@ -19,8 +19,7 @@ from bonehpo.report.figures.comparisons import (
 )
 from bonehpo.report.figures.detection import best_fold_detection_figure, detection_figure, limit_slices_figure
 from bonehpo.report.figures.heat_maps import checks_figure, classes_figure, states_figure
-from bonehpo.report.figures.scans import middle_slices_figure
-from bonehpo.report.figures.specimens import specimens_figure, stress_strain_figure
+from bonehpo.report.figures.scans import middle_slices_figure, specimens_figure, stress_strain_figure
 from bonehpo.report.figures.strain import strain_figure, strain_maps_figure
 from bonehpo.report.figures.studies import sweep_figure
 from bonehpo.results import (
