@@ -175,7 +175,7 @@ class _MainLeftAlone:
 
     @classmethod
     def _preparation(cls, name: str) -> dict[str, Any]:
-        """Facts of its parent that a new process is told, without the main module where it is a worker."""
+        """Description of its parent that a new process is given, without the main module where it is a worker."""
         told = cls._original(name)
         if not name.startswith(_WORKER_PROCESS):
             return told

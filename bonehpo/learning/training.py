@@ -118,7 +118,7 @@ def _train(
         outputs = [learner.outputs(indices) for indices in held_out]
         if not all(np.isfinite(values).all() for values in outputs):
             raise FitError(
-                f"diverged: the network answers what is no number after epoch {epoch + 1} at {spec.hyperparameters}"
+                f"diverged: non-finite outputs (NaN or inf) after epoch {epoch + 1} at {spec.hyperparameters}"
             )
         for i, indices in enumerate(held_out):
             curves.held_out_loss[i, epoch] = answer.loss(outputs[i], images.truth[indices])

@@ -237,7 +237,7 @@ class Structure(NamedTuple):
         intensity: float32, (n, n, n) with n = side + 2 margins.
         bone: Fraction of bone in each voxel, 0 to 1, of the same shape.
         void_intensity: What fills an open crack: the intensity of marrow.
-        bone_intensity: Grey of a fragment of bone.
+        bone_intensity: Intensity of a fragment of bone.
     """
 
     intensity: Field

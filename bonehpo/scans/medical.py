@@ -153,9 +153,9 @@ def open_nifti(path: Path) -> NiftiVolume:
     Raises:
         ScanError: It is truncated, or lies beside a file that its library would read in its place.
     """
-    twin = path.with_suffix("")
-    if path.suffix.lower() == ".gz" and twin.exists():
-        raise ScanError(f"{path}: its library would read {twin} in its place; move one of the two to another folder")
+    unpacked = path.with_suffix("")
+    if path.suffix.lower() == ".gz" and unpacked.exists():
+        raise ScanError(f"{path}: its library would read {unpacked} in its place; move one of the two to another folder")
     itk = ItkVolume(path, "NiftiImageIO")
     n_bytes = math.prod(itk.shape) * itk.number("bitpix") // 8
     volume = NiftiVolume(path=path, itk=itk, offset=itk.number("vox_offset"), n_bytes=n_bytes)

@@ -238,10 +238,10 @@ def phantom_plate(phantom: Path, specimen: str, file: Path) -> None:
     grid = figure.subplots(len(NORMALS), len(states))
     for column, (title, state) in enumerate(states.items()):
         volume = open_volume(str(phantom / specimen / f"state_{state:02d}.tif"))
-        grey = volume.read((slice(None), slice(None), slice(None)))
+        pixels = volume.read((slice(None), slice(None), slice(None)))
         for row, plane in enumerate(NORMALS):
             axes = grid[row, column]
-            axes.imshow(cut(grey, plane, len(grey) // 2), cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
+            axes.imshow(cut(pixels, plane, len(pixels) // 2), cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
             axes.set_xticks([])
             axes.set_yticks([])
             if row == 0:
