@@ -155,7 +155,9 @@ def open_nifti(path: Path) -> NiftiVolume:
     """
     unpacked = path.with_suffix("")
     if path.suffix.lower() == ".gz" and unpacked.exists():
-        raise ScanError(f"{path}: its library would read {unpacked} in its place; move one of the two to another folder")
+        raise ScanError(
+            f"{path}: its library would read {unpacked} in its place; move one of the two to another folder"
+        )
     itk = ItkVolume(path, "NiftiImageIO")
     n_bytes = math.prod(itk.shape) * itk.number("bitpix") // 8
     volume = NiftiVolume(path=path, itk=itk, offset=itk.number("vox_offset"), n_bytes=n_bytes)
