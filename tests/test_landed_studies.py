@@ -120,7 +120,7 @@ def fit_files(name: str) -> set[str]:
 
 def address_today(spec: dict[str, Any]) -> str:
     """The content address that a fit of this specification has now."""
-    plain = {key: value for key, value in spec.items() if key != "key"}
+    plain = {key: value for key, value in spec.items() if key not in ("key", "resnet")}
     return FitSpec(
         **{
             **plain,

@@ -314,7 +314,7 @@ def test_every_experiment_runs_with_one_command_and_imagenet_is_done_without_whe
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # a port on which nothing listens
     answer = call("reproduce", "--bone", "TB", "--trials", 1, "--scans", scans, *HERE)
     note = next(line for line in answer.stderr.splitlines() if line.startswith("Note: "))
-    assert "ImageNet weights are not to be had" in note
+    assert "ImageNet weights of ResNet-50 could not be downloaded" in note
     assert note.endswith("ResNet-50 is trained from scratch alone.")
     made = ["sweep", "best-fold", "grad-cam", "detection", "audit", "calibration"]
     made += ["mixed", "compare", "ablation", "strain"]

@@ -10,7 +10,7 @@ References:
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -30,8 +30,8 @@ DOWNLOAD_TIMEOUT_S = 30
 SUFFIXES = (".h5", ".keras")  # .weights.h5 among the first
 PREPROCESS = "preprocess"
 
-BaseWeights = Mapping[str, tuple[npt.NDArray[np.float32], ...]]
-"""Layer name to the arrays of that layer, in Keras's order."""
+BaseWeights = tuple[list[npt.NDArray[np.float32]], ...]
+"""The arrays of each layer with weights, from the slice on. Names would not do: Keras counts some of them through."""
 
 
 def draw_layer(layer: keras.layers.Layer, seed: int) -> None:
@@ -82,8 +82,9 @@ def load_base_weights(network: keras.Model, path: Path) -> None:
         NetworkError: The file holds another network, or cannot be read.
     """
     status = path.stat()
-    for name, arrays in _read_base(network.name, path, status.st_mtime_ns, status.st_size).items():
-        network.get_layer(name).set_weights(arrays)
+    arrays = _read_base(network.name, path, status.st_mtime_ns, status.st_size)
+    for layer, found in zip(_weighted(network), arrays, strict=False):  # one layer more: the head
+        layer.set_weights(found)
 
 
 @lru_cache(maxsize=1)
@@ -97,19 +98,21 @@ def _read_base(name: str, path: Path, _mtime_ns: int, _size: int) -> BaseWeights
             f"{path} holds no {backbone.label} without its head ({_one_line(error)}): give {backbone.weights_file}, "
             f"or a {backbone.label} that bonehpo saved"
         ) from error
-    return {layer.name: tuple(layer.get_weights()) for layer in _weighted(base)}
+    return tuple(layer.get_weights() for layer in _weighted(base))
 
 
-def _weighted(base: keras.Model) -> list[keras.layers.Layer]:
-    """The layers of a base that a network of ours has with the same weights."""
-    return [layer for layer in base.layers if layer.weights and not isinstance(layer, OWN_PREPROCESSING)]
+def _weighted(network: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that have weights in Keras's network and in ours, from the slice on."""
+    return [layer for layer in network.layers if layer.weights and not isinstance(layer, OWN_PREPROCESSING)]
 
 
 def _fill(base: keras.Model, path: Path) -> None:
     if path.suffix == ".keras":
-        source = load_network(path)
-        for layer in _weighted(base):
-            layer.set_weights(source.get_layer(layer.name).get_weights())
+        layers, theirs = _weighted(base), _weighted(load_network(path))
+        if len(theirs) - len(layers) not in (0, 1):
+            raise ValueError(f"{len(theirs)} layers with weights in place of {len(layers)}")
+        for layer, source in zip(layers, theirs, strict=False):
+            layer.set_weights(source.get_weights())
     else:
         with warnings.catch_warnings(action="ignore"):  # files of older Keras versions lack groups that nothing needs
             base.load_weights(path)
