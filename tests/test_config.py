@@ -1,9 +1,9 @@
 """study.toml is checked once, and says what is wrong."""
 
 import tomllib
-from pathlib import Path
 
 import pytest
+from places import DOCS
 
 from bonehpo.config import Range, StudyConfig, config_to_toml, load_config
 from bonehpo.errors import ConfigError
@@ -66,6 +66,6 @@ def test_a_wrong_file_is_refused_by_file_key_and_value(tmp_path, text, complaint
 
 
 def test_the_documented_file_has_every_key_at_its_default():
-    page = (Path(__file__).parents[1] / "docs" / "reference" / "study.md").read_text()
+    page = (DOCS / "reference" / "study.md").read_text()
     shown = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
     assert shown == tomllib.loads(config_to_toml(StudyConfig(bone="TB")))

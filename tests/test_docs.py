@@ -11,10 +11,10 @@ from types import ModuleType
 
 import pytest
 import yaml
+from places import PROJECT
 
 from bonehpo.cli import main
 
-PROJECT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import tomllib
-from pathlib import Path
 
 import made_up_results as made_up
 import made_up_study
@@ -14,6 +13,7 @@ import pandas as pd
 import pytest
 import tomlkit
 from commands import call
+from places import DOCS
 from tiny_study import TOML, make_study, plan_of
 from tracked import STUDY, new_project, trial
 
@@ -210,7 +210,7 @@ def test_values_that_cannot_be_meant_are_refused(table, complaint):
 
 @EACH
 def test_every_entry_is_documented(entry):
-    page = (Path(__file__).parents[1] / "docs" / "reference" / "study.md").read_text("utf-8")
+    page = (DOCS / "reference" / "study.md").read_text("utf-8")
     shown = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
     assert tuple(shown["space"][entry.name]) == entry.space
     assert shown["baseline"][entry.name] == entry.default

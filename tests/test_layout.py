@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import PROJECT
 
-PACKAGE = Path(__file__).parents[1] / "bonehpo"
+PACKAGE = PROJECT / "bonehpo"
 
 FLOORS = (
     *("errors", "schema", "files", "hyperparameters", "domain", "task", "config", "folds", "engine"),

@@ -9,8 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-PROJECT = Path(__file__).parents[1]
+from places import PROJECT
 
 TOML = """
 bone = "elsewhere"

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
-from data_makers import SHARED_DATA, bone_like, write_scans
+from data_makers import bone_like, write_scans
 from filelock import FileLock
 from PIL import Image
+from places import SHARED_DATA
 
 from bonehpo.domain import ignore_progress
 from bonehpo.engine import InProcess, open_engine

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 import tifffile
-from data_makers import SHARED_DATA, bone_like, write_folder, write_scans, write_table
+from data_makers import bone_like, write_folder, write_scans, write_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from places import SHARED_DATA
 from scipy.ndimage import gaussian_filter, median_filter
 from skimage.exposure import match_histograms
 from skimage.filters import threshold_otsu

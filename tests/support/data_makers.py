@@ -10,8 +10,6 @@ import tifffile
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-
 
 def bone_like(side: int = 20, seed: int = 0, dtype: str = "uint16") -> NDArray[Any]:
     """A noisy two-phase cube, (z, y, x), different for each seed."""

@@ -11,6 +11,7 @@ import made_up_study
 import pytest
 from commands import call
 from documented import OTHER_BACKBONES, described, listed, undocumented
+from places import DOCS
 from tiny_study import finish, make_study, plan_of
 
 from bonehpo.cli import main
@@ -158,7 +159,7 @@ class Listed(NullRecorder):
 
 def how_to() -> tuple[ModuleType, ResultKind]:
     """The result that the how-to adds: its module, and its entry in the registry."""
-    page = (Path(__file__).parents[1] / "docs" / "how-to" / "add-a-result.md").read_text("utf-8")
+    page = (DOCS / "how-to" / "add-a-result.md").read_text("utf-8")
     module, figure, entry = re.findall(r"```python title=.*?\n(.*?)```", page, re.DOTALL)
     spread = ModuleType("spread")
     exec(module, vars(spread))

@@ -43,11 +43,6 @@ STRAIN = TOML.replace('bone = "TB"', 'bone = "TB"\ntask = "strain"').replace("ep
 HERE = ("--workers", 0)
 
 
-@pytest.fixture(autouse=True)
-def own_database(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 def runs(root):
     """All MLflow runs of the study by their key."""
     client = MlflowClient(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from commands import call, refusal
 from data_makers import write_table
+from places import PROJECT
 from tiny_study import LONG_ENOUGH, SPECIMENS, TOML, make_study, write_striped
 
 from bonehpo.cli import main
 from bonehpo.errors import PhantomError
 from bonehpo.report.figures.scans import phantom_plate
-
-PROJECT = Path(__file__).parents[1]
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
+from places import PROJECT
 from tiny_study import TOML, make_study
 from tracked import new_project
 
@@ -51,7 +51,7 @@ def test_workers_do_not_run_the_script_again_and_neither_do_those_that_take_thei
     root = new_project(tmp_path / "project")
     fits = make_study(root, TOML.replace("epochs = 3", "epochs = 1")).fits
     (root / "search.py").write_text(SCRIPT)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     command = [sys.executable, "search.py"]
     with subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:

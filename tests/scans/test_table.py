@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from data_makers import SHARED_DATA, bone_like, write_folder, write_scans, write_table
+from data_makers import bone_like, write_folder, write_scans, write_table
+from places import SHARED_DATA
 
 from bonehpo.errors import ScanError
 from bonehpo.scans.readers import open_volume, read_image

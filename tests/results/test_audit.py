@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from data_makers import SHARED_DATA
+from places import SHARED_DATA
 from scipy.ndimage import gaussian_filter
 from tiny_study import make_study
 

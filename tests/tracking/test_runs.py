@@ -26,11 +26,6 @@ AT_ONCE_S = 30
 """MLflow itself tries again for minutes."""
 
 
-@pytest.fixture(autouse=True)
-def own_database(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 @pytest.fixture
 def tracking(tmp_path) -> Tracking:
     return open_tracking(new_project(tmp_path / "project"))

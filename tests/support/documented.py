@@ -2,14 +2,14 @@
 
 import re
 from dataclasses import fields
-from pathlib import Path
+
+from places import DOCS
 
 from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.backbones import BACKBONES, RESNET50
 from bonehpo.results.compare import compare_name
 from bonehpo.results.result import Result
 
-DOCS = Path(__file__).parents[1] / "docs"
 TEXT = next(path for path in (DOCS / "reference" / "results.md", DOCS / "results.md") if path.exists()).read_text(
     "utf-8"
 )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import SUPPORT
 from scipy.special import expit, logit
 from tiny_study import TOML, plan_of
 
@@ -72,7 +73,7 @@ def fits_of(folder, names):
 def elsewhere(plan, names):
     """The same in a fresh process."""
     script = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(SUPPORT)!r}]\n"
         f"from test_beyond_the_paper import fits_of\nprint(*fits_of({str(plan.folder.path)!r}, {list(names)!r}))"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

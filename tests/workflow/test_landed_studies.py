@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from commands import call, refusal
+from places import PROJECT
 from tracked import new_project
 
 from bonehpo.config import Training
@@ -20,7 +21,7 @@ from bonehpo.domain import Group, HoldoutPair
 from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import FitSpec, Transfer
 
-FIXTURES = Path(__file__).parent / "fixtures" / "landed"
+FIXTURES = PROJECT / "tests" / "fixtures" / "landed"
 NAMES = ("adaptive", "strict", "interrupted", "promoted")
 FINISHED = ("adaptive", "strict", "promoted")
 

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import zarr
 from data_makers import bone_like, write_folder, write_table
+from places import DOCS
 
 from bonehpo.errors import ScanError
 from bonehpo.preparation.planning import plan_preparation
@@ -23,7 +24,6 @@ from bonehpo.scans.sections import centred_box
 from bonehpo.scans.table import read_scans
 from bonehpo.store.recipe import Steps
 
-DOCS = Path(__file__).parents[1] / "docs"
 BOX = (slice(3, 15), slice(2, 14), slice(5, 11))
 SIDE = 16
 

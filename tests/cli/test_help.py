@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from places import PROJECT
 
 from bonehpo.cli import RESUMABLE, main
 
-PROJECT = Path(__file__).parents[1]
 WRITTEN = [PROJECT / "README.md", *sorted(PROJECT.glob("docs/**/*.md"))]
 
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 import typing
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import DOCS
 from planted_study import N_TRIALS, Tape, mean_of, new_study, plant_all, run, study_of, verdicts
 
 from bonehpo.config import PrunerName
@@ -44,7 +44,7 @@ def draw(seed, worth, n_fits=N_FITS):
 def test_every_pruner_stands_under_its_name_in_the_registry_in_study_toml_and_in_the_docs():
     assert {name: pruner.name for name, pruner in PRUNERS.items()} == {name: name for name in PRUNERS}
     assert set(PRUNERS) == set(typing.get_args(PrunerName))
-    pages = "".join(page.read_text("utf-8") for page in (Path(__file__).parents[1] / "docs").rglob("*.md"))
+    pages = "".join(page.read_text("utf-8") for page in DOCS.rglob("*.md"))
     for name, pruner in PRUNERS.items():
         assert f'"{name}"' in pages
         assert type(pruner).__doc__
@@ -101,7 +101,7 @@ def test_hardly_any_trial_that_would_have_won_is_stopped(name):
 
 
 def test_the_pruner_of_the_how_to_holds_what_it_should():
-    page = (Path(__file__).parents[1] / "docs" / "how-to" / "add-a-pruner.md").read_text("utf-8")
+    page = (DOCS / "how-to" / "add-a-pruner.md").read_text("utf-8")
     names = {"np": np}
     exec(page.partition("```python\n")[2].partition("```")[0], names)
     pruner = names["Sign"]()

@@ -1,11 +1,11 @@
 """The tables of docs/explanation/estimates.md, smaller: a broken estimator fails here."""
 
 import importlib.util
-from pathlib import Path
 
 import pytest
+from places import PROJECT
 
-FILE = Path(__file__).parents[1] / "benchmarks" / "simulations.py"
+FILE = PROJECT / "benchmarks" / "simulations.py"
 
 
 @pytest.fixture(scope="module")

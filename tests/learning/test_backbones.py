@@ -4,7 +4,6 @@ import dataclasses
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import get_args
 
 import h5py
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from keras.src.utils import file_utils
+from places import DOCS
 
 from bonehpo.errors import NetworkError
 from bonehpo.learning.backbones import (
@@ -39,7 +39,6 @@ from bonehpo.learning.transfer import (
 )
 from bonehpo.task import Classification
 
-DOCS = Path(__file__).parents[1] / "docs"
 SCALED_IN_THE_GRAPH = ("efficientnetb0",)
 """Backbones of which Keras's own `preprocess_input` does nothing."""
 

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jupyter_client import BlockingKernelClient, KernelManager
+from places import PROJECT
 from tiny_study import TOML, make_study
 from tracked import new_project
 
@@ -19,7 +19,7 @@ def kernel(tmp_path) -> Iterator[BlockingKernelClient]:
     root = new_project(tmp_path / "project")
     make_study(root, TOML.replace("epochs = 3", "epochs = 1"))
     manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(root), env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])})
+    manager.start_kernel(cwd=str(root), env=os.environ | {"PYTHONPATH": str(PROJECT)})
     client = manager.client()
     client.start_channels()
     try:
