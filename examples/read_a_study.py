@@ -133,7 +133,7 @@ for number, name in enumerate(study.plan.sets):
     left.plot(rows["trial"] + 0.15 * (number - 1), rows["test_accuracy"], "o^s"[number], label=name, fillstyle="none")
 left.plot(study.trials.index, study.trials["mean_accuracy"], "_", color="black", markersize=24, label="mean")
 left.set(xlabel="trial", ylabel="test accuracy of a fold", xticks=study.trials.index)
-left.legend(fontsize=8)
+left.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
 for name, rows in limits.tables["states"].groupby("test"):
     by_strain = rows.groupby("strain")["accuracy"].mean()
     right.plot(100 * by_strain.index, by_strain, marker="o", label=name)
