@@ -58,6 +58,12 @@ reproduce-smoke: install ## Everything that the paper reports, tiny, on a phanto
 	$(BONEHPO) prepare phantoms/reproduce/scans.csv --bone reproduce --size 48 --slices 3
 	$(BONEHPO) reproduce --bone reproduce --trials 2 --weights none --scans phantoms/reproduce/scans.csv $(REPRODUCE_STORAGE)
 
+examples: install ## Run the examples, and keep beside them what they print and draw, for the docs
+	for path in examples/*.py; do folder=$$(mktemp -d) && (cd $$folder && \
+	  PYTHONPATH=$(CURDIR) BONEHPO_FIGURES=$(CURDIR)/examples $(CURDIR)/$(PYTHON) $(CURDIR)/$$path) > $${path%.py}.txt && \
+	  rm -r $$folder || exit 1; done
+.PHONY: examples
+
 docs: install ## Build the docs site into site/, without a network
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 .PHONY: docs

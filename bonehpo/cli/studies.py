@@ -184,13 +184,9 @@ def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 def network(side: int, as_json: bool, **values: Any) -> None:
     """Print the layers of a network of the family, and its number of parameters."""
-    from bonehpo.learning.architecture import check_architecture
+    from bonehpo.learning.networks import layers_of
 
-    choice = from_params(values)
-    check_architecture(choice, side)
-    from bonehpo.learning.networks import build_network, layer_table
-
-    rows = layer_table(build_network(choice, side=side))
+    rows = layers_of(from_params(values), side)
     total = sum(row.n_parameters for row in rows)
     if as_json:
         print_json({"layers": [row._asdict() for row in rows], "n_parameters": total})
@@ -343,12 +339,9 @@ def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
 )
 def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
     """Write into MLflow whatever it lacks of a study. Optuna's storage and the fits are the truth."""
-    from bonehpo.tracking.database import relocate
-
-    study = Study(folder.path, storage=storage)
+    done = Study(folder.path, storage=storage).sync(relocate=moved)
     if moved:
-        click.echo(f"{relocate(study.project)} paths adapted.")
-    done = study.sync()
+        click.echo(f"{done.n_relocated} paths adapted.")
     if not done.is_whole:
         raise SystemExit(1)
     click.echo(f"MLflow holds all {done.n_trials} trials of {folder.name}.")

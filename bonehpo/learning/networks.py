@@ -139,6 +139,20 @@ def standardise(network: keras.Model, images: npt.NDArray[np.uint8], train: npt.
     layer.moving_variance.assign([moments.variance])
 
 
+def layers_of(choice: Hyperparameters, side: int) -> tuple[LayerRow, ...]:
+    """The layers of a network of the family, from input to output.
+
+    Args:
+        choice: Of the network.
+        side: Side of the images in pixels.
+
+    Raises:
+        NetworkError: It cannot be built.
+    """
+    check_architecture(choice, side)
+    return layer_table(build_network(choice, side=side))
+
+
 def layer_table(network: keras.Model) -> tuple[LayerRow, ...]:
     """The layers of a network from input to output."""
     return tuple(

@@ -392,8 +392,11 @@ class Study:
 
         return inspect_store(self.folder, None if montage is None else Path(montage))
 
-    def sync(self) -> "Synced":
+    def sync(self, *, relocate: bool = False) -> "Synced":
         """Write into MLflow whatever it lacks of the study. Optuna's storage and the fits are the truth.
+
+        Args:
+            relocate: Whether first to adapt MLflow's absolute paths to where the project is now.
 
         Raises:
             StudyMissing: The study has not begun.
@@ -401,7 +404,7 @@ class Study:
         """
         from bonehpo.workflow.syncing import sync_study
 
-        return sync_study(self.plan, self.project)
+        return sync_study(self.plan, self.project, relocated=relocate)
 
 
 def predict(model: "str | Study", scan: AnyPath, *, project: AnyPath | None = None) -> "Prediction":

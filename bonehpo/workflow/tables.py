@@ -1,10 +1,10 @@
 """Trials and folds of a study as tables for pandas, with scores under the names that people know."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from bonehpo.hyperparameters import told
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.records import folds_table
 from bonehpo.search.storage import load_study
@@ -19,21 +19,22 @@ def trials_of(study: StudySummary) -> pd.DataFrame:
         study: The study.
 
     Returns:
-        Hyperparameters by name; `n_parameters`; `n_folds` that are finished; `mean_accuracy` and `sd` of the test accuracy
-        over folds, and `accuracy_<set>` for each test set, NaN where a trial is not complete; `state`; `reason` of a
-        failure. For strain it is `mean_error_percent` and `error_percent_<set>`.
+        The hyperparameters of the paper, and others that are anywhere off their default, by name; `n_parameters`;
+        `n_folds` that are finished; `mean_accuracy` and `sd` of the test accuracy over folds, and `accuracy_<set>` for each
+        test set, NaN where a trial is not complete; `state`; `reason` of a failure. For strain it is `mean_error_percent`
+        and `error_percent_<set>`.
     """
-    measure = task_named(study.task).measure
-    table = pd.DataFrame([_trial(row, measure) for row in study.trials])
+    measure, names = task_named(study.task).measure, [e.name for e in told(row.hyperparameters for row in study.trials)]
+    table = pd.DataFrame([_trial(row, names, measure) for row in study.trials])
     return table if table.empty else table.set_index("trial")
 
 
-def _trial(row: TrialRow, measure: Measure) -> dict[str, object]:
+def _trial(row: TrialRow, names: Sequence[str], measure: Measure) -> dict[str, object]:
     scores = measure.shown({"mean_score": float("nan") if row.mean_score is None else row.mean_score})
     by_set = measure.shown({"score_by_set": row.score_by_set})
     return {
         "trial": row.trial,
-        **asdict(row.hyperparameters),
+        **{name: getattr(row.hyperparameters, name) for name in names},
         "n_parameters": row.n_parameters,
         "n_folds": row.n_folds,
         **scores,
@@ -65,8 +66,8 @@ def folds_of(plan: SearchPlan) -> pd.DataFrame:
     for row in folds.to_dict("records"):
         by_plane, details = row.pop("score_by_plane"), row.pop("details")
         key = row.pop("key")
-        told = measure.shown({str(name): value for name, value in row.items()})
-        rows.append({**told, **_one_by_one(measure.shown({"score_by_plane": by_plane})), **details, "key": key})
+        scores = measure.shown({str(name): value for name, value in row.items()})
+        rows.append({**scores, **_one_by_one(measure.shown({"score_by_plane": by_plane})), **details, "key": key})
     return pd.DataFrame(rows, columns=None if rows else ["trial", "test", "validation", "key"])
 
 

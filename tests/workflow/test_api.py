@@ -268,7 +268,7 @@ def test_a_report_and_a_record_are_written(study):
     page = study.report()
     assert page == study.folder.path / "report.html"
     assert "Models that cannot see a crack" in page.read_text("utf-8")
-    assert study.sync()._asdict() == {"is_whole": True, "n_trials": 2, "n_lost": 0}
+    assert study.sync()._asdict() == {"is_whole": True, "n_trials": 2, "n_lost": 0, "n_relocated": 0}
 
 
 def test_a_store_is_opened_by_its_study_or_by_itself(study):
