@@ -65,7 +65,7 @@ examples: install ## Run the examples, and keep beside them what they print and 
 .PHONY: examples
 
 docs: install ## Build the docs site into site/, without a network
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS=ignore::DeprecationWarning $(VENV)/bin/mkdocs build --strict
 .PHONY: docs
 
 bench: install ## Measure training against a bare Keras fit, and memory
