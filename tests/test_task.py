@@ -176,7 +176,7 @@ def test_three_classes_are_shown_with_every_estimate(of_stages):
     details = data["optimum"]["folds"][0]["details"]
     assert list(details) == [f"{what}_{label}" for what in ("accuracy", "softmax") for label in STAGES.labels]
     assert data["optimum"]["calibration"] is None
-    for line in ("Apparent accuracy", "Nested accuracy", "Optimum          trial 0"):
+    for line in ("Apparent accuracy", "Nested accuracy", "Optimum            trial 0"):
         assert line in said
     assert "promote" not in said
 

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from bonehpo.workflow.searching import SearchForecast
 
 
+LABEL_WIDTH = 19
+"""Of what stands before the numbers of a study."""
+
+
 def print_study(shown_study: Study, named: str, as_json: bool) -> None:
     """Print a study as a table and lines of text, or as one JSON object.
 
@@ -67,17 +71,18 @@ def print_study(shown_study: Study, named: str, as_json: bool) -> None:
         for sentence in (components, *variance_in_words(study.variance, measure.unit)):
             click.echo(sentence)
     if study.split == "mixed":
-        click.echo("Caution          in the mixed split a specimen under test was trained on, in its other planes")
+        _print_line("Caution", "in the mixed split a specimen under test was trained on, in its other planes")
     print_audits(shown_study, named)
     if study.optimum is None:
         click.echo(f"Next: bonehpo search {named} --trials {len(study.trials)} (fits the optimum again, for promotion)")
     else:
-        click.echo(
-            f"Optimum          trial {study.optimum.trial}, fitted again with fresh seeds: "
-            f"{abs(study.optimum.refit_score):.3f} ± {study.optimum.refit_sd:.3f}{_further(study.optimum)}"
+        _print_line(
+            "Optimum",
+            f"trial {study.optimum.trial}, fitted again with fresh seeds: "
+            f"{abs(study.optimum.refit_score):.3f} ± {study.optimum.refit_sd:.3f}{_further(study.optimum)}",
         )
         if study.optimum.calibration is not None:
-            click.echo(f"Calibration      {calibration_in_words(study.optimum.calibration)}")
+            _print_line("Calibration", f"{calibration_in_words(study.optimum.calibration)}")
         promote = f"bonehpo promote {named}, or " if task.promotable else ""
         click.echo(f"Next: bonehpo explain {named}, {promote}bonehpo ui to compare runs")
 
@@ -121,23 +126,24 @@ def _print_trials(trials: "Sequence[TrialRow]", measure: "Measure") -> None:
 
 def _print_estimates(found: "Estimates", choice: str, measure: "Measure") -> None:
     word = measure.heading
-    click.echo(f"Best trial       {found.trial} ({choice})")
-    click.echo(
-        f"Apparent {word:<8}{abs(found.apparent_score):.3f} ± {found.sd:.3f}   mean ± sd over its {found.n_folds} folds"
+    _print_line("Best trial", f"{found.trial} ({choice})")
+    _print_line(
+        f"Apparent {word}",
+        f"{abs(found.apparent_score):.3f} ± {found.sd:.3f}   mean ± sd over its {found.n_folds} folds",
     )
-    click.echo(
-        f"Nested {word:<8}  {abs(found.nested_score):.3f}           on a set that the choice of the trial has not seen"
+    _print_line(
+        f"Nested {word}", f"{abs(found.nested_score):.3f}           on a set that the choice of the trial has not seen"
     )
     n_sets, limit = len(found.nested_score_by_set), abs(found.nested_score_bound)
     low, high = measure.span(found.nested_score_worse_end, found.nested_score_better_end)
-    click.echo(f"                 {low:.3f} to {high:.3f} (95 %), {measure.bound} {limit:.3f} (one-sided 95 %)")
-    click.echo(f"                 approximate, n = {n_sets} sets")
+    _print_line("", f"{low:.3f} to {high:.3f} (95 %), {measure.bound} {limit:.3f} (one-sided 95 %)")
+    _print_line("", f"approximate, n = {n_sets} sets")
     low, high = measure.span(found.bootstrap_score_worse_end, found.bootstrap_score_better_end)
-    click.echo(
-        f"Bootstrapped     {abs(found.bootstrap_score):.3f}           bias-corrected over sets, a second opinion"
+    _print_line(
+        "Bootstrapped", f"{abs(found.bootstrap_score):.3f}           bias-corrected over sets, a second opinion"
     )
-    click.echo(f"                 {low:.3f} to {high:.3f} (95 %)")
-    click.echo(f"Optimism         {found.gap:+.3f}          apparent minus nested: the search maximised the former")
+    _print_line("", f"{low:.3f} to {high:.3f} (95 %)")
+    _print_line("Optimism", f"{found.gap:+.3f}          apparent minus nested: the search maximised the former")
     for name, trial in found.chosen_by_set.items():
         n_folds = n_sets - 1
         agreed = (
@@ -148,6 +154,10 @@ def _print_estimates(found: "Estimates", choice: str, measure: "Measure") -> Non
         )
 
 
+def _print_line(label: str, text: str) -> None:
+    click.echo(f"{label:<{LABEL_WIDTH}}{text}")
+
+
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -156,7 +166,7 @@ def _duration_s(_ctx: click.Context, _param: click.Parameter, value: str | None)
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", value.strip())
     if found is None or float(found[1]) == 0:
-        raise click.BadParameter(f"{value!r} is no time span: write 90s, 30m or 2h")
+        raise click.BadParameter(f"{value!r} is not a duration: write 90s, 30m or 2h")
     return float(found[1]) * _UNITS_S[found[2] or "s"]
 
 

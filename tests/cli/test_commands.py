@@ -204,7 +204,7 @@ def test_an_unopenable_mlflow_database_is_told_and_stops_no_search(here):
         (["search", "--trials", "1"], "which study?"),
         (["search", "--bone", "../TB", "--trials", "1"], "cannot name a folder"),
         (["search", "--bone", "TB", "--study", "x", "--trials", "1"], "not both"),
-        (["search", "--bone", "TB", "--trials", "1", "--timeout", "soon"], "is no time span"),
+        (["search", "--bone", "TB", "--trials", "1", "--timeout", "soon"], "is not a duration"),
         (["phantom", "--bone", "XB", "--out", "x"], "'XB' is not one of"),
         (["sarch"], "No such command 'sarch'"),
     ],
