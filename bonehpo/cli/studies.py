@@ -82,7 +82,7 @@ def print_study(shown_study: Study, named: str, as_json: bool) -> None:
             f"{abs(study.optimum.refit_score):.3f} ± {study.optimum.refit_sd:.3f}{_further(study.optimum)}",
         )
         if study.optimum.calibration is not None:
-            _print_line("Calibration", f"{calibration_in_words(study.optimum.calibration)}")
+            _print_line("Calibration", calibration_in_words(study.optimum.calibration))
         promote = f"bonehpo promote {named}, or " if task.promotable else ""
         click.echo(f"Next: bonehpo explain {named}, {promote}bonehpo ui to compare runs")
 
