@@ -41,15 +41,19 @@ from bonehpo.errors import (
 )
 
 if TYPE_CHECKING:
+    from bonehpo.analysis.estimates import Estimates
     from bonehpo.config import StudyConfig
     from bonehpo.domain import Progress
     from bonehpo.hyperparameters import Hyperparameters
     from bonehpo.phantom.spec import PhantomSpec
     from bonehpo.search.study import SearchOutcome, SearchProgress
+    from bonehpo.search.summary import RefitOptimum, StudySummary
     from bonehpo.store.recipe import Steps
     from bonehpo.store.store import SliceStore
+    from bonehpo.tracking.registry import RegisteredVersion
     from bonehpo.workflow.prediction import Prediction
-    from bonehpo.workflow.saved_results import SavedResult
+    from bonehpo.workflow.saved_results import SavedResult, StudyResults
+    from bonehpo.workflow.searching import SearchForecast
     from bonehpo.workflow.stores import make_phantom, open_store, prepare
     from bonehpo.workflow.study import Study, predict
 
@@ -59,6 +63,7 @@ __all__ = [
     "BonehpoError",
     "ConfigError",
     "EngineError",
+    "Estimates",
     "FitError",
     "FoldError",
     "Hyperparameters",
@@ -69,9 +74,12 @@ __all__ = [
     "PreparationError",
     "Progress",
     "PromotionRefused",
+    "RefitOptimum",
+    "RegisteredVersion",
     "ResultMissing",
     "SavedResult",
     "ScanError",
+    "SearchForecast",
     "SearchOutcome",
     "SearchProgress",
     "SliceStore",
@@ -83,6 +91,8 @@ __all__ = [
     "StudyConfig",
     "StudyError",
     "StudyMissing",
+    "StudyResults",
+    "StudySummary",
     "TrackingError",
     "__version__",
     "make_phantom",
@@ -92,17 +102,23 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Estimates": "bonehpo.analysis.estimates",
     "Hyperparameters": "bonehpo.hyperparameters",
     "PhantomSpec": "bonehpo.phantom.spec",
     "Prediction": "bonehpo.workflow.prediction",
     "Progress": "bonehpo.domain",
+    "RefitOptimum": "bonehpo.search.summary",
+    "RegisteredVersion": "bonehpo.tracking.registry",
     "SavedResult": "bonehpo.workflow.saved_results",
+    "SearchForecast": "bonehpo.workflow.searching",
     "SearchOutcome": "bonehpo.search.study",
     "SearchProgress": "bonehpo.search.study",
     "SliceStore": "bonehpo.store.store",
     "Steps": "bonehpo.store.recipe",
     "Study": "bonehpo.workflow.study",
     "StudyConfig": "bonehpo.config",
+    "StudyResults": "bonehpo.workflow.saved_results",
+    "StudySummary": "bonehpo.search.summary",
     "make_phantom": "bonehpo.workflow.stores",
     "open_store": "bonehpo.workflow.stores",
     "predict": "bonehpo.workflow.study",

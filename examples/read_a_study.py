@@ -128,7 +128,7 @@ print(f"drawn already: {', '.join(path.name for path in limits.figures.values())
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
-for number, name in enumerate(study.plan.sets):
+for number, name in enumerate(folds["test"].unique()):
     rows = folds[folds["test"] == name]
     left.plot(rows["trial"] + 0.15 * (number - 1), rows["test_accuracy"], "o^s"[number], label=name, fillstyle="none")
 left.plot(study.trials.index, study.trials["mean_accuracy"], "_", color="black", markersize=24, label="mean")

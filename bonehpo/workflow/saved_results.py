@@ -47,6 +47,7 @@ class StudyResults(Mapping[str, SavedResult]):
     """
 
     def __init__(self, plan: SearchPlan) -> None:
+        """The results of the study that a plan is of; `Study.results` makes this."""
         self._plan = plan
 
     def __getitem__(self, name: str) -> SavedResult:

@@ -16,12 +16,14 @@ import bonehpo
 from bonehpo.config import StudyFolder
 
 NAMES = (
-    *("BonehpoError", "ConfigError", "EngineError", "FitError", "FoldError", "Hyperparameters"),
-    *("NetworkError", "PhantomError", "PhantomSpec", "Prediction", "PreparationError", "Progress"),
-    *("PromotionRefused", "ResultMissing", "SavedResult", "ScanError", "SearchOutcome", "SearchProgress"),
-    *("SliceStore", "Steps", "StoreDamaged", "StoreError", "StoreMissing", "Study"),
-    *("StudyConfig", "StudyError", "StudyMissing", "TrackingError", "__version__", "make_phantom", "open_store"),
-    *("predict", "prepare"),
+    *("BonehpoError", "ConfigError", "EngineError", "Estimates", "FitError"),
+    *("FoldError", "Hyperparameters", "NetworkError", "PhantomError", "PhantomSpec"),
+    *("Prediction", "PreparationError", "Progress", "PromotionRefused", "RefitOptimum"),
+    *("RegisteredVersion", "ResultMissing", "SavedResult", "ScanError", "SearchForecast"),
+    *("SearchOutcome", "SearchProgress", "SliceStore", "Steps", "StoreDamaged"),
+    *("StoreError", "StoreMissing", "Study", "StudyConfig", "StudyError"),
+    *("StudyMissing", "StudyResults", "StudySummary", "TrackingError", "__version__"),
+    *("make_phantom", "open_store", "predict", "prepare"),
 )
 
 HEAVY = (
