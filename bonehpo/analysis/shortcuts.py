@@ -1,6 +1,6 @@
 """Shortcuts: how far models come that cannot see a crack, on the folds of a network, and what that says of the network.
 
-Logistic regression on a handful of numbers for each slice (`data.features`) is trained and tested on the folds of the
+Logistic regression on a handful of numbers for each slice (`leakage.features`) is trained and tested on the folds of the
 network. That it does well does not prove a shortcut: damage changes intensity levels too. Two questions decide. Does it come
 *near the network*? And, where it is known which load states are not damaged yet: does it tell those from pristine bone? What
 it sees there cannot be damage; and what sees nothing there came with the damage.
@@ -121,7 +121,7 @@ class Verdict(NamedTuple):
     """A row of the table of models. For the network itself only the first five are known.
 
     Attributes:
-        model: A key of `data.features.KINDS`, or `NETWORK`.
+        model: A key of `leakage.features.KINDS`, or `NETWORK`.
         mean: Mean accuracy over the folds, pristine against failed.
         sd: Standard deviation of the same.
         n_folds: How many.
