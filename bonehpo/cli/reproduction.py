@@ -101,13 +101,13 @@ def reproduce(
     from bonehpo.results.kind import ResultOptions
     from bonehpo.search.study import SearchOptions
     from bonehpo.task import task_named
-    from bonehpo.workflow.reproduction import Choice, Reproduction, steps_of, weights_for
+    from bonehpo.workflow.reproduction import Reproduction, StepChoice, steps_of, weights_for
     from bonehpo.workflow.reproduction import reproduce as steps_done
 
     study, failed = Study(folder.path, storage=storage), []
     plan = study.plan
     with ProgressDisplay() as display:
-        steps = steps_of(plan, Choice(only, skip), scans, display.note)
+        steps = steps_of(plan, StepChoice(only, skip), scans, display.note)
         asked = Reproduction(
             steps=steps,
             search=SearchOptions(n_trials=trials),

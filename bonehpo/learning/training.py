@@ -29,7 +29,7 @@ from bonehpo.learning.learners import (
     make_transfer_learner,
     rate_at,
 )
-from bonehpo.store.images import LabelledImages, load_images, open_store
+from bonehpo.store.images import LabelledImages, load_images, open_expected
 from bonehpo.task import task_named
 
 logger = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ def answer_states(learner: Learner, task: FitTask, held_out: int) -> StateAnswer
         task: Of the fit: store, sets and pair.
         held_out: 0 or 1: which set of the pair.
     """
-    store = open_store(task.store, task.spec.store_id)
+    store = open_expected(task.store, task.spec.store_id)
     n = store.n_slices
     keys = [
         (held_out, group.specimen, state, group.plane)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from bonehpo.phantom.spec import LoadState, PhantomSpec
+from bonehpo.phantom.spec import PhantomSpec, PhantomState
 from bonehpo.phantom.structure import Field, Structure, Wavelength, centred_axis, gaussian_field
 
 NEVER = np.float32(9.0)
@@ -194,7 +194,9 @@ class Loaded(NamedTuple):
     truth: NDArray[np.bool_]
 
 
-def load(spec: PhantomSpec, structure: Structure, damage: Damage, state: LoadState, rng: np.random.Generator) -> Loaded:
+def load(
+    spec: PhantomSpec, structure: Structure, damage: Damage, state: PhantomState, rng: np.random.Generator
+) -> Loaded:
     """Deform and break a pristine structure.
 
     Each voxel of the volume shows the material whose displacement ends there: uniform compression along z with Poisson

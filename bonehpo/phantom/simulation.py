@@ -17,7 +17,7 @@ from bonehpo.domain import Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import PhantomError
 from bonehpo.phantom.damage import load, specimen_damage
-from bonehpo.phantom.spec import Bone, LoadState, PhantomSpec, load_states
+from bonehpo.phantom.spec import Bone, PhantomSpec, PhantomState, load_states
 from bonehpo.phantom.structure import Field, centred_axis, pristine_structure
 from bonehpo.preparation.scan import TRUTH_FOLDER, mask_file
 
@@ -114,7 +114,7 @@ class WrittenSpecimen(NamedTuple):
     """A specimen that has been written, with its load states."""
 
     position: int
-    states: tuple[LoadState, ...]
+    states: tuple[PhantomState, ...]
 
 
 def write_phantom(spec: PhantomSpec, out: Path, engine: Engine, progress: ProgressCallback) -> Path:

@@ -111,7 +111,7 @@ RESIDUAL_STRESS: dict[Bone, float] = {"CB": 0.35, "TB": 0.65}
 """Stress at failure over peak stress: cortical bone breaks, trabecular bone softens towards a plateau."""
 
 
-class LoadState(NamedTuple):
+class PhantomState(NamedTuple):
     """One load state.
 
     Attributes:
@@ -127,7 +127,7 @@ class LoadState(NamedTuple):
     damage: float
 
 
-def load_states(spec: PhantomSpec, index: int, rng: np.random.Generator) -> tuple[LoadState, ...]:
+def load_states(spec: PhantomSpec, index: int, rng: np.random.Generator) -> tuple[PhantomState, ...]:
     """Lay out the load states of the specimen at `index`.
 
     Strain rises by nearly equal steps from 0 to 6–7 %. Damage begins at one of the states at which the paper first sees
@@ -148,7 +148,7 @@ def load_states(spec: PhantomSpec, index: int, rng: np.random.Generator) -> tupl
     peak = low + (high - low) * (index % 5 + rng.uniform(0, 1)) / 5
     stresses = peak * relative_stress(strains, float(strains[onset - 2]), RESIDUAL_STRESS[spec.bone])
     return tuple(
-        LoadState(int(number), round(float(strain), 5), round(float(stress), 3), float(damage))
+        PhantomState(int(number), round(float(strain), 5), round(float(stress), 3), float(damage))
         for number, strain, stress, damage in zip(numbers, strains, stresses, damages, strict=True)
     )
 

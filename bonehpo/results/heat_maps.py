@@ -21,7 +21,7 @@ from bonehpo.learning.architecture import n_weighted_layers
 from bonehpo.learning.fits import StateAnswers
 from bonehpo.results.best_fold import ranked
 from bonehpo.results.finished import Findings, FinishedStudy, FittedConfiguration, fit_configurations
-from bonehpo.store.images import open_store
+from bonehpo.store.images import open_expected
 from bonehpo.store.store import SliceStore
 from bonehpo.task import FAILED, PRISTINE
 
@@ -99,7 +99,7 @@ def explain_slices(task: MapTask) -> MapAnswer:
     layer, names = default_layer(network), weighted_layers(network)
     if task.n_randomised:
         network = randomise_top(network, task.n_randomised, task.seed)
-    pixels = read_slices(open_store(task.store, task.store_id), [asked.key for asked in task.asked])
+    pixels = read_slices(open_expected(task.store, task.store_id), [asked.key for asked in task.asked])
     targets = np.array([asked.target for asked in task.asked])
     maps = np.zeros(pixels.shape, np.float32)
     for target in np.unique(targets):

@@ -9,7 +9,7 @@ from bonehpo.errors import StudyError
 from bonehpo.leakage.leaks import LeakReport, find_leaks
 from bonehpo.results.result import Result, address_of, made_once
 from bonehpo.search.plan import SearchPlan
-from bonehpo.store.images import open_store
+from bonehpo.store.images import open_expected
 
 NAME = "leakage"
 
@@ -58,7 +58,7 @@ def leakage_result(plan: SearchPlan, progress: ProgressCallback = ignore_progres
     Raises:
         StoreError: The store is damaged, or another than the study's.
     """
-    report = find_leaks(open_store(plan.folder.store, plan.store_id), plan.sets, progress)
+    report = find_leaks(open_expected(plan.folder.store, plan.store_id), plan.sets, progress)
     return Result(
         name=NAME,
         level="explanation",

@@ -84,7 +84,7 @@ def read_image(path: str) -> NDArray[Any]:
     if not Path(path).is_file():
         raise ScanError(f"{path}: no such image; correct the path of the slice")
     try:
-        image = np.load(path) if path.lower().endswith(".npy") else tiffs.read_image(Path(path))
+        image = np.load(path) if path.lower().endswith(".npy") else tiffs.read_page(Path(path))
     except FOREIGN_ERRORS as error:
         raise ScanError(f"{path}: cannot be read as an image ({one_line(error)}); replace the file") from error
     if image.ndim != 2 or str(image.dtype.newbyteorder("=")) not in INTENSITY_TYPES:

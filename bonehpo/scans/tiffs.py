@@ -43,7 +43,7 @@ class FolderStack:
         across_z, *across = box
         block = np.empty([part.stop - part.start for part in box], self.dtype)
         for plane, file in zip(block, self.files[across_z], strict=True):
-            page = read_image(file)
+            page = read_page(file)
             if page.shape != self.shape[1:] or page.dtype != self.dtype:
                 first = f"{self.dtype} {self.shape[1:]}"
                 raise ScanError(f"{file}: holds {page.dtype} {page.shape}, the first page {first}; replace the file")
@@ -92,7 +92,7 @@ def open_folder(path: Path) -> FolderStack:
     )
     if not files:
         raise ScanError(f"{path}: the folder holds no .tif or .tiff; give the folder of the reconstructed sections")
-    first = read_image(files[0])
+    first = read_page(files[0])
     return FolderStack(files=tuple(files), shape=(len(files), *first.shape), dtype=first.dtype)
 
 
@@ -114,7 +114,7 @@ def open_multipage(path: Path) -> PagedStack:
         return PagedStack(file=path, shape=series.shape, dtype=dtype, offset=series.dataoffset)
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_page(path: Path) -> NDArray[Any]:
     """Read a TIFF of one page.
 
     Returns:

@@ -63,7 +63,7 @@ def load_images(path: Path, store_id: str, task: Task = DAMAGE) -> LabelledImage
     Raises:
         StoreError: The folder holds another store, or a damaged one, or a scan has no strain.
     """
-    store = open_store(path, store_id)
+    store = open_expected(path, store_id)
     truth = _truth(store, task)
     keys = [
         (s, state, p) for s in store.specimens for p in store.planes for state in store.states if (s, state) in truth
@@ -82,7 +82,7 @@ def load_images(path: Path, store_id: str, task: Task = DAMAGE) -> LabelledImage
     )
 
 
-def open_store(path: Path, store_id: str) -> SliceStore:
+def open_expected(path: Path, store_id: str) -> SliceStore:
     """Open the store that is meant.
 
     Raises:

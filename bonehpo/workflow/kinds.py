@@ -36,7 +36,7 @@ from bonehpo.results import (
     validity,
 )
 from bonehpo.results.kind import FromOptimum, FromPlan, Printed, ResultKind, ResultOptions
-from bonehpo.store.images import open_store
+from bonehpo.store.images import open_expected
 from bonehpo.task import DAMAGE, STRAIN
 
 
@@ -83,7 +83,7 @@ _KINDS = (
         made=FromPlan(
             address=lambda plan: specimens.specimens_address(plan.store_id),
             run=lambda plan, _: specimens.specimens_result(
-                open_store(plan.folder.store, plan.store_id), plan.folder.name
+                open_expected(plan.folder.store, plan.store_id), plan.folder.name
             ),
         ),
         tasks=(DAMAGE.name, STRAIN.name),

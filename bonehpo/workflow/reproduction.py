@@ -23,7 +23,7 @@ from bonehpo.workflow.searching import search_study
 Note = Callable[[str], None]
 
 
-class Choice(NamedTuple):
+class StepChoice(NamedTuple):
     """Steps as a user names them, in any order: those alone, or all but others."""
 
     only: Sequence[str] = ()
@@ -57,7 +57,7 @@ class StepOutcome(NamedTuple):
     error: BonehpoError | None = None
 
 
-def steps_of(plan: SearchPlan, choice: Choice, scans: Path | None, note: Note) -> tuple[str, ...]:
+def steps_of(plan: SearchPlan, choice: StepChoice, scans: Path | None, note: Note) -> tuple[str, ...]:
     """Steps that can be done, of those that were asked for.
 
     Args:
