@@ -106,7 +106,7 @@ def test_a_fold_without_its_mirror_image_has_no_temperature():
 def test_a_study_is_calibrated_by_the_means_of_its_folds_and_the_median_of_their_temperatures():
     answers = [*folds_of({"A": 4.0, "B": 1.0}, n=200), *folds_of({"A": 2.0, "C": 1.5}, n=200)]
     folds, found = brier_scores(calibrated_folds(answers)), calibrate(answers)
-    assert len(folds) == 4
+    assert list(zip(folds["test"], folds["validation"], strict=True)) == [fold[:2] for fold in answers]
     assert found.brier == pytest.approx(np.mean([brier_score(fold.truth, fold.p_failed) for fold in answers]))
     assert found.brier_calibrated == pytest.approx(folds["brier_calibrated"].mean())
     assert found.temperature == pytest.approx(np.median(folds["temperature"]))

@@ -109,6 +109,12 @@ def test_coming_from_failure_the_first_crossing_counts_and_not_what_lies_below()
     assert limit_of(table_of(dict.fromkeys(SETS, curve)))["limit"] == pytest.approx(9.5)
 
 
+def test_the_threshold_itself_is_not_below_it():
+    curve = {**dict.fromkeys(range(2, 10), 0.5), **dict.fromkeys(range(10, 16), 0.75)}
+    assert limit_of(table_of(dict.fromkeys(SETS, curve)))["limit"] == pytest.approx(10)
+    assert limit_of(table_of(dict.fromkeys(SETS, dict.fromkeys(range(2, 16), 0.75))))["limit"] == 2
+
+
 def test_a_network_that_does_not_even_see_failure_has_no_limit():
     curve = {**step_at(10), 15: 0.6}
     for axis in ("state", "strain"):
@@ -281,6 +287,20 @@ def test_the_states_that_the_paper_wondered_at_are_named():
     assert [a.state for a in anomalies(mean)] == [2, 3, 4, 5]
     assert "below the detection limit" in anomaly_warning(anomalies(mean))
     assert [a.state for a in anomalies(mean, visible_from=4)] == [2, 3]
+
+
+def test_a_state_is_an_anomaly_from_six_tenths_on_and_near_perfect_from_95_percent_on():
+    curve = {2: 0.5999, 3: 0.6, 4: 0.9499, 5: 0.95, 6: 0.5, 7: 1.0}
+    mean = mean_by_state(table_of(dict.fromkeys(SETS, curve)))
+    mean["accuracy"] = mean["accuracy"].round(9)  # no rounding of the mean over folds
+    found = anomalies(mean, visible_from=7)
+    assert [(a.state, a.near_perfect) for a in found] == [(3, False), (4, False), (5, True)]
+    assert anomaly_warning(found[2:], 7).startswith("Caution: accuracy is near perfect at state 5, before")
+    assert "is high at states 3 and 4, below the detection limit" in anomaly_warning(found[:2])
+    three = [found[0]._replace(state=state) for state in (2, 3, 4)]
+    assert "is high at states 2, 3 and 4, below" in anomaly_warning(three)
+    chance = mean.assign(lower=0.5)
+    assert anomalies(chance, visible_from=7) == ()
 
 
 def test_a_network_that_sees_damage_alone_has_no_anomaly():

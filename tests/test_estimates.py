@@ -73,6 +73,28 @@ def test_the_trial_of_a_fold_is_chosen_without_its_fit():
     assert nested_estimate(fold_arrays(scored_folds(test)), spare_fit=False).by_set["TB5"] == pytest.approx(0.7)
 
 
+def test_with_three_sets_too_the_trial_of_a_fold_is_chosen_without_its_fit():
+    test = np.full((2, 5, 5), 0.6)
+    test[1, 0, 1] = test[1, 1, 0] = 1.0
+    folds = scored_folds(test)
+    folds = folds[folds["test"].isin(SETS[:3]) & folds["validation"].isin(SETS[:3])]
+    assert nested_accuracy(folds).by_set == pytest.approx(dict.fromkeys(SETS[:3], 0.6))
+    assert nested_estimate(fold_arrays(folds), spare_fit=False).by_set["TB5"] == pytest.approx(0.8)
+    two = folds[folds["test"].isin(SETS[:2]) & folds["validation"].isin(SETS[:2])]  # no other fit is left to choose by
+    assert nested_accuracy(two).by_set == {"TB5": 1, "TB6": 1}
+
+
+def test_what_is_said_of_a_trial_is_of_its_own_folds():
+    accuracy = np.array([[0.5, 0.6, 0.7, 0.8, 0.9], [0.4, 0.4, 0.4, 0.4, 0.4], [0.3, 0.3, 0.3, 0.3, 0.3]])
+    found = estimate(folds_of(accuracy), 0)
+    assert (found.trial, found.n_folds) == (0, 20)
+    assert found.apparent_score == pytest.approx(0.7)
+    assert found.sd == pytest.approx(np.std(np.repeat(accuracy[0], 4), ddof=1))
+    two, one = (trial_estimates(folds_of(accuracy[:1]).iloc[3 : 3 + n])[0] for n in (2, 1))  # of two sets, and of one
+    assert two.sd == pytest.approx(np.std([accuracy[0][SETS.index(name)] for name in two.by_set], ddof=1))
+    assert np.isnan(one.sd)
+
+
 @settings(deadline=None, max_examples=20)
 @given(scores=any_scores, seed=st.integers(0, 1000))
 def test_the_order_of_folds_and_names_of_sets_do_not_matter(scores, seed):
@@ -158,6 +180,11 @@ def test_one_trial_has_nothing_to_be_corrected():
     assert bootstrap_corrected(table).mean == pytest.approx(0.7)
     assert bootstrap_corrected(np.vstack([table, np.full(5, np.nan)])) == bootstrap_corrected(table)
     assert np.isnan(bootstrap_corrected(table[:, :1]).mean)
+
+
+def test_the_bootstrap_over_two_sets_chooses_on_one_and_scores_on_the_other():
+    found = bootstrap_corrected(np.array([[0.9, 0.5], [0.6, 0.8]]))
+    assert found == pytest.approx((0.55, 0.5, 0.6))
 
 
 def test_the_interval_of_the_nested_score_is_students_over_sets():
