@@ -83,6 +83,7 @@ def test_a_number_that_tells_the_classes_apart_is_right_in_all_folds():
 def test_a_model_is_trained_on_the_first_and_the_last_state_and_asked_of_all():
     states = state_accuracies(numbers(lambda state: 20.0 * (state > 1)), SETS)
     assert (states.loc[states["state"] > 1, "accuracy"] == 1).all()
+    assert states.index.tolist() == list(range(60))
     assert end_folds(states).columns.tolist() == ["test", "validation", "accuracy"]
     assert end_folds(states).index.tolist() == list(range(20))
 
@@ -200,6 +201,8 @@ def test_a_model_that_sees_loaded_bone_before_damage_is_flagged_however_far_it_i
     found = judge("background", curve({1: 0.5, 2: 0.7, 3: 0.7}), network_of(0.99), 3)
     assert (found.near, found.sees_before, found.flagged) == (False, True, True)
     assert "before damage is visible (state 3)" in verdict_sentence(found, 0.99, 3)
+    rising = judge("background", curve({1: 0.5, 2: 0.7, 3: 0.8}), network_of(0.99), 3)
+    assert (rising.sees_before, rising.flagged) == (True, True)
 
 
 def test_what_a_model_sees_before_damage_is_no_flag_where_the_network_does_not_see_it():
@@ -215,6 +218,8 @@ def test_models_beside_a_network_at_chance_are_near_only_above_chance():
     found = judge("intensity levels", curve({1: 0.5, 3: 0.6}), network_of(0.5), None)
     assert found.flagged
     assert np.isnan(found.share)
+    chance = curve({1: 0.5, 3: 0.5}).assign(accuracy=0.5)
+    assert not judge("intensity levels", chance, network_of(0.5), None).near
 
 
 def test_a_network_that_sees_loaded_bone_before_damage_is_flagged_by_itself():

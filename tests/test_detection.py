@@ -163,6 +163,15 @@ def test_the_interval_covers_the_limit_of_the_population_about_as_often_as_it_cl
     assert np.mean([row["limit"] for row in found]) == pytest.approx(8.5, abs=0.8)
 
 
+def test_the_interval_leaves_out_one_resample_in_forty_at_its_lower_end():
+    """Three of eight sets see damage: 3.6 % of resamples hold six or more of them, enough for a threshold of 0.86."""
+    blind = dict.fromkeys(range(2, 16), 0.5)
+    table = table_of({f"S{i}": step_at(8) if i < 3 else blind for i in range(8)})
+    found = limit_of(table, threshold=0.86)
+    assert 7 < found["lower"] < 8
+    assert found["limit"] == found["upper"] == math.inf
+
+
 uneven = st.integers(0, 2**32 - 1).map(
     lambda seed: table_of(
         {
@@ -214,6 +223,13 @@ def test_sets_may_lack_states():
     assert mean.loc[[8, 9, 10], "n_sets"].tolist() == [5, 4, 4]
     assert limit_of(table)["limit"] == pytest.approx(9.5)
     assert limit_of(table, of="TB5")["limit"] == pytest.approx(9.5)  # between states 8 and 11
+
+
+def test_states_are_in_order_whichever_sets_lack_some():
+    curves = {name: step_at(10) for name in SETS}
+    for name in SETS[:-1]:
+        del curves[name][4]  # "TB11" comes first as a word
+    assert mean_by_state(table_of(curves))["state"].tolist() == list(range(1, 16))
 
 
 def test_without_strain_there_is_a_limit_in_states_alone():
@@ -316,6 +332,9 @@ def test_states_that_rise_to_the_limit_are_damage_as_it_begins_and_no_anomaly():
     assert [a.state for a in anomalies(mean, visible_from=15)] == [11, 12, 13, 14]
     bump = mean_by_state(table_of({name: {**rise, 5: 0.62, 6: 0.7} for name in SETS}))
     assert [a.state for a in anomalies(bump)] == [5, 6]
+    low = {2: 0.5, 3: 0.5, 4: 0.7, 5: 0.65, 6: 0.9}
+    dip = mean_by_state(table_of(dict.fromkeys(SETS, low)))
+    assert [a.state for a in anomalies(dip)] == [4]
 
 
 def test_a_plateau_below_the_limit_is_an_anomaly():

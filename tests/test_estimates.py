@@ -1,5 +1,7 @@
 """Estimates are right where the truth is known."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from bonehpo.analysis.calibration import summarise_scan
 from bonehpo.analysis.estimates import (
     N_EXACT,
     bootstrap_corrected,
+    choices,
     choose_optimum,
     estimate,
     fold_arrays,
@@ -70,7 +73,10 @@ def test_the_trial_of_a_fold_is_chosen_without_its_fit():
     found = nested_accuracy(scored_folds(test))
     assert found.by_set["TB5"] == pytest.approx(0.6)
     assert (found.chosen["TB5"], found.n_agreed["TB5"]) == (1, 3)
-    assert nested_estimate(fold_arrays(scored_folds(test)), spare_fit=False).by_set["TB5"] == pytest.approx(0.7)
+    arrays = fold_arrays(scored_folds(test))
+    assert nested_estimate(arrays, spare_fit=False).by_set["TB5"] == pytest.approx(0.7)
+    assert choices(arrays)[0].tolist()[1:] == [0, 1, 1, 1]
+    assert choices(arrays, spare_fit=False)[0].tolist()[1:] == [1, 1, 1, 1]
 
 
 def test_with_three_sets_too_the_trial_of_a_fold_is_chosen_without_its_fit():
@@ -182,6 +188,15 @@ def test_one_trial_has_nothing_to_be_corrected():
     assert np.isnan(bootstrap_corrected(table[:, :1]).mean)
 
 
+@settings(deadline=None, max_examples=5)
+@given(accuracy=tables)
+def test_the_bootstrap_goes_through_every_draw(accuracy):
+    draws = [np.bincount(draw, minlength=5) for draw in product(range(5), repeat=5)]
+    scores = [accuracy[(accuracy @ n).argmax(), n == 0].mean() for n in draws if (n == 0).any()]
+    ends = np.quantile(scores, (0.025, 0.975), method="inverted_cdf")
+    assert bootstrap_corrected(accuracy) == pytest.approx((np.mean(scores), *ends))
+
+
 def test_the_bootstrap_over_two_sets_chooses_on_one_and_scores_on_the_other():
     found = bootstrap_corrected(np.array([[0.9, 0.5], [0.6, 0.8]]))
     assert found == pytest.approx((0.55, 0.5, 0.6))
@@ -220,7 +235,9 @@ def test_one_standard_error_takes_the_smallest_network_that_is_close():
 
 
 def test_of_equal_trials_the_earlier_is_the_optimum():
-    assert choose_optimum(folds_of(np.full((3, 5), 0.8)), "best", {}) == 0
+    same = folds_of(np.full((3, 5), 0.8))
+    assert choose_optimum(same, "best", {}) == 0
+    assert choose_optimum(same, "one-se", {0: 900, 1: 100, 2: 100}) == 1
 
 
 def test_a_scan_is_judged_by_planes_that_weigh_the_same():

@@ -258,6 +258,20 @@ def test_the_last_doubling_is_the_mean_over_all_halves():
     assert variance_of(table_of(scores)).last_doubling == pytest.approx(expected)
 
 
+def test_of_trials_that_validation_cannot_tell_apart_every_half_takes_its_earliest():
+    """The smallest of a random half h of n numbers from 0 is (n − h) / (h + 1) on average."""
+    scores = np.broadcast_to(np.arange(20.0)[:, None, None], (20, N_SETS, N_SETS))
+    folds = table_of(scores).assign(validation_score=0.5)
+    assert variance_of(folds).last_doubling == pytest.approx(0 - 10 / 11)
+
+
+@pytest.mark.parametrize("n_sets", [3, 5, 6, 20])
+def test_the_power_of_the_detectable_difference_is_that_of_the_noncentral_t(n_sets):
+    critical = stats.t.ppf(0.975, n_sets - 1)
+    effect = detectable_difference(0.2, n_sets) / 0.2 * np.sqrt(n_sets)
+    assert stats.nct.sf(critical, n_sets - 1, effect) == pytest.approx(0.8, rel=1e-6)
+
+
 @pytest.mark.parametrize("n_sets", [3, 5, 6, 20])
 def test_a_detectable_difference_is_detected_in_four_of_five_studies(n_sets):
     rng = np.random.default_rng(7)
@@ -286,7 +300,9 @@ def test_what_would_help_most_is_said_with_its_number(changes, most):
     assert f"{found.detectable:.3f}" in second
     assert "it needs 6" in second
     assert "exact" not in variance_in_words(dataclasses.replace(found, n_sets=6))[1]
-    assert "too few trials" in variance_in_words(dataclasses.replace(found, last_doubling=None))[0]
+    few = variance_in_words(dataclasses.replace(found, last_doubling=None))[0]
+    assert "too few trials" in few
+    assert not few.startswith("More trials")
     assert " %" in variance_in_words(found, " %")[0]
     known = dataclasses.replace(found, components=dataclasses.replace(found.components, seed_sd=0.1))
     assert "and no less than " in first  # where the seeds' part is not known
