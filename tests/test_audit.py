@@ -93,6 +93,17 @@ def test_numbers_without_meaning_stay_at_chance():
     assert states.loc[states["state"] == 3, "accuracy"].mean() == pytest.approx(0.5, abs=0.06)
 
 
+def test_a_model_errs_on_both_classes_alike_unless_one_has_more_slices():
+    states = state_accuracies(numbers(lambda state: 1.0 * (state == 3), n=60), SETS)
+    last = states[states["state"] == 3]
+    assert last["accuracy"].mean() == pytest.approx(0.69, abs=0.03)  # half a standard deviation from the middle
+    assert last["accuracy_loaded"].mean() == pytest.approx(last["accuracy_pristine"].mean(), abs=0.05)
+    features, more = numbers(lambda _: 0.0), numbers(lambda _: 0.0, seed=1, n=100)
+    states = state_accuracies({key: (more if key.state == 3 else features)[key] for key in features}, SETS)
+    assert states.loc[states["state"] == 3, "accuracy_loaded"].mean() > 0.95  # what it knows nothing of is the commoner
+    assert states.loc[states["state"] == 3, "accuracy_pristine"].mean() < 0.05
+
+
 def test_a_model_sees_nothing_of_the_sets_that_its_fold_holds_out():
     features = numbers(lambda state: 0.5 * (state == 3))
     before = state_accuracies(features, SETS)
@@ -208,7 +219,10 @@ def test_a_model_that_sees_loaded_bone_before_damage_is_flagged_however_far_it_i
 def test_what_a_model_sees_before_damage_is_no_flag_where_the_network_does_not_see_it():
     blind, seeing = curve({1: 0.5, 2: 0.5, 3: 0.95}), curve({1: 0.5, 2: 0.8, 3: 0.95})
     states = curve({1: 0.5, 2: 0.7, 3: 0.7})
-    assert not judge("background", states, network_of(0.95), 3, blind).flagged
+    cleared = judge("background", states, network_of(0.95), 3, blind)
+    assert not cleared.flagged
+    said = verdict_sentence(cleared, 0.95, 3)
+    assert "accuracy up to 0.70) before damage is visible, but the network does not" in said
     assert judge("background", states, network_of(0.95), 3, seeing).flagged
 
 

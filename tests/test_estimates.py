@@ -17,8 +17,10 @@ from bonehpo.analysis.estimates import (
     choices,
     choose_optimum,
     estimate,
+    first_best,
     fold_arrays,
     lower_bound,
+    mean,
     nested_accuracy,
     nested_estimate,
     trial_estimates,
@@ -232,6 +234,27 @@ def test_one_standard_error_takes_the_smallest_network_that_is_close():
     folds, n_parameters = folds_of(accuracy), {0: 900, 1: 100, 2: 10}
     assert choose_optimum(folds, "best", n_parameters) == 0
     assert choose_optimum(folds, "one-se", n_parameters) == 1
+    near = np.vstack([accuracy[0], accuracy[0] - 0.030, accuracy[0] - 0.028, accuracy[0] - 0.027])
+    folds = folds_of(near)  # the standard error is sqrt(0.004 / 5) = 0.0283
+    assert choose_optimum(folds, "one-se", {0: 900, 1: 10, 2: 100, 3: 101}) == 2
+    assert choose_optimum(folds, "one-se", {0: 900, 1: 10, 2: 100, 3: 100}) == 3  # of equal size the better
+
+
+def test_a_score_that_is_not_known_is_the_lowest_and_in_no_mean():
+    scores = np.array([[np.nan, 0.2, np.nan], [0.1, 0.2 + 1e-12, np.nan]])
+    assert first_best(scores).tolist() == [1, 0, 0]
+    assert mean(scores, (0,)) == pytest.approx([0.1, 0.2, np.nan], nan_ok=True)
+
+
+def test_a_trial_that_lacks_a_fold_is_not_complete_and_a_set_that_is_never_tested_has_no_choice():
+    folds = folds_of(np.array([[0.9] * 5, [0.8] * 5, [0.7] * 5]))
+    arrays = fold_arrays(folds.drop(index=folds.index[folds["trial"] == 1][0]))
+    assert arrays.trials == (0, 1, 2)
+    assert arrays.complete().trials == (0, 2)
+    assert arrays.complete().by_set == pytest.approx(np.array([[0.9] * 5, [0.7] * 5]))
+    found = nested_accuracy(folds[folds["test"] != "TB5"])
+    assert found.by_set.keys() == found.chosen.keys() == found.n_agreed.keys() == set(SETS[1:])
+    assert trial_estimates(folds[folds["test"] != "TB5"])[0].by_set.keys() == set(SETS[1:])
 
 
 def test_of_equal_trials_the_earlier_is_the_optimum():

@@ -263,6 +263,8 @@ def test_of_trials_that_validation_cannot_tell_apart_every_half_takes_its_earlie
     scores = np.broadcast_to(np.arange(20.0)[:, None, None], (20, N_SETS, N_SETS))
     folds = table_of(scores).assign(validation_score=0.5)
     assert variance_of(folds).last_doubling == pytest.approx(0 - 10 / 11)
+    unknown = folds.assign(validation_score=folds["validation_score"].where(folds["trial"] < 19))
+    assert variance_of(unknown).last_doubling == pytest.approx(0 - 10 / 11)  # comes after all others
 
 
 @pytest.mark.parametrize("n_sets", [3, 5, 6, 20])
