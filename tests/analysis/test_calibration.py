@@ -14,8 +14,10 @@ from bonehpo.analysis.calibration import (
     brier_scores,
     calibrate,
     calibrated_folds,
+    calibration_in_words,
     fit_temperature,
     reliability,
+    summarise_scan,
     with_temperature,
 )
 
@@ -45,6 +47,12 @@ def test_a_temperature_changes_no_verdict_and_is_undone_by_its_inverse(p, temper
     changed = with_temperature(p, temperature)
     assert ((changed > 0.5) == (p > 0.5))[np.abs(p - 0.5) > 1e-6].all()
     assert with_temperature(with_temperature(p, 2.0), 0.5) == pytest.approx(p, abs=1e-6)
+
+
+def test_outputs_hold_no_more_than_single_precision_and_temperatures_reach_as_far_to_both_sides():
+    assert with_temperature(np.array([0.0, 0.5, 1.0]), 1) == pytest.approx([1e-7, 0.5, 1 - 1e-7], rel=1e-9)
+    assert with_temperature(np.array([0.2]), 2) == pytest.approx([1 / 3])  # odds 1 : 4 become 1 : 2
+    assert pytest.approx(1) == COOLEST * HOTTEST
 
 
 def test_brier_scores_of_a_perfect_a_doubting_and_an_inverted_network():
@@ -84,6 +92,62 @@ def test_calibration_brings_the_reliability_curve_to_the_diagonal_and_the_brier_
 
 def test_a_fold_without_its_mirror_image_has_no_temperature():
     assert calibrate(folds_of({"A": 1.0, "B": 1.0}, n=10)[:1]) is None
+    there, back = folds_of({"A": 3.0, "B": 1.0}, n=200)
+    found = calibrated_folds([there._replace(validation="C"), there, back])
+    pd.testing.assert_frame_equal(found, calibrated_folds([there, back]))
+    assert found.columns.tolist() == ["test", "validation", "truth", "p_failed", "temperature", "p_calibrated"]
+    assert found.index.tolist() == list(range(400))
+    assert found["p_calibrated"].tolist() == [
+        *with_temperature(there.p_failed, fit_temperature(back.truth, back.p_failed)),
+        *with_temperature(back.p_failed, fit_temperature(there.truth, there.p_failed)),
+    ]
+
+
+def test_a_study_is_calibrated_by_the_means_of_its_folds_and_the_median_of_their_temperatures():
+    answers = [*folds_of({"A": 4.0, "B": 1.0}, n=200), *folds_of({"A": 2.0, "C": 1.5}, n=200)]
+    folds, found = brier_scores(calibrated_folds(answers)), calibrate(answers)
+    assert list(zip(folds["test"], folds["validation"], strict=True)) == [fold[:2] for fold in answers]
+    assert found.brier == pytest.approx(np.mean([brier_score(fold.truth, fold.p_failed) for fold in answers]))
+    assert found.brier_calibrated == pytest.approx(folds["brier_calibrated"].mean())
+    assert found.temperature == pytest.approx(np.median(folds["temperature"]))
+    said = calibration_in_words(found)
+    for number in (f"{found.brier:.3f}", f"{found.brier_calibrated:.3f}", f"{found.temperature:.2f}", "0.25"):
+        assert number in said
+
+
+def test_the_bins_of_the_reliability_curve_hold_what_falls_into_them():
+    rows = [("A", 0, 0.0, 0.35), ("A", 1, 0.15, 0.35), ("A", 0, 0.15, 0.35), ("B", 1, 0.1, 0.35), ("B", 1, 1.0, 0.35)]
+    found = reliability(pd.DataFrame(rows, columns=["test", "truth", "p_failed", "p_calibrated"]))
+    columns = ["p", "lower", "upper", "mean_p", "failed", "sd", "n_slices", "n_sets"]
+    assert found.columns.tolist() == columns
+    nan = float("nan")
+    expected = [
+        ("as trained", 0.0, 0.1, 0.0, 0.0, nan, 1, 1),
+        ("as trained", 0.1, 0.2, 0.4 / 3, 2 / 3, np.std([0.5, 1], ddof=1), 3, 2),  # what is on the edge is above it
+        ("as trained", 0.9, 1.0, 1.0, 1.0, nan, 1, 1),
+        ("calibrated", 0.3, 0.4, 0.35, 0.6, np.std([1 / 3, 1], ddof=1), 5, 2),
+    ]
+    pd.testing.assert_frame_equal(found, pd.DataFrame(expected, columns=columns))
+
+
+def test_one_half_is_pristine_for_slices_planes_and_scans():
+    half = np.full(2, 0.5, np.float32)
+    found = summarise_scan({"XY": half, "XZ": half}, {"XY": np.array([3.0, 9.0]), "XZ": np.array([1.0, 2.0])})
+    assert found.slices["verdict"].tolist() == ["pristine"] * 4
+    assert found.slices["plane"].tolist() == ["XY", "XY", "XZ", "XZ"]
+    assert found.slices["position"].tolist() == [3, 9, 1, 2]
+    assert found.slices.index.tolist() == [0, 1, 2, 3]
+    assert [(p.plane, p.n_slices, p.share_failed, p.mean, p.verdict) for p in found.planes] == [
+        ("XY", 2, 0, 0.5, "pristine"),
+        ("XZ", 2, 0, 0.5, "pristine"),
+    ]
+    assert (found.mean, found.verdict) == (0.5, "pristine")
+    sure = summarise_scan({"XY": np.array([0.25, 1.0], np.float32)}, {"XY": np.array([3.0, 9.0])})
+    assert sure.slices[["p_pristine", "p_failed", "verdict"]].to_numpy().tolist() == [
+        [0.75, 0.25, "pristine"],
+        [0, 1, "failed"],
+    ]
+    assert sure.verdict == "failed"
 
 
 @given(st.randoms(use_true_random=False))

@@ -93,6 +93,13 @@ def test_above_the_exact_number_of_sets_random_signs_say_nearly_the_same():
     assert sure.p == sure.smallest_p
 
 
+def test_twenty_sets_are_gone_through_exactly_and_twenty_one_are_drawn():
+    exact, drawn = (compare_by_set(scores_of(np.ones(n)), scores_of(np.zeros(n))) for n in (20, 21))
+    assert exact.p == exact.smallest_p == 2 / 2**20
+    assert drawn.p == drawn.smallest_p == 1 / 10_000
+    assert compare_by_set(scores_of(np.ones(21)), scores_of(np.ones(21))).p == 1
+
+
 def test_of_equal_networks_no_more_than_one_in_ten_has_p_below_a_tenth():
     rng = np.random.default_rng(0)
     ps = np.array(
@@ -108,6 +115,7 @@ def test_the_interval_is_students_and_covers():
     rng = np.random.default_rng(1)
     intervals = [mean_interval(rng.normal(0.3, 1, 5)) for _ in range(2000)]
     assert np.mean([i.lower <= 0.3 <= i.upper for i in intervals]) == pytest.approx(0.95, abs=0.015)
+    assert np.isnan([*mean_interval(values[:1]), *mean_interval(values[:0])]).all()
 
 
 @pytest.mark.parametrize(
@@ -184,6 +192,9 @@ def test_networks_are_compared_over_the_same_folds_in_any_order():
     assert found == pytest.approx(corrected_resampled_t(differences, n_train=3, n_test=1))
     assert compare_folds(list(reversed(first)), second) == found
     assert found.n_folds == 20
+    three = [folds_with(rng.uniform(0.5, 1, (3, 3))) for _ in range(2)]  # each fold trains on one set
+    differences = np.array([a.test_score - b.test_score for a, b in zip(*three, strict=True)])
+    assert compare_folds(*three) == pytest.approx(corrected_resampled_t(differences, n_train=1, n_test=1))
     with pytest.raises(StudyError, match=r"one lacks TB4\|TB3: complete its folds"):
         compare_folds(first, second[:-1])
 

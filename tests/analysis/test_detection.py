@@ -109,6 +109,12 @@ def test_coming_from_failure_the_first_crossing_counts_and_not_what_lies_below()
     assert limit_of(table_of(dict.fromkeys(SETS, curve)))["limit"] == pytest.approx(9.5)
 
 
+def test_the_threshold_itself_is_not_below_it():
+    curve = {**dict.fromkeys(range(2, 10), 0.5), **dict.fromkeys(range(10, 16), 0.75)}
+    assert limit_of(table_of(dict.fromkeys(SETS, curve)))["limit"] == pytest.approx(10)
+    assert limit_of(table_of(dict.fromkeys(SETS, dict.fromkeys(range(2, 16), 0.75))))["limit"] == 2
+
+
 def test_a_network_that_does_not_even_see_failure_has_no_limit():
     curve = {**step_at(10), 15: 0.6}
     for axis in ("state", "strain"):
@@ -155,6 +161,15 @@ def test_the_interval_covers_the_limit_of_the_population_about_as_often_as_it_cl
     covered = [row["lower"] <= 8.5 <= row["upper"] for row in found]
     assert np.mean(covered) >= 0.8
     assert np.mean([row["limit"] for row in found]) == pytest.approx(8.5, abs=0.8)
+
+
+def test_the_interval_leaves_out_one_resample_in_forty_at_its_lower_end():
+    """Three of eight sets see damage: 3.6 % of resamples hold six or more of them, enough for a threshold of 0.86."""
+    blind = dict.fromkeys(range(2, 16), 0.5)
+    table = table_of({f"S{i}": step_at(8) if i < 3 else blind for i in range(8)})
+    found = limit_of(table, threshold=0.86)
+    assert 7 < found["lower"] < 8
+    assert found["limit"] == found["upper"] == math.inf
 
 
 uneven = st.integers(0, 2**32 - 1).map(
@@ -208,6 +223,13 @@ def test_sets_may_lack_states():
     assert mean.loc[[8, 9, 10], "n_sets"].tolist() == [5, 4, 4]
     assert limit_of(table)["limit"] == pytest.approx(9.5)
     assert limit_of(table, of="TB5")["limit"] == pytest.approx(9.5)  # between states 8 and 11
+
+
+def test_states_are_in_order_whichever_sets_lack_some():
+    curves = {name: step_at(10) for name in SETS}
+    for name in SETS[:-1]:
+        del curves[name][4]  # "TB11" comes first as a word
+    assert mean_by_state(table_of(curves))["state"].tolist() == list(range(1, 16))
 
 
 def test_without_strain_there_is_a_limit_in_states_alone():
@@ -283,6 +305,20 @@ def test_the_states_that_the_paper_wondered_at_are_named():
     assert [a.state for a in anomalies(mean, visible_from=4)] == [2, 3]
 
 
+def test_a_state_is_an_anomaly_from_six_tenths_on_and_near_perfect_from_95_percent_on():
+    curve = {2: 0.5999, 3: 0.6, 4: 0.9499, 5: 0.95, 6: 0.5, 7: 1.0}
+    mean = mean_by_state(table_of(dict.fromkeys(SETS, curve)))
+    mean["accuracy"] = mean["accuracy"].round(9)  # no rounding of the mean over folds
+    found = anomalies(mean, visible_from=7)
+    assert [(a.state, a.near_perfect) for a in found] == [(3, False), (4, False), (5, True)]
+    assert anomaly_warning(found[2:], 7).startswith("Caution: accuracy is near perfect at state 5, before")
+    assert "is high at states 3 and 4, below the detection limit" in anomaly_warning(found[:2])
+    three = [found[0]._replace(state=state) for state in (2, 3, 4)]
+    assert "is high at states 2, 3 and 4, below" in anomaly_warning(three)
+    chance = mean.assign(lower=0.5)
+    assert anomalies(chance, visible_from=7) == ()
+
+
 def test_a_network_that_sees_damage_alone_has_no_anomaly():
     mean = mean_by_state(table_of(dict.fromkeys(SETS, step_at(12))))
     assert anomalies(mean) == anomalies(mean, visible_from=12) == ()
@@ -296,6 +332,11 @@ def test_states_that_rise_to_the_limit_are_damage_as_it_begins_and_no_anomaly():
     assert [a.state for a in anomalies(mean, visible_from=15)] == [11, 12, 13, 14]
     bump = mean_by_state(table_of({name: {**rise, 5: 0.62, 6: 0.7} for name in SETS}))
     assert [a.state for a in anomalies(bump)] == [5, 6]
+    first = mean_by_state(table_of({name: {2: 0.6, 3: 0.7, 4: 0.9} for name in SETS}))
+    assert anomalies(first) == ()
+    low = {2: 0.5, 3: 0.5, 4: 0.7, 5: 0.65, 6: 0.9}
+    dip = mean_by_state(table_of(dict.fromkeys(SETS, low)))
+    assert [a.state for a in anomalies(dip)] == [4]
 
 
 def test_a_plateau_below_the_limit_is_an_anomaly():

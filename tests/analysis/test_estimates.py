@@ -1,5 +1,7 @@
 """Estimates are right where the truth is known."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,10 +14,13 @@ from bonehpo.analysis.calibration import summarise_scan
 from bonehpo.analysis.estimates import (
     N_EXACT,
     bootstrap_corrected,
+    choices,
     choose_optimum,
     estimate,
+    first_best,
     fold_arrays,
     lower_bound,
+    mean,
     nested_accuracy,
     nested_estimate,
     trial_estimates,
@@ -70,7 +75,32 @@ def test_the_trial_of_a_fold_is_chosen_without_its_fit():
     found = nested_accuracy(scored_folds(test))
     assert found.by_set["TB5"] == pytest.approx(0.6)
     assert (found.chosen["TB5"], found.n_agreed["TB5"]) == (1, 3)
-    assert nested_estimate(fold_arrays(scored_folds(test)), spare_fit=False).by_set["TB5"] == pytest.approx(0.7)
+    arrays = fold_arrays(scored_folds(test))
+    assert nested_estimate(arrays, spare_fit=False).by_set["TB5"] == pytest.approx(0.7)
+    assert choices(arrays)[0].tolist()[1:] == [0, 1, 1, 1]
+    assert choices(arrays, spare_fit=False)[0].tolist()[1:] == [1, 1, 1, 1]
+
+
+def test_with_three_sets_too_the_trial_of_a_fold_is_chosen_without_its_fit():
+    test = np.full((2, 5, 5), 0.6)
+    test[1, 0, 1] = test[1, 1, 0] = 1.0
+    folds = scored_folds(test)
+    folds = folds[folds["test"].isin(SETS[:3]) & folds["validation"].isin(SETS[:3])]
+    assert nested_accuracy(folds).by_set == pytest.approx(dict.fromkeys(SETS[:3], 0.6))
+    assert nested_estimate(fold_arrays(folds), spare_fit=False).by_set["TB5"] == pytest.approx(0.8)
+    two = folds[folds["test"].isin(SETS[:2]) & folds["validation"].isin(SETS[:2])]  # no other fit is left to choose by
+    assert nested_accuracy(two).by_set == {"TB5": 1, "TB6": 1}
+
+
+def test_what_is_said_of_a_trial_is_of_its_own_folds():
+    accuracy = np.array([[0.5, 0.6, 0.7, 0.8, 0.9], [0.4, 0.4, 0.4, 0.4, 0.4], [0.3, 0.3, 0.3, 0.3, 0.3]])
+    found = estimate(folds_of(accuracy), 0)
+    assert (found.trial, found.n_folds) == (0, 20)
+    assert found.apparent_score == pytest.approx(0.7)
+    assert found.sd == pytest.approx(np.std(np.repeat(accuracy[0], 4), ddof=1))
+    two, one = (trial_estimates(folds_of(accuracy[:1]).iloc[3 : 3 + n])[0] for n in (2, 1))  # of two sets, and of one
+    assert two.sd == pytest.approx(np.std([accuracy[0][SETS.index(name)] for name in two.by_set], ddof=1))
+    assert np.isnan(one.sd)
 
 
 @settings(deadline=None, max_examples=20)
@@ -160,6 +190,20 @@ def test_one_trial_has_nothing_to_be_corrected():
     assert np.isnan(bootstrap_corrected(table[:, :1]).mean)
 
 
+@settings(deadline=None, max_examples=5)
+@given(accuracy=tables)
+def test_the_bootstrap_goes_through_every_draw(accuracy):
+    draws = [np.bincount(draw, minlength=5) for draw in product(range(5), repeat=5)]
+    scores = [accuracy[(accuracy @ n).argmax(), n == 0].mean() for n in draws if (n == 0).any()]
+    ends = np.quantile(scores, (0.025, 0.975), method="inverted_cdf")
+    assert bootstrap_corrected(accuracy) == pytest.approx((np.mean(scores), *ends))
+
+
+def test_the_bootstrap_over_two_sets_chooses_on_one_and_scores_on_the_other():
+    found = bootstrap_corrected(np.array([[0.9, 0.5], [0.6, 0.8]]))
+    assert found == pytest.approx((0.55, 0.5, 0.6))
+
+
 def test_the_interval_of_the_nested_score_is_students_over_sets():
     folds = folds_of(np.array([[0.5, 0.6, 0.7, 0.8, 0.9]]))
     found = estimate(folds, 0)
@@ -190,10 +234,33 @@ def test_one_standard_error_takes_the_smallest_network_that_is_close():
     folds, n_parameters = folds_of(accuracy), {0: 900, 1: 100, 2: 10}
     assert choose_optimum(folds, "best", n_parameters) == 0
     assert choose_optimum(folds, "one-se", n_parameters) == 1
+    near = np.vstack([accuracy[0], accuracy[0] - 0.030, accuracy[0] - 0.028, accuracy[0] - 0.027])
+    folds = folds_of(near)  # the standard error is sqrt(0.004 / 5) = 0.0283
+    assert choose_optimum(folds, "one-se", {0: 900, 1: 10, 2: 100, 3: 101}) == 2
+    assert choose_optimum(folds, "one-se", {0: 900, 1: 10, 2: 100, 3: 100}) == 3  # of equal size the better
+
+
+def test_a_score_that_is_not_known_is_the_lowest_and_in_no_mean():
+    scores = np.array([[np.nan, 0.2, np.nan], [0.1, 0.2 + 1e-12, np.nan]])
+    assert first_best(scores).tolist() == [1, 0, 0]
+    assert mean(scores, (0,)) == pytest.approx([0.1, 0.2, np.nan], nan_ok=True)
+
+
+def test_a_trial_that_lacks_a_fold_is_not_complete_and_a_set_that_is_never_tested_has_no_choice():
+    folds = folds_of(np.array([[0.9] * 5, [0.8] * 5, [0.7] * 5]))
+    arrays = fold_arrays(folds.drop(index=folds.index[folds["trial"] == 1][0]))
+    assert arrays.trials == (0, 1, 2)
+    assert arrays.complete().trials == (0, 2)
+    assert arrays.complete().by_set == pytest.approx(np.array([[0.9] * 5, [0.7] * 5]))
+    found = nested_accuracy(folds[folds["test"] != "TB5"])
+    assert found.by_set.keys() == found.chosen.keys() == found.n_agreed.keys() == set(SETS[1:])
+    assert trial_estimates(folds[folds["test"] != "TB5"])[0].by_set.keys() == set(SETS[1:])
 
 
 def test_of_equal_trials_the_earlier_is_the_optimum():
-    assert choose_optimum(folds_of(np.full((3, 5), 0.8)), "best", {}) == 0
+    same = folds_of(np.full((3, 5), 0.8))
+    assert choose_optimum(same, "best", {}) == 0
+    assert choose_optimum(same, "one-se", {0: 900, 1: 100, 2: 100}) == 1
 
 
 def test_a_scan_is_judged_by_planes_that_weigh_the_same():

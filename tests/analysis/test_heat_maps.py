@@ -45,7 +45,14 @@ def test_networks_that_rank_pixels_alike_agree_whatever_their_scale(seed, power)
     heat = random_maps(seed, 1)[0]
     assume(len(np.unique(heat**power)) == heat.size)
     assert agreement(np.stack([heat, heat**power, 0.1 * heat])).correlation == pytest.approx(1)
-    assert rank_correlation(heat, 1 - heat**power) == pytest.approx(-1)
+    assert rank_correlation(heat, -(heat**power)) == pytest.approx(-1)  # 1 − x would make ties of the smallest
+
+
+def test_no_correlation_is_beyond_one_by_rounding_nor_lost_in_the_smallest_maps():
+    maps = random_maps(0, 200)
+    assert max(rank_correlation(heat, heat) for heat in maps) == 1
+    assert min(rank_correlation(heat, -heat) for heat in maps) == -1
+    assert agreement(np.array([[[0.0, 1.0]], [[0.5, 0.7]]])) == pytest.approx((1, 2))
 
 
 def test_networks_that_look_anywhere_do_not_agree():
@@ -70,6 +77,7 @@ def test_energy_is_blind_to_the_order_of_pixels_and_the_scale_of_the_map(seed):
     pixels = np.random.default_rng(seed).permutation(42)
     found = damage_energy(heat, damage)
     assert damage_energy(7 * heat.ravel()[pixels][None], damage.ravel()[pixels][None]) == pytest.approx(found)
+    assert damage_energy(0.001 * heat, damage) == pytest.approx(found)
     assert 0 <= found.share <= 1
     assert found.gain == pytest.approx(found.share / found.chance)
 
@@ -79,6 +87,12 @@ def test_a_map_on_the_damage_alone_has_it_all_and_one_beside_it_has_none():
     damage[2:4, 2:5] = 1
     assert damage_energy(damage, damage) == (1, 6 / 48, 8)
     assert damage_energy(1 - damage, damage) == (0, 6 / 48, 0)
+
+
+def test_sums_of_large_maps_in_single_precision_are_exact():
+    heat = np.random.default_rng(0).random((300, 300), dtype=np.float32)
+    assert damage_energy(heat, np.ones_like(heat)) == (1, 1, 1)
+    assert damage_energy(heat, heat).chance == pytest.approx(heat.astype(np.float64).mean(), rel=1e-12)
 
 
 def test_an_even_map_has_what_chance_has():

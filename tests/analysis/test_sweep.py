@@ -91,6 +91,17 @@ def test_second_bests_are_tried_one_at_a_time_the_cheapest_first_and_only_within
     assert len(combinations(points_of(CB, sd=math.nan), BASELINE)) == 1
 
 
+def test_a_loss_of_exactly_one_standard_deviation_is_within_it():
+    """Of the better value's deviation, whatever that of the worse; scores are sums of powers of 2, so that all is exact."""
+    points = [SweptPoint("layers", 3, 0.75, 0.25), SweptPoint("layers", 4, 0.5, 0.0)]
+    first, second = combinations(points, BASELINE)
+    assert (first.hyperparameters, second.hyperparameters) == (BASELINE, replace(BASELINE, layers=4))
+    choice = next_step(points, BASELINE, {BASELINE: Score(0.5, SD)})
+    assert choice.hyperparameters == BASELINE
+    assert "within one standard deviation" in choice.rule
+    assert "no worse than" in next_step(points, BASELINE, {BASELINE: Score(0.75, SD)}).rule
+
+
 def test_when_every_combination_is_poor_the_best_of_everything_fitted_wins():
     asked, choice = run(points_of(CB), lambda _: 0.9)
     assert len(asked) == 4
@@ -130,6 +141,8 @@ def test_of_equal_values_the_baseline_is_better():
 def test_a_sweep_without_any_score_is_refused():
     with pytest.raises(StudyError, match="no point of the sweep has a mean"):
         next_step(points_of({"layers": {1: math.nan}}), BASELINE, {})
+    with pytest.raises(StudyError, match="no point of the sweep has a mean"):
+        combinations(points_of({"layers": {1: math.nan}}), BASELINE)
 
 
 def test_a_sweep_whose_only_point_fails_when_checked_is_refused():

@@ -66,6 +66,81 @@ def test_each_component_is_found_as_large_as_it_is():
     assert np.mean([c.shared for c in found]) == pytest.approx(0.8, abs=0.03)
 
 
+def effects(rng, n_trials=6):
+    """Effects on (trial, test, validation) that sum to nothing over each of their axes: mean squares keep them apart."""
+
+    def centred(values):
+        values = np.where(OFF, values, 0)
+        return np.where(OFF, values - values.sum(axis=-1, keepdims=True) / (N_SETS - 1), 0)
+
+    interaction = rng.normal(0, 0.5, (n_trials, N_SETS, 1))
+    interaction -= interaction.mean(axis=0)
+    interaction -= interaction.mean(axis=1, keepdims=True)
+    luck = rng.normal(0, 0.2, (n_trials, N_SETS, N_SETS))
+    luck += 0.3 * luck.transpose(0, 2, 1)  # of which the two folds of a fit share a part
+    return {
+        "specimen": rng.normal(0, 1, (N_SETS, 1)),
+        "configuration": rng.normal(0, 1, (n_trials, 1, 1)),
+        "interaction": interaction,
+        "training": centred(rng.normal(0, 0.3, (N_SETS, N_SETS))),
+        "luck": centred(luck - luck.mean(axis=0)),
+    }
+
+
+def test_effects_without_chance_are_found_exactly_and_standard_errors_follow():
+    """Expected mean squares of a crossed design; see Searle, Casella and McCulloch, ch. 4."""
+    k, n = 6, N_SETS
+    parts = effects(np.random.default_rng(0), k)
+    scores = sum(parts.values())
+    found = variance_of(table_of(scores))
+    within = (parts["luck"] ** 2).sum() / ((k - 1) * n * (n - 2))
+    mirrored = (parts["luck"] * parts["luck"].transpose(0, 2, 1)).sum() / (k * n * (n - 1))
+    shared = mirrored * k / (k - 1) * ((n - 1) / (n - 2)) ** 2  # luck is centred over trials and within sets
+    interaction = (parts["interaction"] ** 2).sum() / ((k - 1) * (n - 1))
+    training = (parts["training"] ** 2).sum() / (n * (n - 2))
+    expected = {
+        "specimen_sd": parts["specimen"].var(ddof=1) - interaction / k - (training - within / k) / (n - 1),
+        "configuration_sd": parts["configuration"].var(ddof=1) - interaction / n - shared / (n - 1) ** 2,
+        "interaction_sd": interaction - within / (n - 1) + shared / (n - 1) ** 2,
+        "training_sd": training - within / k,
+        "within_sd": within,
+    }
+    assert {name: getattr(found.components, name) ** 2 for name in expected} == pytest.approx(expected)
+    assert found.components.shared == pytest.approx(shared / within)
+    assert 0 < shared < within
+    assert (found.n_sets, found.n_trials) == (n, k)
+
+    def variance_with(n_sets, within, shared):
+        between = expected["specimen_sd"] + expected["interaction_sd"]
+        return between / n_sets + (expected["training_sd"] + within + shared) / (n_sets * (n_sets - 1))
+
+    assert found.standard_error**2 == pytest.approx(variance_with(n, within, shared))
+    assert found.with_twice_the_sets**2 == pytest.approx(variance_with(2 * n, within, shared))
+    assert found.with_twice_the_seeds**2 == pytest.approx(variance_with(n, within / 2, shared / 2))
+    again = [table_of(scores[:1] + seed) for seed in np.random.default_rng(1).normal(0, 0.1, (2, n, n))]
+    known = variance_of(table_of(scores), again)
+    part = known.components.seed_sd**2 / within  # of the luck, which a second seed halves
+    assert known.with_twice_the_seeds**2 == pytest.approx(
+        variance_with(n, within * (1 - part / 2), shared * (1 - part / 2))
+    )
+
+
+def test_the_spread_of_two_repeats_is_that_of_their_differences():
+    scores = draw(np.random.default_rng(13), 3, **TRUE)
+    one, other = table_of(scores[:1]), table_of(scores[1:2])
+    difference = (one["test_score"] - other["test_score"]).to_numpy()
+    found = variance_of(table_of(scores), [one, other.sample(frac=1, random_state=0)])
+    assert found.components.seed_sd == pytest.approx(difference.std(ddof=1) / np.sqrt(2))
+
+
+def test_the_detectable_difference_is_that_of_the_differences_between_trials_over_the_sets():
+    scores = draw(np.random.default_rng(14), 5, **TRUE)
+    by_set = np.where(OFF, scores, 0).sum(axis=2) / (N_SETS - 1)
+    variances = [(by_set[a] - by_set[b]).var(ddof=1) for a, b in combinations(range(5), 2)]
+    expected = detectable_difference(np.sqrt(np.mean(variances)), N_SETS)
+    assert variance_of(table_of(scores)).detectable == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("name", ["specimen", "configuration", "interaction", "training", "fold"])
 def test_one_component_alone_is_taken_for_no_other(name):
     found = variance_of(table_of(draw(np.random.default_rng(1), 60, **({"fold": 0.01} | {name: 0.3})))).components
@@ -171,6 +246,9 @@ def test_too_little_says_nothing():
     assert variance_of(table_of(scores[:1])) is None
     assert variance_of(table_of(scores).iloc[:0]) is None
     assert variance_of(table_of(scores)).last_doubling is None
+    assert variance_of(table_of(scores[:2])).n_trials == 2
+    assert variance_of(table_of(scores, names=("TB1", "TB2", "TB3"))).n_sets == 3
+    assert variance_of(table_of(scores, names=("TB1", "TB2"))) is None
 
 
 def test_the_last_doubling_is_the_mean_over_all_halves():
@@ -178,6 +256,22 @@ def test_the_last_doubling_is_the_mean_over_all_halves():
     halves = [nested_accuracy(table_of(scores[list(half)])).mean for half in combinations(range(4), 2)]
     expected = nested_accuracy(table_of(scores)).mean - np.mean(halves)
     assert variance_of(table_of(scores)).last_doubling == pytest.approx(expected)
+
+
+def test_of_trials_that_validation_cannot_tell_apart_every_half_takes_its_earliest():
+    """The smallest of a random half h of n numbers from 0 is (n − h) / (h + 1) on average."""
+    scores = np.broadcast_to(np.arange(20.0)[:, None, None], (20, N_SETS, N_SETS))
+    folds = table_of(scores).assign(validation_score=0.5)
+    assert variance_of(folds).last_doubling == pytest.approx(0 - 10 / 11)
+    unknown = folds.assign(validation_score=folds["validation_score"].where(folds["trial"] < 19))
+    assert variance_of(unknown).last_doubling == pytest.approx(0 - 10 / 11)  # comes after all others
+
+
+@pytest.mark.parametrize("n_sets", [3, 5, 6, 20])
+def test_the_power_of_the_detectable_difference_is_that_of_the_noncentral_t(n_sets):
+    critical = stats.t.ppf(0.975, n_sets - 1)
+    effect = detectable_difference(0.2, n_sets) / 0.2 * np.sqrt(n_sets)
+    assert stats.nct.sf(critical, n_sets - 1, effect) == pytest.approx(0.8, rel=1e-6)
 
 
 @pytest.mark.parametrize("n_sets", [3, 5, 6, 20])
@@ -208,8 +302,15 @@ def test_what_would_help_most_is_said_with_its_number(changes, most):
     assert f"{found.detectable:.3f}" in second
     assert "it needs 6" in second
     assert "exact" not in variance_in_words(dataclasses.replace(found, n_sets=6))[1]
-    assert "too few trials" in variance_in_words(dataclasses.replace(found, last_doubling=None))[0]
+    few = variance_in_words(dataclasses.replace(found, last_doubling=None))[0]
+    assert "too few trials" in few
+    assert not few.startswith("More trials")
     assert " %" in variance_in_words(found, " %")[0]
+    known = dataclasses.replace(found, components=dataclasses.replace(found.components, seed_sd=0.1))
+    assert "and no less than " in first  # where the seeds' part is not known
+    assert "no less than" not in variance_in_words(known)[0]
+    fallen = variance_in_words(dataclasses.replace(found, last_doubling=-0.0104))[0]
+    assert fallen.endswith("changed the nested score by −0.010.")
 
 
 def test_components_are_said_with_their_numbers():

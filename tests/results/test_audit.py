@@ -11,11 +11,15 @@ from places import SHARED_DATA
 from scipy.ndimage import gaussian_filter
 from tiny_study import make_study
 
+from bonehpo.analysis.comparison import mean_interval
+from bonehpo.analysis.detection import mean_by_state
 from bonehpo.analysis.shortcuts import (
     GroupState,
+    end_folds,
     flags,
     judge,
     network_sentence,
+    network_verdict,
     state_accuracies,
     too_few,
     verdict_sentence,
@@ -76,9 +80,28 @@ def test_a_number_that_tells_the_classes_apart_is_right_in_all_folds():
     assert states.loc[states["state"] == 2, "accuracy"].mean() == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_model_is_trained_on_the_first_and_the_last_state_and_asked_of_all():
+    states = state_accuracies(numbers(lambda state: 20.0 * (state > 1)), SETS)
+    assert (states.loc[states["state"] > 1, "accuracy"] == 1).all()
+    assert states.index.tolist() == list(range(60))
+    assert end_folds(states).columns.tolist() == ["test", "validation", "accuracy"]
+    assert end_folds(states).index.tolist() == list(range(20))
+
+
 def test_numbers_without_meaning_stay_at_chance():
     states = state_accuracies(numbers(lambda _: 0.0), SETS)
     assert states.loc[states["state"] == 3, "accuracy"].mean() == pytest.approx(0.5, abs=0.06)
+
+
+def test_a_model_errs_on_both_classes_alike_unless_one_has_more_slices():
+    states = state_accuracies(numbers(lambda state: 1.0 * (state == 3), n=60), SETS)
+    last = states[states["state"] == 3]
+    assert last["accuracy"].mean() == pytest.approx(0.69, abs=0.03)  # half a standard deviation from the middle
+    assert last["accuracy_loaded"].mean() == pytest.approx(last["accuracy_pristine"].mean(), abs=0.05)
+    features, more = numbers(lambda _: 0.0), numbers(lambda _: 0.0, seed=1, n=100)
+    states = state_accuracies({key: (more if key.state == 3 else features)[key] for key in features}, SETS)
+    assert states.loc[states["state"] == 3, "accuracy_loaded"].mean() > 0.95  # what it knows nothing of is the commoner
+    assert states.loc[states["state"] == 3, "accuracy_pristine"].mean() < 0.05
 
 
 def test_a_model_sees_nothing_of_the_sets_that_its_fold_holds_out():
@@ -98,6 +121,27 @@ def test_the_units_of_a_number_do_not_matter():
     other = {key: values * [1e-6, 50, 1e3, 1e-3] + [7, -1e5, 0, 3] for key, values in features.items()}
     first, second = state_accuracies(features, SETS), state_accuracies(other, SETS)
     assert np.abs(first["accuracy"] - second["accuracy"]).max() < 0.02
+
+
+def test_the_units_of_a_number_that_is_missing_here_and_there_do_not_matter():
+    features = numbers(lambda state: 20.0 * (state == 3))
+    for values in features.values():
+        values[::4, 0] = np.nan
+    small = {key: values * [1e-9, 1, 1, 1] for key, values in features.items()}
+    first, second = state_accuracies(features, SETS), state_accuracies(small, SETS)
+    assert first.loc[first["state"] == 3, "accuracy"].mean() > 0.8
+    assert np.abs(first["accuracy"] - second["accuracy"]).max() < 0.02
+
+
+def test_that_a_number_is_missing_tells_a_model_nothing():
+    features = numbers(lambda _: 0.0)
+    for values in features.values():
+        values[:, 1] = 7
+    without = state_accuracies(features, SETS)
+    for key, values in features.items():
+        if key.state == 3:
+            values[::2, 1] = np.nan
+    pd.testing.assert_frame_equal(state_accuracies(features, SETS), without)
 
 
 def test_a_missing_number_counts_as_the_mean_of_the_training_slices():
@@ -125,6 +169,33 @@ def test_a_model_near_the_network_is_flagged_where_nobody_knows_an_undamaged_sta
     assert "does not show that it sees damage" in verdict_sentence(found, 0.79, None)
 
 
+def test_a_model_is_held_against_the_network_test_set_by_test_set():
+    found = judge("noise inside bone", curve({1: 0.5, 2: 0.52, 3: 0.86}), network_of(0.79), 3)
+    differences = 0.07 + 0.01 * (np.arange(5) - 2)
+    assert (found.mean, found.n_folds) == pytest.approx((0.86, 20))
+    assert found.sd == pytest.approx(np.std(np.repeat(differences, 4), ddof=1))
+    assert found[6:9] == pytest.approx((0.07, *mean_interval(differences)))
+    assert found.p == found.smallest_p == 0.0625
+    assert found.before == pytest.approx(0.52)
+    folds = pd.DataFrame({"test": list("ABC"), "validation": list("BCA"), "accuracy": [0.8, 0.9, 1.0]})
+    assert network_verdict(folds)[:4] == ("network", pytest.approx(0.9), pytest.approx(0.1), 3)
+    assert not any(network_verdict(folds)[-3:])
+
+
+def test_the_pristine_state_is_none_in_which_a_model_can_be_cleared():
+    found = judge("noise inside bone", curve({1: 0.5, 2: 0.8, 3: 0.8}), network_of(0.8), 2)
+    assert np.isnan(found.before)
+    assert (found.near, found.sees_before, found.flagged) == (True, False, True)
+
+
+@pytest.mark.parametrize(("accuracy", "near"), [(0.6875, True), (0.68, False)])
+def test_a_model_is_near_from_three_quarters_of_the_networks_margin_on(accuracy, near):
+    states = curve({1: 0.5, 3: 0.5})
+    states.loc[states["state"] == 3, "accuracy"] = accuracy  # of every set, so that the mean is exact
+    found = judge("intensity levels", states, network_of(0.75), None)
+    assert (found.near, found.flagged) == (near, near)
+
+
 def test_a_model_far_from_the_network_says_nothing():
     found = judge("intensity levels", curve({1: 0.5, 3: 0.65}), network_of(0.9), None)
     assert (found.near, found.flagged) == (False, False)
@@ -141,12 +212,17 @@ def test_a_model_that_sees_loaded_bone_before_damage_is_flagged_however_far_it_i
     found = judge("background", curve({1: 0.5, 2: 0.7, 3: 0.7}), network_of(0.99), 3)
     assert (found.near, found.sees_before, found.flagged) == (False, True, True)
     assert "before damage is visible (state 3)" in verdict_sentence(found, 0.99, 3)
+    rising = judge("background", curve({1: 0.5, 2: 0.7, 3: 0.8}), network_of(0.99), 3)
+    assert (rising.sees_before, rising.flagged) == (True, True)
 
 
 def test_what_a_model_sees_before_damage_is_no_flag_where_the_network_does_not_see_it():
     blind, seeing = curve({1: 0.5, 2: 0.5, 3: 0.95}), curve({1: 0.5, 2: 0.8, 3: 0.95})
     states = curve({1: 0.5, 2: 0.7, 3: 0.7})
-    assert not judge("background", states, network_of(0.95), 3, blind).flagged
+    cleared = judge("background", states, network_of(0.95), 3, blind)
+    assert not cleared.flagged
+    said = verdict_sentence(cleared, 0.95, 3)
+    assert "accuracy up to 0.70) before damage is visible, but the network does not" in said
     assert judge("background", states, network_of(0.95), 3, seeing).flagged
 
 
@@ -156,13 +232,16 @@ def test_models_beside_a_network_at_chance_are_near_only_above_chance():
     found = judge("intensity levels", curve({1: 0.5, 3: 0.6}), network_of(0.5), None)
     assert found.flagged
     assert np.isnan(found.share)
+    chance = curve({1: 0.5, 3: 0.5}).assign(accuracy=0.5)
+    assert not judge("intensity levels", chance, network_of(0.5), None).near
 
 
 def test_a_network_that_sees_loaded_bone_before_damage_is_flagged_by_itself():
-    from bonehpo.analysis.detection import mean_by_state
-
     assert "at state 2" in network_sentence(mean_by_state(curve({1: 0.5, 2: 0.9, 3: 0.95})), 3)
     assert network_sentence(mean_by_state(curve({1: 0.5, 2: 0.52, 3: 0.95})), 3) == ""
+    bump = mean_by_state(curve({1: 0.5, 2: 0.7, 3: 0.9, 4: 0.8, 5: 0.5, 6: 0.95}))
+    assert "(state 6), with an accuracy of 0.90 at state 3" in network_sentence(bump, 6)
+    assert "below its detection limit, with an accuracy of 0.90 at state 3" in network_sentence(bump, None)
 
 
 def bone(seed, noise, crack=False):
