@@ -264,7 +264,7 @@ def test_the_plate_of_a_phantom_is_a_picture(here):
 
 def test_doctor_finds_this_installation_usable(here):
     make_study(here)
-    findings = json.loads(call("doctor", "--json").output)
+    findings = json.loads(call("doctor", "--json").stdout)
     assert [f for f in findings if not f[2]] == []
     (here / "studies" / "TB" / "study.toml").write_text("[")
     assert "BAD  study TB" in call("doctor", code=1).output
