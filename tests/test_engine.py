@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import time
+from multiprocessing import spawn
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,13 @@ def test_a_worker_has_one_thread_and_leaves_ctrl_c_to_its_driver(cluster):
     assert outcome.result() == "1"
     (outcome,) = cluster.run(signal.getsignal, [signal.SIGINT])
     assert outcome.result() == signal.SIG_IGN
+
+
+def test_workers_alone_are_not_told_of_the_main_module(cluster):
+    assert list(cluster.run(square, [1])), "it is open"
+    told, of_a_worker = (spawn.get_preparation_data(name) for name in ("SpawnProcess-1", "Dask Worker process (1)"))
+    assert of_a_worker.keys() < told.keys()
+    assert {key.rpartition("_")[0] for key in told.keys() - of_a_worker.keys()} == {"init_main_from"}
 
 
 def test_closing_the_engine_ends_its_workers():
