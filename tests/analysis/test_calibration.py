@@ -33,6 +33,7 @@ def drawn(temperature: float, n: int, seed: int) -> tuple[np.ndarray, np.ndarray
 def test_the_temperature_that_was_planted_is_found(temperature):
     truth, p = drawn(temperature, 4000, seed=1)
     assert fit_temperature(truth, p) == pytest.approx(temperature, rel=0.1)
+    assert fit_temperature(truth.astype(np.uint8), p) == fit_temperature(truth, p)
 
 
 def test_a_network_without_errors_asks_for_the_coolest_and_one_that_knows_nothing_for_the_hottest():
@@ -116,7 +117,7 @@ def test_a_study_is_calibrated_by_the_means_of_its_folds_and_the_median_of_their
 
 
 def test_the_bins_of_the_reliability_curve_hold_what_falls_into_them():
-    rows = [("A", 0, 0.0, 0.35), ("A", 1, 0.15, 0.35), ("A", 0, 0.15, 0.35), ("B", 1, 0.1, 0.35), ("B", 1, 1.0, 0.35)]
+    rows = [("B", 1, 1.0, 0.35), ("A", 0, 0.0, 0.35), ("A", 1, 0.15, 0.35), ("A", 0, 0.15, 0.35), ("B", 1, 0.1, 0.35)]
     found = reliability(pd.DataFrame(rows, columns=["test", "truth", "p_failed", "p_calibrated"]))
     columns = ["p", "lower", "upper", "mean_p", "failed", "sd", "n_slices", "n_sets"]
     assert found.columns.tolist() == columns

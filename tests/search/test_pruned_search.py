@@ -55,7 +55,7 @@ from bonehpo.search.pruning import (
 )
 from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.records import folds_table, read_optimum, read_study, replay
-from bonehpo.search.storage import PAIR_PREFIX, finished_pairs, open_storage, open_study
+from bonehpo.search.storage import PAIR_PREFIX, Driver, finished_pairs, open_storage, open_study
 from bonehpo.search.study import SearchOptions, run_search
 from bonehpo.search.summary import summarise
 from bonehpo.store.recipe import Steps
@@ -174,6 +174,12 @@ def test_a_study_in_which_a_trial_behind_matters_is_not_raced(planted, tmp_path,
     outcome = run(plan)
     assert (outcome.n_complete, outcome.n_stopped) == (N_TRIALS, 0)
     assert not summarise(plan).pruned
+
+
+def test_while_another_driver_fits_the_optimum_a_search_ends_without_waiting(plan):
+    with Driver(plan.folder) as other, other.alone("optimum"):
+        assert not run(plan, n_trials=1).has_optimum
+    assert run(plan, n_trials=1).has_optimum
 
 
 def test_a_trial_that_was_stopped_but_not_told_is_told_without_a_further_fit(plan):

@@ -8,7 +8,7 @@ import pytest
 from bonehpo.config import Range, Search, Space, StudyConfig
 from bonehpo.errors import NetworkError
 from bonehpo.hyperparameters import Hyperparameters
-from bonehpo.search.space import candidates, check_space, make_sampler, suggest
+from bonehpo.search.space import candidates, check_space, make_sampler, n_possible, suggest
 
 SPACE = Space(layers=(2, 3, 4), learning_rate=(1e-4, 1e-3), kernel=(3, 5), batch=(10, 20))
 
@@ -72,6 +72,20 @@ def test_a_sampler_stays_in_the_space_and_a_resumed_trial_keeps_its_choice(sampl
         assert holds(SPACE, choice)
         assert suggest(optuna.trial.Trial(study, trial._trial_id), SPACE) == choice
         study.tell(trial, choice.layers)
+
+
+def test_a_fixed_list_holds_no_more_than_it_does_and_a_sampler_has_no_end():
+    assert [n_possible(config(sampler), 100) for sampler in ("tpe", "random", "grid", "sweep")] == [100, 100, 24, 6]
+    assert n_possible(config("grid"), 5) == 5
+    assert n_possible(config("grid", protocol="strict"), 100) == 24
+
+
+def test_a_range_is_searched_evenly_in_the_logarithm():
+    space = dataclasses.replace(SPACE, learning_rate=Range(low=1e-5, high=1e-1))
+    study = optuna.create_study(sampler=make_sampler(config("random"), 0))
+    rates = [suggest(study.ask(), space).learning_rate for _ in range(64)]
+    assert all(1e-5 <= rate <= 1e-1 for rate in rates)
+    assert 0.3 < sum(rate < 1e-3 for rate in rates) / len(rates) < 0.7
 
 
 def test_an_uneven_list_is_a_choice_and_an_even_one_keeps_its_order():
