@@ -24,13 +24,15 @@ from tiny_study import TOML, make_study, plan_of
 from bonehpo.config import Search, StudyFolder
 from bonehpo.engine import open_engine
 from bonehpo.errors import FoldError, NetworkError, StoreError, StudyError
+from bonehpo.hyperparameters import Hyperparameters
+from bonehpo.learning.architecture import count_operations, count_parameters
 from bonehpo.search.plan import FinishedPair
 from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.records import folds_table, read_optimum, replay
 from bonehpo.search.space import make_sampler, suggest
 from bonehpo.search.storage import OPTIMUM, PAIR_PREFIX, REASON, Driver, load_study, open_storage
 from bonehpo.search.study import SearchOptions, run_search
-from bonehpo.search.summary import summarise
+from bonehpo.search.summary import forecast, summarise
 from bonehpo.store.images import load_images
 from bonehpo.workflow.plan import make_plan
 
@@ -434,6 +436,25 @@ def test_two_searches_at_once_share_the_trials_and_the_last_fits_the_optimum(tmp
     assert read_optimum(study).trials == (0, 1)
     assert len(fit_times(plan)) == 9
     assert set(statuses(tmp_path)) == {"FINISHED"}
+
+
+def test_a_forecast_counts_fits_images_operations_and_bytes(tmp_path):
+    """Two networks of each kernel and number of layers; learning rates and batches change neither size nor time."""
+    plan = dataclasses.replace(plan_of(tmp_path), n_images={"TB5": 10, "TB6": 20, "TB9": 40})
+    found = forecast(plan, n_trials=6, operations_per_s=1e6, n_workers=2, overhead=1.5, n_seeds=2)
+    networks = [Hyperparameters(layers=n, learning_rate=1e-2, kernel=k, batch=8) for n in (1, 2) for k in (3, 5)]
+    sizes = [count_parameters(network, plan.side) for network in networks]
+    operations = np.mean([count_operations(network, plan.side) for network in networks])
+    assert (found.n_folds, found.n_fits) == (6, (6 + 2) * 3)
+    assert found.n_train == (10, 40)  # without TB6 and TB9, without TB5 and TB6
+    assert found.n_held_out == (10, 40)
+    assert found.parameters == (min(sizes), max(sizes))
+    images = 3 * (10 + 20 + 40) / 3  # the mean fit, three epochs
+    assert found.hours == pytest.approx(24 * images * operations / 1e6 * 1.5 / 2 / 3600)
+    tables = 24 * (2 * 70 / 3 * 12 + 2 * 60_000)
+    assert found.gigabytes == pytest.approx((tables + 3 * np.mean(sizes) * 4) / 1e9)
+    alone = forecast(plan, n_trials=6, operations_per_s=1e6, n_workers=2, overhead=1.5)
+    assert alone.n_fits == (6 + 1) * 3
 
 
 def test_what_a_pair_stores_is_read_back():
