@@ -222,6 +222,7 @@ def test_names_of_sets_and_order_of_trials_and_rows_do_not_matter(seed):
 def test_perfect_scores_vary_by_nothing():
     found = variance_of(table_of(np.ones((5, N_SETS, N_SETS)) - np.arange(5)[:, None, None] / 10))
     assert found.components.specimen_sd == found.components.within_sd == found.detectable == 0
+    assert found.components.shared == 0  # none of no luck
     assert found.components.configuration_sd == pytest.approx(np.std(np.arange(5) / 10, ddof=1))
     assert found.last_doubling > 0
     (said,) = variance_in_words(variance_of(table_of(np.ones((5, N_SETS, N_SETS)))))

@@ -57,7 +57,7 @@ from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.records import folds_table, read_optimum, read_study, replay
 from bonehpo.search.storage import PAIR_PREFIX, Driver, finished_pairs, open_storage, open_study
 from bonehpo.search.study import SearchOptions, run_search
-from bonehpo.search.summary import summarise
+from bonehpo.search.summary import importances, summarise
 from bonehpo.store.recipe import Steps
 from bonehpo.tracking.entries import study_tags
 from bonehpo.workflow.plan import make_plan
@@ -110,6 +110,17 @@ def test_a_stopped_trial_is_in_no_estimate_and_no_choice(pruned):
     for row in found.trials:
         assert row.state == ("complete" if row.trial in numbers else "stopped")
         assert (row.mean_score is None) == (row.state == "stopped")
+
+
+def test_the_importance_of_what_varies_is_shared_out_and_too_few_trials_have_none(pruned, plan):
+    found = importances(pruned[0])
+    assert set(found) == {"layers", "kernel", "learning_rate", "batch"}
+    assert found["learning_rate"] == found["batch"] == 0  # of one value each
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert sum(found.values()) == pytest.approx(1)
+    assert found["layers"] > 0
+    run(plan, n_trials=1)
+    assert importances(plan) == {}
 
 
 def test_a_stopped_trial_says_why_and_is_told_without_a_score(pruned):

@@ -24,13 +24,15 @@ from tiny_study import TOML, make_study, plan_of
 from bonehpo.config import Search, StudyFolder
 from bonehpo.engine import open_engine
 from bonehpo.errors import FoldError, NetworkError, StoreError, StudyError
+from bonehpo.hyperparameters import Hyperparameters
+from bonehpo.learning.architecture import count_operations, count_parameters
 from bonehpo.search.plan import FinishedPair
 from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.records import folds_table, read_optimum, replay
 from bonehpo.search.space import make_sampler, suggest
-from bonehpo.search.storage import OPTIMUM, PAIR_PREFIX, REASON, Driver, load_study, open_storage
+from bonehpo.search.storage import OPTIMUM, PAIR_PREFIX, REASON, Driver, load_study, open_storage, open_study
 from bonehpo.search.study import SearchOptions, run_search
-from bonehpo.search.summary import summarise
+from bonehpo.search.summary import forecast, summarise
 from bonehpo.store.images import load_images
 from bonehpo.workflow.plan import make_plan
 
@@ -39,7 +41,10 @@ class Tape(NullRecorder):
     """A recorder that remembers what it was told."""
 
     def __init__(self):
-        self.told = []
+        self.told, self.heard = [], []
+
+    def hear(self, progress):
+        self.heard.append((time.monotonic(), progress))
 
     def fold(self, trial_number, fold):
         self.told.append(("fold", trial_number, fold.scores.test, fold.scores.validation))
@@ -54,9 +59,9 @@ class Tape(NullRecorder):
         self.told.append(("interrupted",))
 
 
-def run(plan, n_trials=2, recorder=None, **more):
+def run(plan, n_trials=2, recorder=None, progress=lambda _: None, **more):
     with open_engine(0) as engine:
-        return run_search(plan, engine, recorder or NullRecorder(), SearchOptions(n_trials=n_trials, **more))
+        return run_search(plan, engine, recorder or NullRecorder(), SearchOptions(n_trials=n_trials, **more), progress)
 
 
 def study_of(plan):
@@ -76,7 +81,23 @@ def fits_in(folder):
 def finished(tmp_path_factory):
     """A study of two trials, run to its end, and what its recorder was told."""
     plan, tape = plan_of(tmp_path_factory.mktemp("finished")), Tape()
-    return plan, tape, run(plan, recorder=tape)
+    return plan, tape, run(plan, recorder=tape, progress=tape.hear)
+
+
+def test_progress_counts_the_fits_of_trials_and_of_the_optimum_and_says_how_long_they_will_take(finished):
+    plan, tape, _ = finished
+    times, told = zip(*tape.heard, strict=True)
+    assert [(p.trial, p.fit) for p in told] == [(trial, fit) for trial in (0, 1, None) for fit in range(4)]
+    assert [p.done for p in told] == [0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9]
+    assert {(p.total, p.n_trials, p.n_fits, p.task) for p in told} == {(9, 2, 3, "search")}
+    values = [trial.value for trial in study_of(plan).trials]
+    assert all(np.isnan(p.best) for p in told[:4])
+    assert [p.best for p in told[4:]] == [values[0]] * 4 + [max(values)] * 4
+    assert np.isnan(told[0].seconds_left)
+    assert told[-1].seconds_left == 0
+    for moment, p in zip(times[5:], told[5:], strict=True):  # when the first fit, which compiles, weighs less
+        expected = (moment - times[0]) / p.done * (9 - p.done)
+        assert 0.8 * expected <= p.seconds_left <= 3 * expected
 
 
 def test_a_search_ends_with_complete_trials_and_an_optimum_fitted_again(finished):
@@ -251,6 +272,37 @@ def test_time_that_is_over_stops_inside_a_trial_and_the_next_call_goes_on(tmp_pa
     outcome = run(plan, timeout_s=1e-9)
     assert (outcome.n_complete, outcome.has_optimum) == (0, False)
     assert run(plan).has_optimum
+
+
+def test_a_trial_of_a_living_driver_is_left_to_it_and_that_of_another_is_taken_up(tmp_path):
+    plan = plan_of(tmp_path)
+    study = open_study(open_storage(plan.storage), "TB", plan.identity)
+
+    def next_of(driver):
+        trial = driver.next_trial(study, 2, lambda n: make_sampler(plan.config, n))
+        return None if trial is None else trial.number
+
+    with Driver(plan.folder) as one:
+        assert next_of(one) == 0
+        assert one.others_at_work(study) == 0
+        with Driver(plan.folder) as other:
+            assert next_of(other) == 1
+            assert (one.others_at_work(study), other.others_at_work(study)) == (1, 1)
+            with Driver(plan.folder) as third:
+                assert next_of(third) is None
+                assert third.others_at_work(study) == 2
+        assert one.others_at_work(study) == 0
+    with Driver(plan.folder) as heir:
+        assert next_of(heir) == 0
+
+
+def test_only_a_fit_that_is_kept_has_a_network_and_answers_at_every_load_state(tmp_path):
+    plan = plan_of(tmp_path)
+    choice = Hyperparameters(layers=1, learning_rate=1e-2, kernel=3, batch=8)
+    kept, other = (plan.task(choice, plan.pairs[0], keep=keep) for keep in (True, False))
+    assert (kept.network, kept.states) == (plan.network(kept.spec.key), plan.states(kept.spec.key))
+    assert (other.network, other.states) == (None, None)
+    assert kept.spec == other.spec != plan.task(choice, plan.pairs[0], repeat=1).spec
 
 
 def test_two_drivers_share_a_study_without_sharing_a_trial(tmp_path):
@@ -434,6 +486,25 @@ def test_two_searches_at_once_share_the_trials_and_the_last_fits_the_optimum(tmp
     assert read_optimum(study).trials == (0, 1)
     assert len(fit_times(plan)) == 9
     assert set(statuses(tmp_path)) == {"FINISHED"}
+
+
+def test_a_forecast_counts_fits_images_operations_and_bytes(tmp_path):
+    """Two networks of each kernel and number of layers; learning rates and batches change neither size nor time."""
+    plan = dataclasses.replace(plan_of(tmp_path), n_images={"TB5": 10, "TB6": 20, "TB9": 40})
+    found = forecast(plan, n_trials=6, operations_per_s=1e6, n_workers=2, overhead=1.5, n_seeds=2)
+    networks = [Hyperparameters(layers=n, learning_rate=1e-2, kernel=k, batch=8) for n in (1, 2) for k in (3, 5)]
+    sizes = [count_parameters(network, plan.side) for network in networks]
+    operations = np.mean([count_operations(network, plan.side) for network in networks])
+    assert (found.n_folds, found.n_fits) == (6, (6 + 2) * 3)
+    assert found.n_train == (10, 40)  # without TB6 and TB9, without TB5 and TB6
+    assert found.n_held_out == (10, 40)
+    assert found.parameters == (min(sizes), max(sizes))
+    images = 3 * (10 + 20 + 40) / 3  # the mean fit, three epochs
+    assert found.hours == pytest.approx(24 * images * operations / 1e6 * 1.5 / 2 / 3600)
+    tables = 24 * (2 * 70 / 3 * 12 + 2 * 60_000)
+    assert found.gigabytes == pytest.approx((tables + 3 * np.mean(sizes) * 4) / 1e9)
+    alone = forecast(plan, n_trials=6, operations_per_s=1e6, n_workers=2, overhead=1.5)
+    assert alone.n_fits == (6 + 1) * 3
 
 
 def test_what_a_pair_stores_is_read_back():
