@@ -334,6 +334,8 @@ def test_states_that_rise_to_the_limit_are_damage_as_it_begins_and_no_anomaly():
     assert [a.state for a in anomalies(bump)] == [5, 6]
     first = mean_by_state(table_of({name: {2: 0.6, 3: 0.7, 4: 0.9} for name in SETS}))
     assert anomalies(first) == ()
+    falling = mean_by_state(table_of({name: {2: 0.95, 3: 0.9, 4: 0.8} for name in SETS}))
+    assert anomalies(falling) == ()  # the limit is the first loaded state: nothing lies before it
     low = {2: 0.5, 3: 0.5, 4: 0.7, 5: 0.65, 6: 0.9}
     dip = mean_by_state(table_of(dict.fromkeys(SETS, low)))
     assert [a.state for a in anomalies(dip)] == [4]

@@ -186,6 +186,8 @@ def test_names_of_many_sets_do_not_matter_to_random_draws():
 def test_one_trial_has_nothing_to_be_corrected():
     table = np.array([[0.5, 0.6, 0.7, 0.8, 0.9]])
     assert bootstrap_corrected(table).mean == pytest.approx(0.7)
+    eight = np.random.default_rng(0).uniform(0.4, 1, (1, 8))  # still by every draw, none of them random
+    assert bootstrap_corrected(eight).mean == pytest.approx(eight.mean())
     assert bootstrap_corrected(np.vstack([table, np.full(5, np.nan)])) == bootstrap_corrected(table)
     assert np.isnan(bootstrap_corrected(table[:, :1]).mean)
 

@@ -26,11 +26,21 @@ from bonehpo.engine import open_engine
 from bonehpo.errors import FoldError, NetworkError, StoreError, StudyError
 from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.architecture import count_operations, count_parameters
-from bonehpo.search.plan import FinishedPair
+from bonehpo.learning.fits import load_fit
+from bonehpo.search.plan import FinishedPair, fold_records
 from bonehpo.search.recorder import NullRecorder
 from bonehpo.search.records import folds_table, read_optimum, replay
 from bonehpo.search.space import make_sampler, suggest
-from bonehpo.search.storage import OPTIMUM, PAIR_PREFIX, REASON, Driver, load_study, open_storage, open_study
+from bonehpo.search.storage import (
+    OPTIMUM,
+    PAIR_PREFIX,
+    REASON,
+    Driver,
+    finished_pairs,
+    load_study,
+    open_storage,
+    open_study,
+)
 from bonehpo.search.study import SearchOptions, run_search
 from bonehpo.search.summary import forecast, summarise
 from bonehpo.store.images import load_images
@@ -122,6 +132,22 @@ def test_trial_0_is_the_baseline_and_its_value_the_mean_validation_accuracy(fini
         assert trial.value == pytest.approx(rows["test_score"].mean())  # a fixed number of epochs
 
 
+def test_what_is_the_test_set_of_one_fold_is_the_validation_set_of_the_other(finished):
+    plan, _, _ = finished
+    (pair, *_) = finished_pairs(study_of(plan).trials[0]).values()
+    first, second = fold_records(load_fit(plan.folder.fits, pair.key))
+    assert (first.scores, second.scores) == pair.folds
+    assert (first.scores.test, first.scores.validation) == (second.scores.validation, second.scores.test)
+    assert first.n_epochs == second.n_epochs == len(first.curves["train_score"]) == 3
+    for what in ("loss", "score"):
+        assert first.curves[f"train_{what}"] is second.curves[f"train_{what}"]
+        assert first.curves[f"test_{what}"].tolist() == second.curves[f"validation_{what}"].tolist()
+        assert first.curves[f"validation_{what}"].tolist() == second.curves[f"test_{what}"].tolist()
+    assert first.curves["test_score"][-1] == pytest.approx(first.scores.test_score)
+    assert set(first.predictions.specimen.tolist()) == {first.scores.test}
+    assert first.finished > first.started
+
+
 def test_the_same_search_again_trains_nothing_and_says_the_same(finished):
     plan, _, outcome = finished
     before = fit_times(plan)
@@ -157,6 +183,7 @@ def test_more_seeds_repeat_the_optimum_and_are_kept_by_later_calls(tmp_path):
     summary = summarise(plan)
     assert list(summary.optimum.refit_score_by_repeat) == ["1", "2", "3"]
     assert summary.optimum.refit_score_by_repeat["1"] == summary.optimum.refit_score
+    assert [len(folds) for folds in (summary.optimum.folds, *summary.optimum.repeated_folds)] == [6, 6, 6]
     assert summary.variance.components.seed_sd is not None
     run(plan)
     assert read_optimum(study_of(plan)) == found
