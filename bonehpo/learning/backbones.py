@@ -67,7 +67,8 @@ class Backbone:
         kernel: Side of the first kernel in pixels.
         n_parameters: All weights below the head.
         n_features: Channels of its output, which the head sees.
-        n_normalised: Channels that its batch normalisations normalise, all layers together; each has four weights.
+        n_normalisation: Weights of its batch normalisations, which stay as they are in fine-tuning.
+        n_statistics: Those of them that are means and variances, which no training changes by a gradient.
         weights_url: The file of its ImageNet weights without a head, as Keras distributes it.
         weights_md5: Of that file, as Keras has it; empty where Keras has none.
         smallest_side: Of the slices, in pixels.
@@ -83,7 +84,8 @@ class Backbone:
     kernel: int
     n_parameters: int
     n_features: int
-    n_normalised: int
+    n_normalisation: int
+    n_statistics: int
     weights_url: str
     weights_md5: str
     smallest_side: int = 32
@@ -102,15 +104,14 @@ class Backbone:
     def n_trainable(self, mode: Mode, n_outputs: int = 2) -> int:
         """Parameters that training changes.
 
-        Moving statistics are no parameters, and batch normalisations that are fine-tuned stay as they are.
-
         Args:
             mode: What of the network is trained.
             n_outputs: Outputs of the head.
         """
         head = (self.n_features + 1) * n_outputs
-        below = {"frozen": 0, "fine-tuned": self.n_parameters - 4 * self.n_normalised}
-        return head + below.get(mode, self.n_parameters - 2 * self.n_normalised)
+        if mode == "frozen":
+            return head
+        return head + self.n_parameters - (self.n_normalisation if mode == "fine-tuned" else self.n_statistics)
 
 
 RESNET50 = Backbone(
@@ -123,7 +124,8 @@ RESNET50 = Backbone(
     kernel=7,
     n_parameters=23_587_712,
     n_features=2048,
-    n_normalised=26_560,
+    n_normalisation=106_240,
+    n_statistics=53_120,
     weights_url=f"{STORAGE}/tensorflow/keras-applications/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
     weights_md5="4d473c1dd8becc155b73f8504c6f6626",
 )
@@ -143,7 +145,8 @@ DENSENET121 = Backbone(
     kernel=7,
     n_parameters=7_037_504,
     n_features=1024,
-    n_normalised=41_824,
+    n_normalisation=167_296,
+    n_statistics=83_648,
     weights_url=f"{STORAGE}/tensorflow/keras-applications/densenet/densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
     weights_md5="30ee3e1110167f948a6b9946edeeb738",
 )
@@ -158,7 +161,8 @@ EFFICIENTNETB0 = Backbone(
     kernel=3,
     n_parameters=4_049_564,
     n_features=1280,
-    n_normalised=21_008,
+    n_normalisation=84_032,
+    n_statistics=42_016,
     weights_url=f"{STORAGE}/keras-applications/efficientnetb0_notop.h5",
     weights_md5="50bc09e76180e00e4465e1a485ddc09d",
 )
@@ -173,7 +177,8 @@ MOBILENETV2 = Backbone(
     kernel=3,
     n_parameters=2_257_984,
     n_features=1280,
-    n_normalised=17_056,
+    n_normalisation=68_224,
+    n_statistics=34_112,
     weights_url=f"{STORAGE}/tensorflow/keras-applications/mobilenet_v2/"
     "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
     weights_md5="",
