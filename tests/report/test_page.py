@@ -1,7 +1,5 @@
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -14,7 +12,6 @@ import pandas as pd
 import pytest
 from made_up_results import draw
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from bonehpo.errors import StudyError
@@ -25,7 +22,8 @@ from bonehpo.results.result import Drawn
 from bonehpo.workflow.kinds import RESULT_KINDS
 
 KINDS = tuple(RESULT_KINDS.values())
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+WINDOW = "1200,900"
+"""Of the browser, in pixels."""
 
 
 class Page(HTMLParser):
@@ -314,20 +312,6 @@ def test_the_page_is_written_whole_or_refused_in_one_line(drawings, tmp_path):
     with pytest.raises(StudyError, match=r"report\.html cannot be written: .*: make room there") as refusal:
         write_page(report, tmp_path / "file" / "report.html")
     assert len(str(refusal.value).splitlines()) == 1
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("needs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def requests(browser: webdriver.Chrome) -> list[str]:

@@ -1,6 +1,5 @@
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -12,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from tracked import SETS, STUDY, fold, new_project, record_study, summary, trial
@@ -22,7 +20,8 @@ from bonehpo.tracking.database import open_tracking
 from bonehpo.tracking.runs import MlflowRecorder, recorder_for
 from bonehpo.tracking.ui import serve_ui
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+WINDOW = "1600,1400"
+"""Of the browser, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +63,6 @@ def server(tmp_path_factory) -> Iterator[Server]:
     started.process.join(30)
     assert started.process.exitcode == 0
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("needs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1400"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def text_with(browser: webdriver.Chrome, *words: str) -> str:
