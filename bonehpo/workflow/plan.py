@@ -20,7 +20,7 @@ def flag(folder: StudyFolder, storage: str | None = None) -> str:
 
 
 def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
-    """Read configuration and store of a study, and assign_sets its sets.
+    """Read configuration and store of a study, and assign its sets.
 
     Args:
         folder: Of the study.

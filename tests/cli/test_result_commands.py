@@ -192,7 +192,7 @@ def content(root):
     }
 
 
-def test_sync_writes_results_with_arms_and_folds_again(project, monkeypatch, tmp_path):
+def test_sync_writes_results_with_configurations_and_folds_again(project, monkeypatch, tmp_path):
     root = copy(project, tmp_path / "copy")
     monkeypatch.chdir(root)
     call("sync", "--bone", "TB")

@@ -31,7 +31,7 @@ def test_the_arithmetic_count_is_that_of_the_built_network(layers, kernel, side)
     assert trainable(build_network(choice, side=side)) == count_parameters(choice, side)
 
 
-def test_a_network_takes_grey_bytes_and_answers_probabilities():
+def test_a_network_takes_bytes_and_answers_probabilities():
     network = build_network(Hyperparameters(layers=2, kernel=3), side=16, dtype="mixed_bfloat16")
     answer = np.asarray(network.predict_on_batch(np.full((3, 16, 16, 1), 200, np.uint8)))
     assert answer.shape == (3, 2)
@@ -39,7 +39,7 @@ def test_a_network_takes_grey_bytes_and_answers_probabilities():
     assert answer.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-6)
 
 
-def test_grey_values_are_standardised_by_the_training_images():
+def test_intensities_are_standardised_by_the_training_images():
     network = build_network(Hyperparameters(layers=1, kernel=1), side=8)
     images = np.random.default_rng(0).integers(40, 90, (5, 8, 8), dtype=np.uint8)
     standardise(network, images, np.arange(5))

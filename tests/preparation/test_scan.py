@@ -56,14 +56,14 @@ def test_matching_then_filtering_equals_scikit_image_then_scipy_voxel_for_voxel(
     seed=st.integers(0, 999),
 )
 @settings(max_examples=60, deadline=None)
-def test_the_median_is_that_of_scipy_for_any_shape_type_and_number_of_greys(shape, n_intensities, dtype, seed):
+def test_the_median_is_that_of_scipy_for_any_shape_type_and_number_of_intensities(shape, n_intensities, dtype, seed):
     volume = (np.random.default_rng(seed).integers(0, n_intensities, shape) - n_intensities // 2).astype(dtype)
     truth = median_filter(volume, size=3)
     filter_median(volume)
     assert_array_equal(volume, truth)
 
 
-def test_more_grey_values_than_a_histogram_keeps_move_no_slice_by_half_a_level():
+def test_more_intensities_than_a_histogram_keeps_move_no_slice_by_half_a_level():
     rng = np.random.default_rng(0)
     scan, reference = (rng.gamma(shape, 1, (64, 64, 64)).astype("f4") for shape in (3, 5))
     kept = histogram(reference)
@@ -202,7 +202,7 @@ def with_truth(tmp_path, masks):
 SCANS = (("TB5", 1), ("TB5", 2), ("TB12", 1), ("TB12", 2))
 
 
-def test_the_truth_is_cut_where_the_scan_is_cut_and_resized_as_grey(tmp_path):
+def test_the_truth_is_cut_where_the_scan_is_cut_and_resized_as_intensities(tmp_path):
     mask = np.where(bone_like(20, 8, "uint8") > 120, 255, 0).astype("u1")
     csv = with_truth(tmp_path, {**dict.fromkeys(SCANS, EMPTY), ("TB12", 2): mask})
     store = prepared(csv, tmp_path, crop=16, n_slices=4, side=12)
@@ -283,7 +283,7 @@ def test_a_scan_with_voxels_that_are_no_numbers_is_refused(tmp_path, value):
     assert "NaN or infinite" in message
 
 
-def test_a_scan_of_one_grey_value_is_refused(tmp_path):
+def test_a_scan_of_one_intensity_is_refused(tmp_path):
     assert "every intensity is 7" in refusal(spoilt(tmp_path, np.full((20, 20, 20), 7, "u2")), tmp_path)
 
 
@@ -292,7 +292,7 @@ def test_the_states_of_a_specimen_have_one_shape(tmp_path):
     assert "TB12 state 2 has shape (19, 20, 20), state 1 has (20, 20, 20)" in message
 
 
-def test_mixed_grey_value_types_need_matching(tmp_path):
+def test_mixed_intensity_types_need_matching(tmp_path):
     csv = spoilt(tmp_path, bone_like(20, 9, "uint8"))
     assert "spoilt.npy: holds uint8, the reference TB5:1 uint16" in refusal(csv, tmp_path, match=False)
     assert prepared(csv, tmp_path).scan("TB12", 2).dtype == "uint8"

@@ -104,7 +104,7 @@ def test_inspect_says_that_slices_are_standardised(tmp_path, monkeypatch):
     assert json.loads(CliRunner().invoke(main, ["inspect", "--bone", "TB", "--json"]).output)["standardised"] is True
 
 
-def test_a_slice_of_one_grey_is_given_the_mean_and_no_noise():
+def test_a_slice_of_one_intensity_is_given_the_mean_and_no_noise():
     assert (standardised(np.full((4, 4), 7.0)) == STANDARD_MEAN).all()
 
 

@@ -124,7 +124,7 @@ def test_a_point_that_failed_is_named_with_its_reason(drawings):
     assert "Crosses" not in phantom.caption
 
 
-def test_arms_that_did_not_run_are_named_with_their_reason(drawings):
+def test_configurations_that_did_not_run_are_named_with_their_reason(drawings):
     compare, *_ = drawings["scans", "compare"]
     assert "frozen, specimen split (no pretrained weights)" in compare.caption
     (mixed,) = drawings["scans", "mixed"]

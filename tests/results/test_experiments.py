@@ -164,7 +164,7 @@ def test_worker_processes_make_the_same_heat_maps(finished):
     assert there.tables["sanity"]["layer"].equals(here.tables["sanity"]["layer"])
 
 
-def test_a_fit_that_two_arms_share_is_done_once(finished):
+def test_a_fit_that_two_configurations_share_is_done_once(finished):
     choice = finished.plan.config.baseline
     told = []
     with open_engine(0) as engine:

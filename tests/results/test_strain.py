@@ -62,7 +62,7 @@ def test_predictions_that_are_off_by_one_percent_have_that_error_everywhere():
     assert errors_by_configuration(table)["error_percent"].iloc[0] == pytest.approx(1)
 
 
-def test_the_constant_arm_says_the_mean_strain_of_the_specimens_that_were_trained_on():
+def test_the_constant_says_the_mean_strain_of_the_specimens_that_were_trained_on():
     table = table_of(lambda true: true, lambda specimen, state: {"TB5": 0.0, "TB6": 3.0, "TB11": 7.0}[specimen] + state)
     said = constant_predictions(table).groupby(["specimen", "validation"])["predicted_percent"].unique()
     assert said["TB5", "TB6"] == [9]
@@ -75,14 +75,14 @@ def test_the_constant_arm_says_the_mean_strain_of_the_specimens_that_were_traine
     assert errors["n_folds"].tolist() == [6, 6]
 
 
-def test_a_network_that_says_the_mean_is_as_good_as_the_constant_arm_and_has_no_slope():
+def test_a_network_that_says_the_mean_is_as_good_as_the_constant_and_has_no_slope():
     table = table_of(lambda true: np.full(len(true), 2.0))
     configurations = errors_by_configuration(table)
     assert configurations["error_percent"].iloc[0] == pytest.approx(configurations["error_percent"].iloc[1])
     assert regression_line(table) == pytest.approx((0, 2, 6))
 
 
-def test_chance_is_no_better_than_the_constant_arm():
+def test_chance_is_no_better_than_the_constant():
     rng = np.random.default_rng(0)
     configurations = errors_by_configuration(table_of(rng.permutation))
     assert configurations["error_percent"].iloc[0] > configurations["error_percent"].iloc[1]

@@ -218,7 +218,7 @@ def test_raw_projections_are_refused_by_name(tmp_path):
     assert "::/entry1/reconstruction/data" in refusal(open_volume, f"{tmp_path}/raw.nxs")
 
 
-def test_a_slice_image_is_one_grey_page(tmp_path):
+def test_a_slice_image_is_single_channel_page(tmp_path):
     image = bone_like(16)[3]
     tifffile.imwrite(tmp_path / "a.tif", image, byteorder=">")
     np.save(tmp_path / "a.npy", image)

@@ -159,7 +159,7 @@ def test_what_is_told_again_is_the_same(pruned):
 
 
 @pytest.mark.parametrize("cut_at", [3, 28, 41])
-def test_a_raced_search_that_is_killed_goes_on_and_decides_the_same(pruned, plan, cut_at):
+def test_a_pruned_search_that_is_killed_goes_on_and_decides_the_same(pruned, plan, cut_at):
     """The cut at 28 comes between the fourth fit of a trial that it stops and the verdict."""
     with pytest.raises(KeyboardInterrupt):
         run(plan, recorder=Tape(cut_at))
@@ -167,7 +167,7 @@ def test_a_raced_search_that_is_killed_goes_on_and_decides_the_same(pruned, plan
     assert verdicts(plan) == verdicts(pruned[0])
 
 
-def test_without_race_no_trial_is_stopped(plan):
+def test_without_pruning_no_trial_is_stopped(plan):
     assert run(plan, prune=False).n_complete == N_TRIALS
     assert not summarise(plan).pruned
     assert "pruned" not in summarise(plan).protocol_in_words
@@ -176,7 +176,7 @@ def test_without_race_no_trial_is_stopped(plan):
 @pytest.mark.parametrize(
     ("change", "why"), [({"sampler": "grid"}, "strict"), ({"optimum": "one-se"}, "one-se")], ids=["strict", "one-se"]
 )
-def test_a_study_in_which_a_trial_behind_matters_is_not_raced(planted, tmp_path, change, why):
+def test_a_study_in_which_a_trial_behind_matters_is_not_pruned(planted, tmp_path, change, why):
     plan = new_study(planted, tmp_path)
     plan = dataclasses.replace(
         plan, config=dataclasses.replace(plan.config, search=dataclasses.replace(plan.config.search, **change))
@@ -200,8 +200,8 @@ def test_a_trial_that_was_stopped_but_not_told_is_told_without_a_further_fit(pla
     with pytest.raises(KeyboardInterrupt):
         run(plan, 2, recorder=Tape(cut_at=20 + 8))
     (orphan,) = study.get_trials(states=(TrialState.RUNNING,))
-    race = begin_pruning(plan, study, optuna.trial.Trial(study, orphan._trial_id), SIGNED_RANK)
-    record_stop(optuna.trial.Trial(study, orphan._trial_id), race.stop(finished_pairs(orphan)))
+    pruning = begin_pruning(plan, study, optuna.trial.Trial(study, orphan._trial_id), SIGNED_RANK)
+    record_stop(optuna.trial.Trial(study, orphan._trial_id), pruning.stop(finished_pairs(orphan)))
     run(plan, 2, prune=False)
     told = study_of(plan).trials[1]
     assert told.state == TrialState.COMPLETE
@@ -213,15 +213,15 @@ def test_the_verdict_does_not_depend_on_the_order_in_which_fits_finish(pruned):
     plan, _, _ = pruned
     study = study_of(plan)
     stopped = stopped_trials(study)[0]
-    race = begin_pruning(plan, study, optuna.trial.Trial(study, stopped._trial_id), SIGNED_RANK)
+    pruning = begin_pruning(plan, study, optuna.trial.Trial(study, stopped._trial_id), SIGNED_RANK)
     done = pairs_of(plan, stopped.params["layers"], stopped.params["kernel"])
-    first = [pair.label for pair in race.pairs]
+    first = [pair.label for pair in pruning.pairs]
     expected = read_stop(stopped)
-    assert race.stop(done) == expected  # all are in: the first look that decides counts
+    assert pruning.stop(done) == expected  # all are in: the first look that decides counts
     for missing in range(expected.n_fits):
         late = {label: pair for label, pair in done.items() if label != first[missing]}
-        assert race.stop(late) is None
-    assert race.stop({label: done[label] for label in reversed(first[: expected.n_fits])}) == expected
+        assert pruning.stop(late) is None
+    assert pruning.stop({label: done[label] for label in reversed(first[: expected.n_fits])}) == expected
 
 
 def test_a_trial_taken_up_again_is_held_against_the_same_trial_although_a_better_one_is_complete_now(plan):
@@ -257,8 +257,8 @@ def test_a_stopped_trial_never_leads(pruned):
 def test_an_even_number_of_sets_is_fitted_round_by_round(plan):
     four = dataclasses.replace(plan, sets=specimen_sets(SETS[:4], ("XY",)))
     study = open_study(open_storage(plan.storage), "TB", plan.identity)
-    race = begin_pruning(four, study, study.ask(), SIGNED_RANK)
-    assert [{*race.pairs[k], *race.pairs[k + 1]} for k in (0, 2, 4)] == [set(SETS[:4])] * 3
+    pruning = begin_pruning(four, study, study.ask(), SIGNED_RANK)
+    assert [{*pruning.pairs[k], *pruning.pairs[k + 1]} for k in (0, 2, 4)] == [set(SETS[:4])] * 3
 
 
 def test_why_a_trial_was_stopped_is_read_back():
@@ -325,7 +325,7 @@ def test_workers_may_have_begun_further_fits_and_the_verdict_is_the_same(tmp_pat
     check_trained(*train(tmp_path, 2), n_in_vain=3)
 
 
-def test_show_says_what_was_stopped_and_audit_race_finishes_it(trained, monkeypatch):
+def test_show_says_what_was_stopped_and_audit_pruned_finishes_it(trained, monkeypatch):
     plan, _ = trained
     monkeypatch.chdir(plan.folder.path.parents[1])
     shown = CliRunner().invoke(main, ["show", "--bone", "TB"], catch_exceptions=False).output
@@ -353,7 +353,7 @@ def audit(plan, n_trials):
     return finished.result("pruning", "explanation", pruning_address(finished, n_trials), findings)
 
 
-def test_an_audit_of_the_race_finishes_stopped_trials_and_finds_none_that_would_have_won(pruned):
+def test_an_audit_of_pruning_finishes_stopped_trials_and_finds_none_that_would_have_won(pruned):
     plan, _, _ = pruned
     stopped = stopped_trials(study_of(plan))
     result = audit(plan, 2)
@@ -374,7 +374,7 @@ def test_an_audit_of_the_race_finishes_stopped_trials_and_finds_none_that_would_
     assert len(complete_trials(study_of(plan))) + len(stopped) == N_TRIALS  # an audit changes nothing of the study
 
 
-def test_an_audit_of_the_race_says_by_how_much_a_stopped_trial_would_have_won(tmp_path):
+def test_an_audit_of_pruning_says_by_how_much_a_stopped_trial_would_have_won(tmp_path):
     planted, unlucky = plan_of(tmp_path), dataclasses.replace(BASELINE, layers=1)
     for repeat in (0, 1):
         plant(planted, BASELINE, repeat)
@@ -397,7 +397,7 @@ def test_an_audit_of_the_race_says_by_how_much_a_stopped_trial_would_have_won(tm
     assert result.metrics["nested_accuracy"] == pytest.approx(without)
 
 
-def test_a_study_without_stopped_trials_has_no_race_to_be_audited(plan):
+def test_a_study_without_stopped_trials_has_no_pruning_to_be_audited(plan):
     run(plan, 1)
     with pytest.raises(StudyError, match="no stopped trials"):
         audit(plan, 3)

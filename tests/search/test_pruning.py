@@ -1,4 +1,4 @@
-"""A race stops trials that fall behind, early, and hardly ever one that would have won."""
+"""Pruning stops trials that fall behind, early, and hardly ever one that would have won."""
 
 from collections import Counter
 
@@ -27,7 +27,7 @@ def test_blocks_hold_every_pair_once_and_every_set_equally_often(n_sets):
 
 
 @pytest.mark.parametrize("n_sets", [3, 5, 7])
-def test_an_odd_number_of_sets_is_raced_in_the_order_in_which_it_is_fitted_without_a_race(n_sets):
+def test_an_odd_number_of_sets_is_pruned_in_the_order_in_which_it_is_fitted_without_pruning(n_sets):
     sets = [f"bone-{i}" for i in range(n_sets)]
     assert [pair for block in fit_blocks(sets) for pair in block] == list(holdout_pairs(sets))
 
@@ -90,7 +90,7 @@ def test_what_the_sampler_is_told_does_not_depend_on_which_sets_came_first():
     assert adjusted_score(verdict, easy_first) == pytest.approx(easy_first.mean() - 0.1)
 
 
-def test_scores_that_are_errors_are_raced_alike():
+def test_scores_that_are_errors_are_pruned_alike():
     """For strain a score is minus the error."""
     assert decide(-fits(9, 2.0), -fits(10, 1.0), 10).stops
     assert not decide(-fits(9, 1.0), -fits(10, 2.0), 10).stops

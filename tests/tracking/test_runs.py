@@ -227,7 +227,7 @@ def test_a_result_keeps_its_files_pictures_numbers_and_words(tracking, tmp_path)
     assert (run.data.tags["bonehpo.level"], run.data.tags["bonehpo.result"]) == ("explanation", "detection")
 
 
-def test_a_comparison_nests_its_arms_and_their_folds(tracking):
+def test_a_comparison_nests_its_configurations_and_their_folds(tracking):
     record(tracking, result())
     by_key = runs(tracking)
     parents = {key: run.data.tags.get("mlflow.parentRunId") for key, run in by_key.items()}
@@ -245,7 +245,7 @@ def test_a_comparison_nests_its_arms_and_their_folds(tracking):
     assert {run.info.status for key, run in by_key.items() if "scratch" not in key} == {"FINISHED"}
 
 
-def test_an_arm_that_failed_says_why(tracking):
+def test_a_configuration_that_failed_says_why(tracking):
     record(tracking, result())
     failed = runs(tracking)["5e0c/comparison/compare/ab/scratch, specimen"]
     assert (failed.info.status, failed.data.tags["bonehpo.reason"]) == ("FAILED", "diverged")
@@ -275,7 +275,7 @@ def test_a_result_that_could_not_be_recorded_whole_is_completed_in_the_same_runs
     assert (Path(top.info.artifact_uri) / "tests.csv").read_text() == "a,b\n"
 
 
-def test_an_arm_that_predicts_strain_has_errors_in_a_study_of_damage_too(tracking):
+def test_a_configuration_that_predicts_strain_has_errors_in_a_study_of_damage_too(tracking):
     configuration = replace(
         result().configurations[0],
         name="strain",
