@@ -21,6 +21,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+ATTEMPTS = 3
+"""Attempts at a task whose workers die. Several workers may be killed at once, which says nothing about the task."""
+
+
 class Outcome(NamedTuple, Generic[T, R]):
     """A task, and what became of it: a value or the error that it ended with."""
 
@@ -93,11 +97,19 @@ class Cluster:
         if self._is_ours:
             self._recycle_workers()
         futures = self._client.map(function, tasks, pure=False, retries=0)
-        task_of = {future.key: task for future, task in zip(futures, tasks, strict=True)}
+        attempts = {future.key: (task, 1) for future, task in zip(futures, tasks, strict=True)}
         timeout = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        unfinished = as_completed(futures, timeout=timeout)
         try:
-            for future in as_completed(futures, timeout=timeout):
-                yield _outcome(task_of[future.key], future)
+            for future in unfinished:
+                task, attempt = attempts[future.key]
+                if _worker_died(future) and attempt < ATTEMPTS:
+                    logger.info("a worker died: attempt %d of %d", attempt + 1, ATTEMPTS)
+                    futures.append(again := self._client.submit(function, task, pure=False, retries=0))
+                    attempts[again.key] = task, attempt + 1
+                    unfinished.add(again)
+                else:
+                    yield _outcome(task, future)
                 future.release()
         except TimeoutError:
             raise DeadlinePassed("the time is over") from None
@@ -121,6 +133,13 @@ class Cluster:
                 raise EngineError("workers did not restart within a minute: run the same command again") from error
 
 
+def _worker_died(future: Any) -> bool:
+    """True if the scheduler gave a task up because the worker that had it died."""
+    from distributed import KilledWorker
+
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
+
+
 def _outcome(task: T, future: Any) -> Outcome[T, Any]:
     from distributed import CancelledError, KilledWorker
 
@@ -131,7 +150,7 @@ def _outcome(task: T, future: Any) -> Outcome[T, Any]:
         return Outcome(task, None, error)
     if isinstance(error, KilledWorker):
         error = EngineError(
-            f"{1 + error.allowed_failures} workers died at this task, most likely out of memory: use fewer --workers"
+            f"workers died at each of {ATTEMPTS} attempts, most likely out of memory: use fewer --workers"
         )
     return Outcome(task, None if error is not None else future.result(), error)
 
@@ -216,7 +235,10 @@ def open_engine(n_workers: int | None = None, scheduler: str | None = None) -> I
     from distributed import Client, LocalCluster
 
     settings = {
-        "distributed.scheduler.allowed-failures": 1,
+        # A dead worker is blamed on every task that it holds, so it holds one. On a first death the task comes back to
+        # `Cluster.run`; by then the scheduler knows of all workers that died at once and sends it to none of them.
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.scheduler.allowed-failures": 0,
         "distributed.comm.timeouts.connect": "5s",
         # A fit's memory is not Dask's to spill: a worker works, or at 95 % it is killed and the fit says why.
         **{f"distributed.worker.memory.{measure}": False for measure in ("target", "spill", "pause")},

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from multiprocessing import spawn
 from pathlib import Path
@@ -97,8 +99,22 @@ def test_a_worker_that_is_killed_has_its_task_rerun(cluster, tmp_path):
 
 def test_a_task_that_kills_every_worker_ends_with_an_error_that_says_so(cluster):
     (outcome,) = cluster.run(die, [0])
-    with pytest.raises(EngineError, match="2 workers died at this task, most likely out of memory"):
+    with pytest.raises(EngineError, match="workers died at each of 3 attempts, most likely out of memory"):
         outcome.result()
+
+
+@pytest.mark.parametrize("n_tasks", [1, 2, 3])
+def test_workers_that_die_together_are_no_fault_of_their_tasks(cluster, tmp_path, n_tasks):
+    """The scheduler, which is in this process, learns of one death after the other when it goes on."""
+    workers = set()
+    while len(workers) < 2:  # one may be new, after the test before
+        workers = {outcome.result() for outcome in cluster.run(nap, [0.2] * 4)}
+    killed = " ".join(map(str, workers))
+    script = f"sleep 1; kill -STOP {os.getpid()}; kill -KILL {killed}; sleep 1; kill -CONT {os.getpid()}"
+    with subprocess.Popen(["bash", "-c", script]):
+        outcomes = list(cluster.run(nap, [2] * n_tasks))
+    assert len(outcomes) == n_tasks
+    assert not {outcome.result() for outcome in outcomes} & workers
 
 
 def test_a_worker_has_one_thread_and_leaves_ctrl_c_to_its_driver(cluster):
@@ -108,7 +124,8 @@ def test_a_worker_has_one_thread_and_leaves_ctrl_c_to_its_driver(cluster):
     assert outcome.result() == signal.SIG_IGN
 
 
-def test_workers_alone_are_not_told_of_the_main_module(cluster):
+def test_workers_alone_are_not_told_of_the_main_module(cluster, monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)  # xdist's has none
     assert list(cluster.run(square, [1])), "it is open"
     told, of_a_worker = (spawn.get_preparation_data(name) for name in ("SpawnProcess-1", "Dask Worker process (1)"))
     assert of_a_worker.keys() < told.keys()

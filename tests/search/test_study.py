@@ -278,14 +278,14 @@ def test_a_fit_that_diverges_fails_its_trial_with_the_reason_and_not_the_study(t
 
 
 def test_a_fit_that_runs_out_of_memory_fails_its_trial_with_the_reason_and_not_the_study(tmp_path):
-    """Workers get less memory than TensorFlow needs; Dask's own watch kills them, twice."""
+    """Workers get less memory than TensorFlow needs; Dask's own watch kills them at each attempt."""
     plan = plan_of(tmp_path)
     share = 450e6 / MEMORY_LIMIT
     with dask.config.set({"distributed.worker.memory.terminate": share}), open_engine(1) as engine:
         outcome = run_search(plan, engine, NullRecorder(), SearchOptions(n_trials=1))
     assert (outcome.n_complete, outcome.n_failed, outcome.has_optimum) == (0, 1, False)
     (row,) = summarise(plan).trials
-    assert "workers died at this task, most likely out of memory" in row.reason
+    assert "workers died at each of 3 attempts, most likely out of memory" in row.reason
 
 
 def test_a_fixed_list_ends_a_search_that_asks_for_more(tmp_path):
