@@ -20,9 +20,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-
 ATTEMPTS = 3
 """Attempts at a task whose workers die. Several workers may be killed at once, which says nothing about the task."""
+
+WORKERS_CHECKED_EVERY_S = 5.0
+"""Time between two looks for workers that are gone for good."""
 
 
 class Outcome(NamedTuple, Generic[T, R]):
@@ -258,9 +260,28 @@ def open_engine(n_workers: int | None = None, scheduler: str | None = None) -> I
                 preload=[_IGNORE_CTRL_C],
             )
             stack.enter_context(cluster)
+            stack.enter_context(_kept_whole(cluster, len(cluster.workers)))
             yield Cluster(stack.enter_context(Client(cluster)), is_ours=True)
         else:
             yield Cluster(stack.enter_context(_connect(scheduler)), is_ours=False)
+
+
+@contextlib.contextmanager
+def _kept_whole(cluster: Any, n_workers: int) -> Iterator[None]:
+    """Start workers again that Dask has given up: one that is away for 15 s, or dies twice in that time, is for ever."""
+    is_over = threading.Event()
+
+    def keep() -> None:
+        while not is_over.wait(WORKERS_CHECKED_EVERY_S):
+            cluster.scale(n_workers)
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        keeper.join()
 
 
 def _connect(scheduler: str) -> Any:

@@ -9,9 +9,11 @@ import time
 from multiprocessing import spawn
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import LocalCluster
 
+from bonehpo import engine as engine_module
 from bonehpo.engine import DeadlinePassed, open_engine
 from bonehpo.errors import EngineError
 
@@ -115,6 +117,15 @@ def test_workers_that_die_together_are_no_fault_of_their_tasks(cluster, tmp_path
         outcomes = list(cluster.run(nap, [2] * n_tasks))
     assert len(outcomes) == n_tasks
     assert not {outcome.result() for outcome in outcomes} & workers
+
+
+def test_workers_that_dask_gives_up_are_started_again(monkeypatch):
+    monkeypatch.setattr(engine_module, "WORKERS_CHECKED_EVERY_S", 1.0)
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "0.5s"}), open_engine(1) as engine:
+        (first,) = engine.run(nap, [0])
+        os.kill(first.result(), signal.SIGKILL)  # to start again takes longer than that
+        (second,) = engine.run(nap, [0], deadline=time.monotonic() + 60)
+        assert second.result() != first.result()
 
 
 def test_a_worker_has_one_thread_and_leaves_ctrl_c_to_its_driver(cluster):
