@@ -1,5 +1,9 @@
 """Commands on models: promote, predict, ui."""
 
+import os
+import sys
+import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -73,9 +77,33 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
 
 
 @click.command()
+@click.option(
+    "--bone", "studies", metavar="NAME", multiple=True, help="Open the trials of studies/NAME; may be given again."
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to listen on.")
-def ui(port: int) -> None:
-    """Open the MLflow UI on the recorded runs, for this machine alone. Ctrl-C ends it."""
+@click.option(
+    "--open/--no-open", "opens", default=None, help="Open the first page in a browser.  [default: on a desktop]"
+)
+def ui(studies: tuple[str, ...], port: int, opens: bool | None) -> None:
+    """Open the MLflow UI on the recorded runs, for this machine alone. Ctrl-C ends it.
+
+    With --bone TB two pages: one row for each trial with its hyperparameters and its accuracy, the best first, and charts of
+    them; and trials by their start, under each its folds.
+    """
     from bonehpo.tracking.ui import serve_project
 
-    serve_project(Path.cwd(), port, click.echo)
+    def announce(pages: Sequence[tuple[str, str]]) -> None:
+        for what, address in pages:
+            click.echo(f"{what}: {address}")
+        if _has_desktop() if opens is None else opens:
+            webbrowser.open(pages[0][1])
+
+    serve_project(Path.cwd(), port, announce, studies)
+
+
+def _has_desktop() -> bool:
+    """True if a browser would open in a window: one for terminals would take the terminal over."""
+    has_windows = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    return has_windows and sys.stdout.isatty()

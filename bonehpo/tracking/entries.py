@@ -4,13 +4,15 @@ A slash in a name makes a group of charts in the user interface. Times of metric
 metric logged twice is one metric.
 """
 
+import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from mlflow.entities import Metric
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from bonehpo.analysis.variance import Variance
 from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters
@@ -30,6 +32,9 @@ _ESTIMATES = (
     "bootstrap_score_better_end",
     "gap",
 )
+
+CURVE_SUFFIXES = ("", "_less_sd", "_plus_sd")
+"""What stands behind the name of a mean learning curve, and of those one standard deviation away from it."""
 
 
 def milliseconds(at: datetime) -> int:
@@ -69,10 +74,61 @@ def candidates_tag(record: StudyRecord) -> dict[str, str]:
     return {} if record.candidates is None else {"candidates": record.candidates}
 
 
+def slices_used(record: StudyRecord) -> DatasetInput:
+    """The slice store as the data set of a run; its digest is the beginning of the store's id."""
+    return DatasetInput(
+        Dataset(
+            name=f"{record.name} slices",
+            digest=record.store_id[:8],
+            source_type="local",
+            source=json.dumps({"uri": f"studies/{record.name}/slices.zarr", "store_id": record.store_id}),
+            profile=json.dumps({"ran_on": record.ran_on, "n_images": dict(record.n_images)}),
+        ),
+        [InputTag("mlflow.data.context", "cross-validation")],
+    )
+
+
 def trial_metrics(summary: TrialSummary, measure: Measure) -> list[Metric]:
     """Mean, standard deviation, and mean test score of each set."""
     sets = {f"set/{name}": measure.sign * score for name, score in summary.score_by_set.items()}
     return metrics({**_spread(summary.mean_score, summary.sd, measure), **sets}, summary.finished)
+
+
+def trial_curves(folds: Sequence[FoldRecord], measure: Measure) -> list[Metric]:
+    """Mean over folds of each learning curve, and that less and plus one standard deviation, with the epoch as step.
+
+    Curves of the test sets are left out: each fit is told as two folds that swap test and validation set, so that their mean
+    is that of the validation sets.
+
+    Args:
+        folds: Of a trial; curves that are longer than others are cut.
+        measure: Of the study.
+    """
+    if not folds:
+        return []
+    n_epochs = min(fold.n_epochs for fold in folds)
+    start_ms, end_ms = milliseconds(min(f.started for f in folds)), milliseconds(max(f.finished for f in folds))
+    told = []
+    for name in curve_names(measure):
+        curves = np.array([measure.shown(fold.curves)[name.removeprefix("epoch/")][:n_epochs] for fold in folds], float)
+        mean, sd = curves.mean(axis=0), curves.std(axis=0, ddof=1)
+        for suffix, values in zip(CURVE_SUFFIXES, (mean, mean - sd, mean + sd), strict=True):
+            told += [
+                _metric(f"{name}{suffix}", value, start_ms + (end_ms - start_ms) * epoch // n_epochs, epoch)
+                for epoch, value in enumerate(values.tolist(), start=1)
+            ]
+    return told
+
+
+def curve_names(measure: Measure) -> list[str]:
+    """Names of the learning curves of a trial."""
+    return [f"epoch/{part}_{what}" for what in ("loss", measure.name) for part in ("train", "validation")]
+
+
+def spread_names(measure: Measure) -> tuple[str, str]:
+    """Names of the mean and of the standard deviation of scores over folds."""
+    mean, sd = _spread(0.0, 0.0, measure)
+    return mean, sd
 
 
 def choice_params(choice: Hyperparameters, study: StudyRecord) -> dict[str, object]:

@@ -13,13 +13,14 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 import psutil
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from bonehpo.tracking.database import Tracking
 from bonehpo.tracking.entries import milliseconds
 
 _DONE = ("FINISHED", "FAILED")
+_PARENT = "mlflow.parentRunId"
 _MAX_METRICS, _MAX_OTHERS, _MAX_RUNS = 800, 100, 1000
 """Limits of one request: 100 parameters, 100 tags and 1,000 entries in all; and rows of one page of runs."""
 
@@ -31,9 +32,10 @@ class NewRun:
     Attributes:
         key: What it records; unique.
         name: How it is called in the user interface.
-        parent: Key of the run that it is nested in; None for the study.
+        parent: Key of the run that it is nested in; None at the top.
         tags: Its tags.
         started: When it began.
+        dataset: What it was made from.
     """
 
     key: str
@@ -41,6 +43,7 @@ class NewRun:
     parent: str | None
     tags: Mapping[str, str]
     started: datetime
+    dataset: DatasetInput | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class _Entry:
     status: str
     driver: str
     is_optimum: bool = False
+    metrics: frozenset[str] = frozenset()
 
 
 class RunLedger:
@@ -68,13 +72,14 @@ class RunLedger:
     def __contains__(self, key: str) -> bool:
         return key in self._entries
 
-    def open_study(self, experiment: str, study_id: str, new: NewRun) -> bool:
+    def open_study(self, experiment: str, study_id: str, new: NewRun, tags: Mapping[str, str]) -> bool:
         """Look up everything that is recorded of a study, and open its run.
 
         Args:
             experiment: Name of the study, after which its experiment is called.
             study_id: Tells this study from others of the same name.
             new: The run of the study.
+            tags: Of the experiment.
 
         Returns:
             As `open`.
@@ -82,12 +87,22 @@ class RunLedger:
         self._study_id = study_id
         with self._tracking.lock():
             self._experiment_id = experiment_of(self._tracking, experiment)
-            self.refresh()
+            told = self._client.get_experiment(self._experiment_id).tags
+            for name, value in tags.items():
+                if told.get(name) != value:
+                    self._client.set_experiment_tag(self._experiment_id, name, value)
+            self.refresh(study=new.key)
             return self.open(new)
 
-    def refresh(self) -> None:
-        """Look up all runs of the study; one that a dead process of this machine left RUNNING becomes KILLED."""
-        for run in self._all_runs():
+    def refresh(self, study: str | None = None) -> None:
+        """Look up all runs of the study; one that a dead process of this machine left RUNNING becomes KILLED.
+
+        Args:
+            study: Key of the run of the study. What is nested in it, as once all trials and results were, is put at the top.
+        """
+        runs = self._all_runs()
+        above = next((run.info.run_id for run in runs if run.data.tags["bonehpo.key"] == study), None)
+        for run in runs:
             tags, status = run.data.tags, run.info.status
             driver = tags["bonehpo.driver"]
             if status == "RUNNING" and is_dead(driver):
@@ -95,8 +110,14 @@ class RunLedger:
                 self._client.set_terminated(run.info.run_id, status)
             is_optimum = tags.get("bonehpo.optimum") == "true"
             self._entries[tags["bonehpo.key"]] = _Entry(
-                run_id=run.info.run_id, status=status, driver=driver, is_optimum=is_optimum
+                run_id=run.info.run_id,
+                status=status,
+                driver=driver,
+                is_optimum=is_optimum,
+                metrics=frozenset(run.data.metrics),
             )
+            if above is not None and tags.get(_PARENT) == above:
+                self._client.delete_tag(run.info.run_id, _PARENT)
 
     def open(self, new: NewRun) -> bool:
         """Make a run, or take up the unfinished one of the same key.
@@ -130,6 +151,10 @@ class RunLedger:
     def is_open(self, key: str) -> bool:
         """True if this process opened the run and has not ended it."""
         return key in self._open
+
+    def lacks(self, key: str, metric: str) -> bool:
+        """True if a run was there when its study was opened, without this metric."""
+        return key in self._entries and metric not in self._entries[key].metrics
 
     def log(
         self,
@@ -240,8 +265,10 @@ class RunLedger:
             "mlflow.source.name": "bonehpo",
         }
         if new.parent is not None:
-            tags["mlflow.parentRunId"] = self._entries[new.parent].run_id
+            tags[_PARENT] = self._entries[new.parent].run_id
         run = self._client.create_run(self._experiment_id, milliseconds(new.started), tags, new.name)
+        if new.dataset is not None:
+            self._client.log_inputs(run.info.run_id, datasets=[new.dataset])
         self._entries[new.key] = _Entry(run_id=run.info.run_id, status="RUNNING", driver=self._driver)
         self._open.add(new.key)
 

@@ -1,8 +1,9 @@
-"""A study as MLflow shows it: one experiment, runs nested study > trial > fold, each tagged `bonehpo.level`.
+"""A study as MLflow shows it: one experiment, in which every run is tagged `bonehpo.level`.
 
-Beside the levels `study`, `trial`, `fold`, `comparison` and `explanation` there are `optimum`, one run for each optimum
-that was chosen, nested in the study, and `refit`, the folds of its networks fitted again. No failure here stops a
-search: the first is told once, with its remedy, and the rest of the search goes unrecorded.
+Trials are at the top, their folds nested in them: the user interface folds away whatever is nested. Beside them are the run
+of the study, an `optimum` for each that was chosen, with the folds of its networks fitted again (`refit`), and each
+`comparison` and `explanation`; the stored views leave these out. No failure here stops a search: the first is told once,
+with its remedy, and the rest of the search goes unrecorded.
 """
 
 import functools
@@ -12,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec
+
+from mlflow.entities import Metric
 
 from bonehpo.errors import TrackingError
 from bonehpo.hyperparameters import Hyperparameters
@@ -28,7 +31,7 @@ from bonehpo.search.recorder import (
     TrialSummary,
 )
 from bonehpo.task import Measure, task_named
-from bonehpo.tracking import entries
+from bonehpo.tracking import entries, views
 from bonehpo.tracking.database import Tracking, first_line, open_tracking
 from bonehpo.tracking.ledger import NewRun, RunLedger
 
@@ -88,6 +91,7 @@ class MlflowRecorder:
         self._record: StudyRecord
         self._study_key = ""
         self._trials: dict[int, Hyperparameters] = {}
+        self._folds: dict[int, list[FoldRecord]] = {}
 
     @_never_stops_a_search
     def study(self, record: StudyRecord) -> None:
@@ -95,15 +99,16 @@ class MlflowRecorder:
         self._record = record
         self._study_key = record.study_id
         new = self._new_run("study", self._study_key, record.name, None, record.started)
-        if self._ledger.open_study(record.name, record.study_id, new):
+        if self._ledger.open_study(record.name, record.study_id, new, views.experiment_tags(record)):
             self._describe_study()
 
     @_never_stops_a_search
     def trial_started(self, trial: TrialRecord) -> None:
         """Open a trial's run, or set it RUNNING again."""
         self._trials[trial.number] = trial.hyperparameters
+        self._folds[trial.number] = []
         key = self._trial_key(trial.number)
-        new = self._new_run("trial", key, f"trial {trial.number}", self._study_key, trial.started, trial=trial.number)
+        new = self._new_run("trial", key, f"trial {trial.number}", None, trial.started, trial=trial.number)
         if self._open(new):
             params = entries.choice_params(trial.hyperparameters, self._record)
             self._ledger.log(key, params={**params, "n_parameters": trial.n_parameters})
@@ -111,18 +116,30 @@ class MlflowRecorder:
     @_never_stops_a_search
     def fold(self, trial_number: int, fold: FoldRecord) -> None:
         """Record a fold whole: its run begins and ends here."""
+        self._folds[trial_number].append(fold)
         parameters = entries.choice_params(self._trials[trial_number], self._record)
         self._fold("fold", self._trial_key(trial_number), parameters, fold, trial=trial_number)
 
     @_never_stops_a_search
     def trial_finished(self, trial_number: int, summary: TrialSummary) -> None:
-        """Record a trial's mean, standard deviation and accuracies by set, and end its run."""
+        """Record a trial's mean, standard deviation, accuracies by set and mean learning curves, and end its run."""
         key = self._trial_key(trial_number)
+        curves = self._curves(trial_number, summary)
         if not self._ledger.is_open(key):
+            if curves and self._ledger.lacks(key, curves[0].key):  # trials had none at first
+                self._ledger.log(key, metrics=curves)
             return
         tags = {"bonehpo.state": summary.state} | ({"bonehpo.reason": summary.reason} if summary.reason else {})
-        self._ledger.log(key, metrics=entries.trial_metrics(summary, self._measure), tags=tags)
+        self._ledger.log(key, metrics=[*entries.trial_metrics(summary, self._measure), *curves], tags=tags)
         self._ledger.end(key, _STATUS[summary.state], summary.finished)
+
+    def _curves(self, trial_number: int, summary: TrialSummary) -> list[Metric]:
+        """Mean learning curves of a complete trial all of whose folds are known: others would be means of other folds."""
+        folds = self._folds.pop(trial_number, [])
+        n_sets = self._record.n_sets
+        if summary.state != "complete" or len(folds) != n_sets * (n_sets - 1):
+            return []
+        return entries.trial_curves(folds, self._measure)
 
     @_never_stops_a_search
     def optimum(self, record: OptimumRecord, refit: Sequence[FoldRecord]) -> None:
@@ -135,7 +152,7 @@ class MlflowRecorder:
         if record.repeats:
             key += f"/{1 + len(record.repeats)} seeds"
         name = f"optimum: trial {number}"
-        if self._open(self._new_run("optimum", key, name, self._study_key, record.chosen, trial=number)):
+        if self._open(self._new_run("optimum", key, name, None, record.chosen, trial=number)):
             self._ledger.log(
                 key,
                 metrics=entries.optimum_metrics(record, self._measure),
@@ -153,9 +170,8 @@ class MlflowRecorder:
     def result(self, record: ResultRecord) -> None:
         """Record a comparison or an explanation with its configurations and files; one from other inputs is a new run."""
         key = f"{self._study_key}/{record.level}/{old_name(record.name, RESULTS)}/{record.inputs}"
-        new = self._new_run(
-            record.level, key, f"{record.level}: {record.name}", self._study_key, record.finished, result=record.name
-        )
+        name = f"{record.level}: {record.name}"
+        new = self._new_run(record.level, key, name, None, record.finished, result=record.name)
         if self._open(new):
             self._ledger.log(
                 key,
@@ -219,7 +235,8 @@ class MlflowRecorder:
         common = {"level": level, "store_id": self._record.store_id, "ran_on": self._record.ran_on}
         common |= entries.candidates_tag(self._record)
         all_tags = {f"bonehpo.{tag}": str(value) for tag, value in (common | tags).items()}
-        return NewRun(key=key, name=name, parent=parent, tags=all_tags, started=started)
+        dataset = entries.slices_used(self._record) if parent is None else None
+        return NewRun(key=key, name=name, parent=parent, tags=all_tags, started=started, dataset=dataset)
 
     def _open(self, new: NewRun) -> bool:
         """Open a run below the study; a study that was finished goes on."""

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,7 @@ from typing import IO
 
 from bonehpo.errors import TrackingError
 from bonehpo.tracking.database import Tracking, open_tracking
+from bonehpo.tracking.views import Link, links
 
 HOST = "127.0.0.1"
 """The server asks nobody who they are: it is never bound to another address. From elsewhere, use an SSH tunnel."""
@@ -24,38 +25,46 @@ START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 10
 
 
-def serve_project(root: Path, port: int, announce: Callable[[str], None] = lambda _: None) -> None:
+Announce = Callable[[Sequence[Link]], None]
+"""Told the pages to open, as soon as they answer."""
+
+
+def serve_project(root: Path, port: int, announce: Announce, studies: Sequence[str] = ()) -> None:
     """Serve the user interface on the records of a project, see `serve_ui`.
 
     Args:
         root: Folder of the project, which holds `mlruns/`.
         port: Port on this machine.
-        announce: Told the address to open.
+        announce: Told the pages to open.
+        studies: Names of the studies whose views to open.
 
     Raises:
-        TrackingError: The records cannot be opened or served.
+        TrackingError: The records cannot be opened or served, or a study is not among them.
     """
-    serve_ui(open_tracking(root), port, announce)
+    serve_ui(open_tracking(root), port, announce, studies)
 
 
-def serve_ui(tracking: Tracking, port: int, announce: Callable[[str], None] = lambda _: None) -> None:
+def serve_ui(tracking: Tracking, port: int, announce: Announce, studies: Sequence[str] = ()) -> None:
     """Serve the user interface until Ctrl-C or SIGTERM; no process stays behind.
 
-    One worker and no job execution: 2 processes instead of MLflow's 15, and faster answers.
+    One worker and no job execution: 2 processes instead of MLflow's 15, and faster answers. Records on a server that has
+    an interface of its own are shown by that; then nothing is served here.
 
     Args:
         tracking: What to show.
         port: Port on this machine.
-        announce: Told the address to open, as soon as it answers; it leads past what MLflow has for language models.
+        announce: Told the pages to open; they lead past what MLflow has for language models.
+        studies: Names of the studies whose views to open; without any, the list of all.
 
     Raises:
-        TrackingError: The records are on a server with an interface of its own, the port is in use, or MLflow's server
-            does not start.
+        TrackingError: A study is not recorded, the port is in use, or MLflow's server does not start.
     """
     if tracking.is_server:
-        raise TrackingError(f"The records are on a server that has its own interface: open {tracking.uri} in a browser")
-    _refuse_used(port)
+        announce(_pages(tracking, tracking.uri.rstrip("/"), studies))
+        return
     address = f"http://{HOST}:{port}"
+    pages = _pages(tracking, address, studies)
+    _refuse_used(port)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.uri, "--workers", "1"]
     command += ["--default-artifact-root", str(tracking.artifacts), "--host", HOST, "--port", str(port)]
     command += ["--uvicorn-opts", "--log-level warning"]
@@ -64,12 +73,17 @@ def serve_ui(tracking: Tracking, port: int, announce: Callable[[str], None] = la
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             _wait_until_it_answers(process, address, log)
-            announce(f"{address}/#/experiments?workflowType=machine_learning")
+            announce(pages)
             process.wait()
         except KeyboardInterrupt:
             pass
         finally:
             _stop(process)
+
+
+def _pages(tracking: Tracking, address: str, studies: Sequence[str]) -> list[Link]:
+    views = [link for study in studies for link in links(tracking, study, address)]
+    return views or [Link("Studies", f"{address}/#/experiments?workflowType=machine_learning")]
 
 
 def _refuse_used(port: int) -> None:

@@ -1,3 +1,4 @@
+import json
 import logging
 import multiprocessing
 import socket
@@ -83,10 +84,10 @@ def fork(record: Callable[[Recorder], None], root: Path) -> tuple[Process, Conne
     return process, here
 
 
-def test_runs_nest_study_trial_fold_and_each_says_its_level(recorded):
+def test_folds_nest_in_trials_which_are_at_the_top_and_each_run_says_its_level(recorded):
     by_key = runs(recorded)
     names = {run.info.run_id: run.data.tags["bonehpo.level"] for run in by_key.values()}
-    parents = {"study": None, "trial": "study", "fold": "trial", "optimum": "study", "refit": "optimum"}
+    parents = {"study": None, "trial": None, "fold": "trial", "optimum": None, "refit": "optimum"}
     assert {level: list(names.values()).count(level) for level in parents} == {
         "study": 1,
         "trial": 2,
@@ -99,6 +100,62 @@ def test_runs_nest_study_trial_fold_and_each_says_its_level(recorded):
         assert run.data.tags["bonehpo.store_id"] == STUDY.store_id
         assert run.data.tags["bonehpo.ran_on"] == "phantom"
         assert run.info.status == "FINISHED"
+
+
+def test_a_trial_run_holds_the_mean_of_its_learning_curves_and_their_standard_deviation(recorded):
+    run = runs(recorded)["5e0c/trial/1"]
+    curves = np.array([fold.curves["validation_score"] for fold in folds(1)], float)
+    mean, sd = curves.mean(axis=0), curves.std(axis=0, ddof=1)
+    for suffix, wanted in {"": mean, "_less_sd": mean - sd, "_plus_sd": mean + sd}.items():
+        history = recorded.client.get_metric_history(run.info.run_id, f"epoch/validation_accuracy{suffix}")
+        points = sorted((point.step, point.value) for point in history)
+        assert [step for step, _ in points] == [1, 2, 3, 4]
+        assert [value for _, value in points] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed", "complete"])
+def test_a_trial_that_is_not_complete_or_lost_a_fold_has_no_mean_curves(tracking, state):
+    recorder = MlflowRecorder(tracking)
+    recorder.study(STUDY)
+    recorder.trial_started(trial(0))
+    for record in folds(0)[:-1]:
+        recorder.fold(0, record)
+    recorder.trial_finished(0, summary(0, state))
+    recorder.close()
+    assert not [name for name in runs(tracking)["5e0c/trial/0"].data.metrics if name.startswith("epoch/")]
+
+
+def test_trials_and_optima_name_the_slice_store_as_their_data_set(recorded):
+    for level, key in {"trial": "5e0c/trial/0", "optimum": "5e0c/optimum/1/best/2", "study": "5e0c"}.items():
+        (used,) = runs(recorded)[key].inputs.dataset_inputs
+        assert (used.dataset.name, used.dataset.digest) == ("TB slices", STUDY.store_id[:8]), level
+        assert json.loads(used.dataset.source)["store_id"] == STUDY.store_id
+        assert json.loads(used.dataset.profile)["n_images"] == STUDY.n_images
+    assert not runs(recorded)["5e0c/trial/0/TB5/TB6"].inputs.dataset_inputs
+
+
+def test_a_study_that_was_recorded_in_one_tree_is_moved_to_the_top_and_given_what_it_lacks(recorded, tmp_path):
+    """As every study was before the views: trials and optima nested in the run of the study, no curves, no kind."""
+    tracking = open_tracking(new_project(tmp_path / "old"))
+    record_study(MlflowRecorder(tracking))
+    with closing(sqlite3.connect(tracking.uri.removeprefix("sqlite:///"))) as database, database:
+        (study,) = database.execute("SELECT run_uuid FROM tags WHERE key = 'bonehpo.key' AND value = '5e0c'").fetchone()
+        top = [run.info.run_id for key, run in runs(tracking).items() if key.count("/") in (2, 4) and "TB" not in key]
+        assert len(top) == 3
+        database.executemany(
+            "INSERT INTO tags (key, value, run_uuid) VALUES ('mlflow.parentRunId', ?, ?)", [(study, r) for r in top]
+        )
+        for table in ("metrics", "latest_metrics"):
+            database.executemany(
+                f"DELETE FROM {table} WHERE key LIKE 'epoch/%' AND run_uuid = ?", [(run,) for run in top]
+            )
+        database.execute("DELETE FROM experiment_tags")
+    assert content(tracking) != content(recorded)
+    record_study(MlflowRecorder(tracking))
+    assert content(tracking) == content(recorded)
+    tags = tracking.client.get_experiment_by_name("bonehpo/TB").tags
+    assert tags == recorded.client.get_experiment_by_name("bonehpo/TB").tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_a_fold_run_holds_scores_curves_and_predictions(recorded):
@@ -121,7 +178,10 @@ def test_a_fold_run_holds_scores_curves_and_predictions(recorded):
 
 def test_a_trial_run_holds_what_trials_are_compared_by(recorded):
     run = runs(recorded)["5e0c/trial/0"]
-    assert set(run.data.metrics) == {"mean_accuracy", "sd_accuracy", *(f"set/{name}" for name in SETS)}
+    curves = {f"epoch/{part}_{what}" for part in ("train", "validation") for what in ("loss", "accuracy")}
+    spread = {f"{curve}_{side}_sd" for curve in curves for side in ("less", "plus")}
+    sets = {f"set/{name}" for name in SETS}
+    assert set(run.data.metrics) == {"mean_accuracy", "sd_accuracy"} | sets | curves | spread
     assert run.data.params == {
         "layers": "1",
         "learning_rate": "0.001",
@@ -233,7 +293,7 @@ def test_a_comparison_nests_its_configurations_and_their_folds(tracking):
     parents = {key: run.data.tags.get("mlflow.parentRunId") for key, run in by_key.items()}
     ids = {key: run.info.run_id for key, run in by_key.items()}
     top, configuration = "5e0c/comparison/compare/ab", "5e0c/comparison/compare/ab/cnn, specimen"
-    assert parents[top] == ids["5e0c"]
+    assert parents[top] is None
     assert parents[configuration] == ids[top]
     under = [key for key, parent in parents.items() if parent == ids[configuration]]
     assert sorted(under) == sorted(f"{configuration}/{f.scores.test}/{f.scores.validation}" for f in folds(0))
@@ -484,7 +544,7 @@ def test_more_runs_than_one_page_holds_are_all_found_again(recorded, monkeypatch
     monkeypatch.setattr("bonehpo.tracking.ledger._MAX_RUNS", 5)
     ledger = RunLedger(recorded)
     study = NewRun(key="5e0c", name="TB", parent=None, tags={}, started=STUDY.started)
-    assert not ledger.open_study("TB", "5e0c", study), "it is finished"
+    assert not ledger.open_study("TB", "5e0c", study, {}), "it is finished"
     assert all(key in ledger for key in runs(recorded))
 
 

@@ -19,6 +19,7 @@ from bonehpo.errors import TrackingError
 from bonehpo.tracking.database import open_tracking
 from bonehpo.tracking.runs import MlflowRecorder, recorder_for
 from bonehpo.tracking.ui import serve_ui
+from bonehpo.tracking.views import Link
 
 WINDOW = "1600,1400"
 """Of the browser, in pixels."""
@@ -26,7 +27,7 @@ WINDOW = "1600,1400"
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    home: str
+    pages: list[Link]
     address: str
     process: multiprocessing.Process
     root: Path
@@ -39,7 +40,7 @@ def free_port() -> int:
 
 
 def serve(root: Path, port: int, ready: Connection) -> None:
-    serve_ui(open_tracking(root), port, ready.send)
+    serve_ui(open_tracking(root), port, ready.send, ["TB"])
 
 
 def start(root: Path) -> Server:
@@ -47,8 +48,8 @@ def start(root: Path) -> Server:
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(root, free_port(), ready))
     process.start()
     assert here.poll(90)
-    home = here.recv()
-    return Server(home=home, address=home.partition("/#")[0], process=process, root=root)
+    pages = here.recv()
+    return Server(pages=pages, address=pages[0].address.partition("/#")[0], process=process, root=root)
 
 
 @pytest.fixture(scope="module")
