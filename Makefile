@@ -17,8 +17,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,formats]'
 	@touch $@
 
-test: install browser ## Run all tests
-	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile
+test: install browser ## Run the tests
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+torture: install browser ## Run the long tests that `make test` leaves out
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) -m torture
 
 browser: # The MLflow UI is tested in a real browser. CI machines are made anew, so that CI brings it along.
 	@if [ -n "$$CI" ] && ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ]; then \
@@ -82,5 +85,5 @@ clean: ## Remove .venv, phantoms and caches; studies and runs stay
 	rm -rf $(VENV) phantoms site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install test browser check format search smoke reproduce-smoke bench simulations ui clean
+.PHONY: help install test torture browser check format search smoke reproduce-smoke bench simulations ui clean
 .DEFAULT_GOAL := help

@@ -105,7 +105,10 @@ def test_a_task_that_kills_every_worker_ends_with_an_error_that_says_so(cluster)
         outcome.result()
 
 
-@pytest.mark.parametrize("n_tasks", [1, 2, 3])
+LONG = [pytest.param(n, marks=pytest.mark.torture) for n in (1, 3)]
+
+
+@pytest.mark.parametrize("n_tasks", [2, *LONG])
 def test_workers_that_die_together_are_no_fault_of_their_tasks(cluster, tmp_path, n_tasks):
     """The scheduler, which is in this process, learns of one death after the other when it goes on."""
     workers = set()

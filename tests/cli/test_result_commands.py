@@ -297,6 +297,7 @@ def test_an_ablation_of_scans_that_are_not_there_is_refused(project):
     assert "gone.csv" in refusal("ablate", "gone.csv", "--bone", "TB", *HERE)
 
 
+@pytest.mark.torture
 def test_every_experiment_runs_with_one_command_and_imagenet_is_done_without_where_there_is_no_network(
     tmp_path, monkeypatch
 ):

@@ -104,6 +104,7 @@ def test_a_fit_is_the_same_in_a_fresh_process_after_other_fits_and_when_repeated
     assert len({plain, *there.values()}) == 1 + len(names), "each of them changes what is learnt"
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(("task", "precision"), [("damage", "bfloat16"), ("strain", "float32")])
 def test_so_are_fits_of_strain_and_in_bfloat16(tmp_path, task, precision):
     plan = plan_in(tmp_path, task, precision)

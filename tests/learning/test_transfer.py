@@ -310,6 +310,7 @@ def test_slices_that_are_too_small_for_a_resnet_are_refused_in_one_line(tmp_path
         compare(finished, Weights(name="none"))
 
 
+@pytest.mark.torture
 def test_another_backbone_is_compared_under_a_name_of_its_own_and_gives_weights_to_other_studies(
     compared, finished, tmp_path
 ):
@@ -337,6 +338,7 @@ def test_another_backbone_is_compared_under_a_name_of_its_own_and_gives_weights_
         find_weights("study:TB", studies, BACKBONES["densenet121"])
 
 
+@pytest.mark.torture
 def test_dropout_of_a_backbone_is_that_of_the_seed_whatever_was_trained_before(plan):
     """EfficientNet drops whole blocks at random while it is trained; one compiled network serves all fits of a worker."""
     images = load_images(plan.folder.store, plan.store_id)

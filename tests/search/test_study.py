@@ -474,7 +474,9 @@ def statuses(root: Path) -> list[str]:
         return [status for (status,) in database.execute("SELECT status FROM runs")]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.torture), signal.SIGINT]
+)
 def test_a_search_that_is_stopped_by_a_signal_goes_on_where_it_was(tmp_path, how):
     make_study(tmp_path)
     process = start(tmp_path)
