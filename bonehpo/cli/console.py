@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import math
 import re
 import sys
@@ -68,6 +69,24 @@ def workers_option(function: Command) -> Command:
         default=None,
         show_default="one per core",
         help="Worker processes; 0 works in this process.",
+    )(function)
+
+
+def memory_option(function: Command) -> Command:
+    """`--max-gigabytes X`, which worker processes learn from the environment."""
+
+    def remember(_ctx: click.Context, _parameter: click.Parameter, value: float | None) -> None:
+        from bonehpo.scans.limits import VARIABLE
+
+        if value is not None:
+            os.environ[VARIABLE] = str(value)
+
+    return click.option(
+        "--max-gigabytes",
+        type=click.FloatRange(min=0, min_open=True),
+        callback=remember,
+        expose_value=False,
+        help="Memory that the voxels of one scan may take.  [default: half of this machine's]",
     )(function)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bonehpo.cli.console import json_option, print_json, print_table, storage_option, study_option
+from bonehpo.cli.console import json_option, memory_option, print_json, print_table, storage_option, study_option
 from bonehpo.config import StudyFolder
 from bonehpo.workflow.plan import flag
 from bonehpo.workflow.study import Study
@@ -44,6 +44,7 @@ def promote(folder: StudyFolder, storage: str | None, force: bool, because: str 
 @study_option
 @click.argument("scan", metavar="SCAN")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for CSV and picture.  [default: where you are]")
+@memory_option
 @json_option
 def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> None:
     """Run the champion on SCAN, prepared as its training scans were.

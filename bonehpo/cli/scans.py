@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bonehpo.cli.console import ProgressDisplay, json_option, print_json, print_table, study_option, workers_option
+from bonehpo.cli.console import (
+    ProgressDisplay,
+    json_option,
+    memory_option,
+    print_json,
+    print_table,
+    study_option,
+    workers_option,
+)
 from bonehpo.config import StudyFolder
 from bonehpo.domain import of_task
 from bonehpo.workflow.plan import flag
@@ -72,6 +80,7 @@ def phantom(
 )
 @click.option("--reference", metavar="SPECIMEN:STATE", help="Scan whose histogram the others are matched to.")
 @click.option("--overwrite", is_flag=True, help="Replace the study's store once the new one is whole.")
+@memory_option
 @workers_option
 def prepare(
     scans: Path,

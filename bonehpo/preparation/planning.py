@@ -1,6 +1,7 @@
 """From what the user asks and the headers of the scans to a recipe, before any scan is prepared."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,10 @@ from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Recipe, Steps
 
 PREVIEW_SIDE = 64
 """Voxels along each edge of a preview, or fewer where the scans have no more."""
+
+
+ALIKE = 1.001
+"""Ratio of two sides of a voxel up to which they are one size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,15 +84,14 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         dtype=str(block.dtype),
         histogram=counted if steps.match else None,
         window=intensity_window(counted, block.dtype),
-        voxel_um=table.voxel_um,
+        voxel_um=table.voxel_um or _voxel_of_files(volumes),
         standardise=steps.standardise,
     )
     for volume in volumes.values():
         check_type(volume.source, volume.dtype, recipe)
-    cautions = dict.fromkeys(volume.caution for volume in volumes.values() if volume.caution)
-    notes = [*_volume_notes(steps, shapes), *cautions]
+    notes = [*_volume_notes(steps, shapes), *_remarks(volumes), *_voxel_notes(table, volumes)]
     if recipe.voxel_um is None:
-        notes.append("The table gives no voxel_um: trabecular thickness and spacing are not measured.")
+        notes.append("Neither table nor files give voxel_um: trabecular thickness and spacing are not measured.")
     return Plan(recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=(*notes, *_standard_notes(recipe)))
 
 
@@ -132,6 +136,44 @@ def _check_shapes(volumes: dict[Scan, Volume]) -> None:
                 f"{volume.source}: {scan.name} has shape {volume.shape}, state {other.state} has {shape}; "
                 "register all states of a specimen to one grid"
             )
+
+
+def _voxel_of_files(volumes: Mapping[Scan, Volume]) -> float | None:
+    """Side of a voxel in µm that all files tell alike, to a thousandth; None otherwise."""
+    told = [volume.voxel_um for volume in volumes.values()]
+    known = [side for side in told if side is not None]
+    return known[0] if len(known) == len(told) and max(known) < ALIKE * min(known) else None
+
+
+def _voxel_notes(table: ScanTable, volumes: Mapping[Scan, Volume]) -> list[str]:
+    """Notes where table and files tell different voxels, or files do among themselves."""
+    told = {scan: volume.voxel_um for scan, volume in volumes.items() if volume.voxel_um is not None}
+    if not told:
+        return []
+    low, high = min(told, key=lambda scan: told[scan] or 0), max(told, key=lambda scan: told[scan] or 0)
+    if (told[high] or 0) > ALIKE * (told[low] or 0):
+        return [
+            f"Files tell different voxels: {told[low]:g} µm in {low.name}, {told[high]:g} µm in {high.name}. Scans of one "
+            "study need one size: resample them."
+        ]
+    if table.voxel_um and not told[low] / ALIKE < table.voxel_um < told[low] * ALIKE:
+        return [
+            f"The table gives voxel_um {table.voxel_um:g}, the file of {low.name} {told[low]:g}: the table is believed."
+        ]
+    return []
+
+
+def _remarks(volumes: Mapping[Scan, Volume]) -> list[str]:
+    """Remarks of the files, each once for all scans that it is made of."""
+    names: dict[str, list[str]] = {}
+    for scan, volume in volumes.items():
+        for remark in volume.remarks:
+            names.setdefault(remark, []).append(scan.name)
+    return [f"{_some(found)}: {remark}" for remark, found in names.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _n_slices(asked: int | None, extent: int, what: str) -> int:

@@ -18,6 +18,7 @@ from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.morphometry import Morphometry, measure, preview_cube
 from bonehpo.preparation.planning import plan_preparation
 from bonehpo.preparation.scan import PreparedScan, cut_damage, find_masks, prepare_images, prepare_volume
+from bonehpo.scans.images import KINDS
 from bonehpo.scans.table import Scan, ScanTable, SliceImage, read_scans
 from bonehpo.store.building import (
     StoredScan,
@@ -217,9 +218,9 @@ def _images_of(source: Path, planes: Sequence[str]) -> list[SliceImage]:
         for plane, folder in folders.items()
         if folder.is_dir()
         for position, file in enumerate(natsorted(folder.iterdir(), key=lambda file: file.name))
-        if file.suffix.lower() in (".tif", ".tiff", ".npy")
+        if file.suffix.lower() in (*KINDS, ".npy")
     ]
     if not images:
         layout = "" if len(planes) == 1 else f" in subfolders named {', '.join(planes)}"
-        raise PreparationError(f"{source}: no .tif or .npy images{layout}; give 2-D slices, as the store was made from")
+        raise PreparationError(f"{source}: no images{layout}; give 2-D slices, as the store was made from")
     return images

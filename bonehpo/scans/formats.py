@@ -17,7 +17,9 @@ import zarr
 from numpy.typing import NDArray
 
 from bonehpo.errors import ScanError
-from bonehpo.scans import medical, tiffs
+from bonehpo.scans import folders, medical, tiffs
+from bonehpo.scans.images import KINDS
+from bonehpo.scans.limits import refuse_large
 from bonehpo.scans.sections import Box
 
 RAW_MARKERS = frozenset({"image_key", "rotation_angle", "theta", "data_white", "data_dark"})
@@ -30,14 +32,16 @@ class Header(NamedTuple):
     Attributes:
         shape: Voxels along (z, y, x), if these are its axes.
         dtype: Type of the intensities.
-        read: Reads one box of voxels, (z, y, x), in the type of the file.
-        caution: What the user should know, in one sentence; empty where there is nothing.
+        read: Reads one box of voxels, a range for each axis of `shape`, in the type of the file.
+        remarks: What the user should know, one sentence each.
+        spacing_um: Sides of a voxel along (z, y, x) in µm, if the file tells them.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    read: Callable[[Box], NDArray[Any]]
-    caution: str = ""
+    read: Callable[[Any], NDArray[Any]]
+    remarks: tuple[str, ...] = ()
+    spacing_um: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +90,48 @@ def format_of(path: Path) -> ScanFormat:
             return each
     ways = " ".join(f"*{suffix}" for each in FORMATS for suffix in each.suffixes)
     if path.is_dir():
-        signs = " or ".join(sign.lstrip("*") for each in FORMATS for sign in each.holds if sign.startswith("*"))
         raise ScanError(
-            f"{path}: the folder holds no {signs}; give that of the reconstructed sections, or one of {ways}"
+            f"{path}: the folder holds no {', '.join(KINDS)} or DICOM{_found_instead(path)}; give that of the "
+            f"reconstructed sections, or one of {ways}"
         )
-    folders = " or ".join(f"a {each.name}" for each in FORMATS if each.is_folder and not each.suffixes)
-    raise ScanError(f"{path}: format not known; give {folders}, or one of {ways}")
+    if (suffix := path.suffix.lower()) in KINDS:
+        raise ScanError(f"{path}: is one {KINDS[suffix]}, not a volume; give the folder of all sections")
+    if suffix in UNREAD:
+        raise ScanError(f"{path}: {UNREAD[suffix]}")
+    named = " or ".join(f"a {each.name}" for each in FORMATS if each.is_folder and not each.suffixes)
+    raise ScanError(f"{path}: format not known; give {named}, or one of {ways}")
+
+
+_SCANCO = "a volume of a Scanco scanner; export it there as DICOM, or convert it with ITK (pip install itk-ioscanco)"
+
+UNREAD = {
+    ".isq": _SCANCO,
+    ".aim": _SCANCO,
+    ".rsq": "raw sinograms of a Scanco scanner, not a volume; give the reconstructed ISQ",
+    ".rad": "a radiograph of a Scanco scanner, not a volume; give the reconstructed ISQ",
+    ".txm": "Zeiss TXM cannot be read here; export the volume from its viewer as TIFF sections",
+    ".txrm": "raw projections of a Zeiss scanner, not a volume; export the reconstruction as TIFF sections",
+    ".vgl": "a VGStudio project, not a volume; export the volume from it as TIFF sections",
+    ".vgi": "describes raw voxels of VGStudio; export the volume as TIFF sections, or write a .mhd of its size and type",
+    ".raw": "raw voxels say neither their size nor their type; write a MetaImage header (.mhd) beside them",
+    ".vol": "raw voxels say neither their size nor their type; write a MetaImage header (.mhd) beside them",
+    ".am": "AmiraMesh cannot be read here; save the volume from Amira or Avizo as TIFF sections or NRRD",
+    ".mat": "MATLAB's arrays lie in another order; save the volume there as TIFF sections or with h5create",
+    ".npz": "holds several arrays; save the volume alone with numpy.save, as .npy",
+    ".zip": "is packed; unpack it, and give what it holds",
+    ".dcm": "is one DICOM image; give the folder of all of them",
+}
+"""Formats that are known and not read: what they are, and what to do."""
+
+
+def _found_instead(path: Path) -> str:
+    """Contents of a folder without sections, for the refusal."""
+    below = {child.name: len(folders.images_in(child)) for child in sorted(path.iterdir()) if child.is_dir()}
+    if most := max(below.values(), default=0):
+        name = next(name for name, n in below.items() if n == most)
+        return f", but its folder {name} holds {most} images"
+    suffixes = sorted({child.suffix for child in path.iterdir() if child.is_file()})
+    return f", but {', '.join(suffix or 'files without an ending' for suffix in suffixes[:5])}" if suffixes else ""
 
 
 def formats_table() -> str:
@@ -104,36 +144,62 @@ def formats_table() -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _open_tiff_folder(path: Path, _: str) -> Header:
-    stack = tiffs.open_folder(path)
-    return Header(stack.shape, stack.dtype, stack.read)
+def _open_sections(path: Path, _: str) -> Header:
+    stack = folders.open_folder(path)
+    spacing = (stack.voxel_um,) * 3 if stack.voxel_um else None
+    return Header(stack.shape, stack.dtype, stack.read, stack.remarks, spacing)
 
 
-def _open_tiff(path: Path, _: str) -> Header:
-    stack = tiffs.open_multipage(path)
-    return Header(stack.shape, stack.dtype, stack.read)
+def _open_tiff(path: Path, series: str) -> Header:
+    stack = tiffs.open_multipage(path, series)
+    return Header(stack.shape, stack.dtype, stack.read, stack.remarks)
 
 
 def _open_npy(path: Path, _: str) -> Header:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
+    expected, found = array.offset + array.nbytes, path.stat().st_size
+    if found != expected:
+        raise ScanError(f"{path}: {found} bytes are there, its header speaks of {expected}; save it again")
     return Header(array.shape, array.dtype, lambda box: np.array(np.load(path, mmap_mode="r")[box]))
 
 
 def _open_zarr(path: Path, inner: str) -> Header:
     node = zarr.open(path, mode="r", path=inner.strip("/"))
+    remarks: list[str] = []
     if isinstance(node, zarr.Group):
-        arrays = ", ".join(f"{path}::{name}" for name, array in node.arrays() if array.ndim == 3)
-        raise ScanError(f"{path}: is a group, not an array; give one of its volumes: {arrays or 'it holds none'}")
+        node, inner = _zarr_volume(path, inner.strip("/"), node)
+        remarks.append(f"{inner} of the group is read, its full resolution.")
+    refuse_large(str(path), node.shards or node.chunks, node.dtype, "voxels of a chunk")
     void = [file for file in (path / inner.strip("/")).rglob("*") if file.is_file() and file.stat().st_size == 0]
     if void:
         raise ScanError(f"{void[0]}: is empty, and would be read as zeros; copy the volume again")
     n_stored = node.nchunks_initialized
-    caution = (
-        f"{path}: {n_stored} of {node.nchunks} chunks are stored, the others are read as {node.fill_value}. Writers leave "
-        "out what is of one intensity: see that nothing was lost."
-    )
-    is_whole = n_stored == node.nchunks
-    return Header(node.shape, node.dtype, lambda box: np.asarray(node[box]), "" if is_whole else caution)
+    if n_stored < node.nchunks:
+        remarks.append(
+            f"{n_stored} of {node.nchunks} chunks are stored, the others are read as {node.fill_value}. Writers leave out "
+            "what is of one intensity: see that nothing was lost."
+        )
+    return Header(node.shape, node.dtype, lambda box: np.asarray(node[box]), tuple(remarks))
+
+
+def _zarr_volume(path: Path, inner: str, group: zarr.Group) -> tuple[zarr.Array[Any], str]:
+    """The full resolution of a group that is one OME-Zarr image; of any other group the user chooses."""
+    attributes: dict[str, Any] = dict(group.attrs)
+    images = attributes.get("multiscales") or attributes.get("ome", {}).get("multiscales") or []
+    if len(images) == 1:
+        name = str(images[0]["datasets"][0]["path"])
+        array = group[name]
+        if isinstance(array, zarr.Array):
+            return array, f"{inner}/{name}".strip("/")
+    arrays = [
+        name for name, node in group.members(max_depth=4) if isinstance(node, zarr.Array) and _is_volume(node.shape)
+    ]
+    told = ", ".join(f"{path}::{f'{inner}/{name}'.strip('/')}" for name in sorted(arrays)[:8])
+    raise ScanError(f"{path}: is a group, not an array; give one of its volumes: {told or 'it holds none'}")
+
+
+def _is_volume(shape: tuple[int, ...]) -> bool:
+    return sum(extent > 1 for extent in shape) == 3
 
 
 def _open_hdf5(path: Path, inner: str) -> Header:
@@ -143,7 +209,10 @@ def _open_hdf5(path: Path, inner: str) -> Header:
             found = ", ".join(f"{path}::{name}" for name in _hdf5_volumes(file))
             raise ScanError(f"{path}: name the dataset of the volume; those with 3 axes: {found or 'none'}")
         _refuse_projections(path, node)
+        _refuse_missing_filter(path, node)
         _refuse_unwritten(path, node)
+        if node.chunks:
+            refuse_large(str(path), node.chunks, node.dtype, "voxels of a chunk")
         shape, dtype = node.shape, node.dtype
 
     def read(box: Box) -> NDArray[Any]:
@@ -155,10 +224,36 @@ def _open_hdf5(path: Path, inner: str) -> Header:
     return Header(shape, dtype, read)
 
 
+HDF5_PLUGINS = {
+    32000: "LZF",
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "Bitshuffle",
+    32013: "ZFP",
+    32015: "Zstandard",
+    32026: "Blosc2",
+}
+"""Compressions of HDF5 that come as plugins, by the number of the filter."""
+
+
+def _refuse_missing_filter(path: Path, dataset: h5py.Dataset) -> None:
+    settings = dataset.id.get_create_plist()
+    for i in range(settings.get_nfilters()):
+        number = settings.get_filter(i)[0]
+        if not h5py.h5z.filter_avail(number):
+            name = HDF5_PLUGINS.get(number, "an unknown filter")
+            raise ScanError(
+                f"{path}::{dataset.name}: compressed with {name} (filter {number}), for which HDF5 needs a plugin; "
+                "pip install hdf5plugin, or save it with gzip"
+            )
+
+
 def _hdf5_volumes(file: h5py.File) -> list[str]:
     names: list[str] = []
     file.visititems(
-        lambda name, node: names.append(f"/{name}") if isinstance(node, h5py.Dataset) and node.ndim == 3 else None
+        lambda name, node: (
+            names.append(f"/{name}") if isinstance(node, h5py.Dataset) and _is_volume(node.shape or ()) else None
+        )
     )
     return names
 
@@ -191,19 +286,31 @@ def _refuse_unwritten(path: Path, dataset: h5py.Dataset) -> None:
 
 
 def _open_meta_image(path: Path, _: str) -> Header:
-    volume = medical.open_meta_image(path)
-    return Header(volume.shape, volume.dtype, volume.read)
+    return _of_itk(medical.open_meta_image(path))
+
+
+def _open_nrrd(path: Path, _: str) -> Header:
+    return _of_itk(medical.open_nrrd(path))
 
 
 def _open_nifti(path: Path, _: str) -> Header:
     volume = medical.open_nifti(path)
-    return Header(volume.itk.shape, volume.itk.dtype, volume.read)
+    return Header(volume.itk.shape, volume.itk.dtype, volume.read, spacing_um=volume.itk.spacing_um)
+
+
+def _open_dicom(path: Path, series: str) -> Header:
+    stack = medical.open_dicom(path, series)
+    return Header(stack.shape, stack.dtype, stack.read, stack.remarks, stack.spacing_um)
+
+
+def _of_itk(volume: medical.ItkVolume) -> Header:
+    return Header(volume.shape, volume.dtype, volume.read, spacing_um=volume.spacing_um)
 
 
 FORMATS: tuple[ScanFormat, ...] = (
     ScanFormat(
         name="zarr array",
-        path="`NAME.zarr`, `NAME.zarr::array`",
+        path="`NAME.zarr`, `NAME.zarr::array`; of an OME-Zarr the full resolution",
         suffixes=(".zarr",),
         holds=("zarr.json", ".zarray", ".zgroup"),
         is_folder=True,
@@ -211,16 +318,25 @@ FORMATS: tuple[ScanFormat, ...] = (
         whole="no chunk is an empty file; that some are not stored is said, as writers leave out constant ones",
     ),
     ScanFormat(
-        name="folder of single-page TIFFs",
-        path="a folder; natural order, `slice_2` before `slice_10`",
-        holds=("*.tif", "*.tiff"),
+        name="folder of DICOM images",
+        path="a folder; by position, `FOLDER::series` where it holds several",
+        holds=("*.dcm", "*.ima"),
         is_folder=True,
-        open=_open_tiff_folder,
-        whole="each page, of one shape and type, as it is read",
+        open=_open_dicom,
+        whole="one series, its positions evenly spaced, each image of one size as it is read",
+        extra="formats",
+    ),
+    ScanFormat(
+        name="folder of sections",
+        path="a folder of TIFF, PNG, BMP or JPEG, one image a file, by the number in their names",
+        holds=tuple(f"*{suffix}" for suffix in KINDS),
+        is_folder=True,
+        open=_open_sections,
+        whole="one series of names whose numbers go in even steps, each section of one size and type as it is read",
     ),
     ScanFormat(
         name="multipage TIFF",
-        path="`FILE.tif`",
+        path="`FILE.tif`, `FILE.tif::series` where it holds several",
         suffixes=(".tif", ".tiff"),
         open=_open_tiff,
         whole="pages that are all alike and end within the file",
@@ -244,7 +360,15 @@ FORMATS: tuple[ScanFormat, ...] = (
         path="`FILE.mha`, `FILE.mhd`",
         suffixes=(".mha", ".mhd"),
         open=_open_meta_image,
-        whole="its library, as it is read",
+        whole="the size of raw voxels; of compressed ones its library, as they are read",
+        extra="formats",
+    ),
+    ScanFormat(
+        name="NRRD",
+        path="`FILE.nrrd`, `FILE.nhdr`",
+        suffixes=(".nrrd", ".nhdr"),
+        open=_open_nrrd,
+        whole="the size of raw voxels; of compressed ones all that is unpacked",
         extra="formats",
     ),
     ScanFormat(

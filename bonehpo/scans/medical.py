@@ -1,4 +1,4 @@
-"""Volumes in medical formats, MetaImage and NIfTI, by SimpleITK.
+"""Volumes in medical formats, MetaImage, NRRD, NIfTI and DICOM, by SimpleITK.
 
 ITK looks into a file for any format that it knows, whatever its name says: here it is held to one. What it leaves out, or
 mends without a word, in a NIfTI is checked here: it fills what was cut off or cannot be unpacked with what was in memory,
@@ -8,6 +8,7 @@ reads NaN as 0, and takes `a.nii` for the voxels of `a.nii.gz` where both lie si
 import gzip
 import math
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bonehpo.errors import ScanError
+from bonehpo.scans.order import in_order
 from bonehpo.scans.sections import Box
 
 _FLOATS = {16: "f4", 64: "f8"}
@@ -26,6 +28,8 @@ _HEADER_SIZES = (348, 540)
 
 _BLOCK = 1 << 22
 
+_LONGEST_LINE = 1 << 16
+
 
 class ItkVolume:
     """A volume that ITK reads.
@@ -33,6 +37,8 @@ class ItkVolume:
     Attributes:
         shape: Voxels along (z, y, x), if these are its axes.
         dtype: Type of the intensities.
+        spacing_um: Sides of a voxel along (z, y, x) in µm, where the header tells them in mm; None where it tells 1, which
+            stands for nothing.
     """
 
     def __init__(self, path: Path, image_io: str) -> None:
@@ -45,6 +51,7 @@ class ItkVolume:
         Raises:
             ImportError: SimpleITK is an extra, and not there.
             RuntimeError: It is no such file.
+            ScanError: It holds several numbers for each voxel.
         """
         import SimpleITK as sitk  # noqa: N813  # an extra, and slow to import
 
@@ -54,23 +61,222 @@ class ItkVolume:
         self._reader.SetFileName(str(path))
         self._reader.ReadImageInformation()
         self.shape: tuple[int, ...] = tuple(reversed(self._reader.GetSize()))
+        spacing = tuple(1000 * side for side in reversed(self._reader.GetSpacing()))[-3:]
+        self.spacing_um: tuple[float, ...] | None = None if set(spacing) == {1000.0} else spacing
+        if self._reader.GetNumberOfComponents() != 1:
+            n = self._reader.GetNumberOfComponents()
+            raise ScanError(f"{path}: holds {n} numbers for each voxel; save it in grey, one number for each")
         pixel = sitk.Image([1] * len(self.shape), self._reader.GetPixelID())
         self.dtype: np.dtype[Any] = sitk.GetArrayViewFromImage(pixel).dtype
+        self._prove: Callable[[], None] | None = None
+
+    def before_reading(self, prove: Callable[[], None]) -> None:
+        """Let something be proved once, before the first voxel is read."""
+        self._prove = prove
 
     def number(self, key: str) -> int:
         """A whole number of the header."""
         return int(float(self._reader.GetMetaData(key)))
 
-    def read(self, box: Box) -> NDArray[Any]:
-        """Read a box of voxels."""
+    def text(self, key: str) -> str | None:
+        """An entry of the header, if it has it."""
+        return self._reader.GetMetaData(key).strip() if self._reader.HasMetaDataKey(key) else None
+
+    def read(self, box: Sequence[slice]) -> NDArray[Any]:
+        """Read a box of voxels, a range for each axis."""
+        if self._prove:
+            self._prove()
+            self._prove = None
         self._reader.SetExtractIndex([part.start for part in reversed(box)])
         self._reader.SetExtractSize([part.stop - part.start for part in reversed(box)])
         return np.asarray(self._sitk.GetArrayFromImage(self._reader.Execute()))
 
 
 def open_meta_image(path: Path) -> ItkVolume:
-    """Open a MetaImage by its header; ITK refuses one of which voxels are missing."""
-    return ItkVolume(path, "MetaImageIO")
+    """Open a MetaImage by its header.
+
+    Raises:
+        ScanError: The file of its voxels is shorter or longer than it says, or not there.
+    """
+    volume = ItkVolume(path, "MetaImageIO")
+    header, end = _header_lines(path, lambda line: line.startswith("ElementDataFile"), "=")
+    if header.get("compresseddata", "false").lower() == "true" or int(header.get("headersize", 0)) < 0:
+        return volume
+    name, offset = header.get("elementdatafile", "LOCAL"), int(header.get("headersize", 0))
+    n_bytes = math.prod(volume.shape) * volume.dtype.itemsize
+    if name.upper() == "LOCAL":
+        _refuse_other_size(path, path, end + offset + n_bytes)
+    elif not name.upper().startswith("LIST") and "%" not in name:
+        _refuse_other_size(path, path.parent / name, offset + n_bytes)
+    return volume
+
+
+def open_nrrd(path: Path) -> ItkVolume:
+    """Open an NRRD by its header.
+
+    Raises:
+        ScanError: The file of its voxels is shorter or longer than it says, or not there.
+    """
+    volume = ItkVolume(path, "NrrdImageIO")
+    header, end = _header_lines(path, lambda line: not line.strip(), ":")
+    name, skipped = (
+        header.get("data file", header.get("datafile")),
+        int(header.get("byte skip", header.get("byteskip", 0))),
+    )
+    n_bytes = math.prod(volume.shape) * volume.dtype.itemsize
+    file, start = (path, end) if name is None else (path.parent / name, 0)
+    if name is not None and ("%" in name or name.upper().startswith("LIST")):
+        return volume
+    match header.get("encoding", "").lower():
+        case "raw" if skipped >= 0:
+            _refuse_other_size(path, file, start + skipped + n_bytes)
+        case "gzip" | "gz":
+            volume.before_reading(lambda: _refuse_other_unpacked_size(file, start, n_bytes))
+    return volume
+
+
+def _header_lines(path: Path, is_last: Callable[[str], bool], mark: str) -> tuple[dict[str, str], int]:
+    """Entries of a header of text by their names in small letters, and the byte behind its last line."""
+    entries: dict[str, str] = {}
+    with path.open("rb") as file:
+        while line := file.readline(_LONGEST_LINE):
+            text = line.decode("latin-1")
+            name, _, value = text.partition(mark)
+            entries[name.strip().lower()] = value.strip(" =\r\n")
+            if is_last(text):
+                break
+        return entries, file.tell()
+
+
+def _refuse_other_size(header: Path, file: Path, expected: int) -> None:
+    if not file.is_file():
+        raise ScanError(f"{header}: its voxels lie in {file.name}, which is not there; copy that file beside it")
+    found = file.stat().st_size
+    if found != expected:
+        raise ScanError(
+            f"{file}: {found} bytes are there, the header of {header.name} speaks of {expected}; copy it again"
+        )
+
+
+def _refuse_other_unpacked_size(file: Path, start: int, expected: int) -> None:
+    found = 0
+    try:
+        with file.open("rb") as packed:
+            packed.seek(start)
+            with gzip.GzipFile(fileobj=packed) as unpacked:
+                while block := unpacked.read(_BLOCK):
+                    found += len(block)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ScanError(f"{file}: truncated or damaged ({error}); copy it again") from error
+    if found < expected:
+        raise ScanError(f"{file}: truncated, {found} of {expected} bytes are there; copy it again")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomStack:
+    """A folder of DICOM images of one series.
+
+    Attributes:
+        files: One file for each z, by position.
+        shape: Sections, rows and columns.
+        dtype: Type of the first section.
+        spacing_um: Sides of a voxel along (z, y, x) in µm, if the images tell them.
+        remarks: What the user should know, one sentence each.
+    """
+
+    files: tuple[Path, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    spacing_um: tuple[float, ...] | None
+    remarks: tuple[str, ...]
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Read a box of voxels; images outside its z-range are not opened.
+
+        Raises:
+            ScanError: An image differs from the first in size or type.
+        """
+        across_z, *across = box
+        block = np.empty([part.stop - part.start for part in box], self.dtype)
+        for plane, file in zip(block, self.files[across_z], strict=True):
+            image = ItkVolume(file, "GDCMImageIO")
+            size = [extent for extent in image.shape if extent > 1]
+            if size != list(self.shape[1:]) or image.dtype != self.dtype:
+                first = f"{self.dtype} {self.shape[1:]}"
+                raise ScanError(f"{file}: holds {image.dtype} {tuple(size)}, the first image {first}; replace the file")
+            one = [slice(0, 1)] * (len(image.shape) - 2)
+            plane[...] = image.read((*one, *across)).reshape(plane.shape)
+        return block
+
+
+def open_dicom(path: Path, series: str = "") -> DicomStack:
+    """Open a folder of DICOM images.
+
+    Args:
+        path: The folder.
+        series: UID of the series that is meant, where there are several; empty where there is one.
+
+    Raises:
+        ImportError: SimpleITK is an extra, and not there.
+        ScanError: It holds several series, or an image of one is missing or stands twice.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    by_series = {
+        uid: [Path(name) for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), uid)]
+        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
+    }
+    alone = not series and len(by_series) > 1 and all(len(files) == 1 for files in by_series.values())
+    if alone:
+        files = [file for (file,) in by_series.values()]
+    elif series in by_series or (not series and len(by_series) == 1):
+        files = by_series[series or next(iter(by_series))]
+    else:
+        told = ", ".join(f"{path}::{uid} ({len(files)} images)" for uid, files in list(by_series.items())[:3]) or "none"
+        raise ScanError(f"{path}: holds {len(by_series)} series of DICOM images; give one of them: {told}")
+    images = [ItkVolume(file, "GDCMImageIO") for file in files]
+    size = tuple(extent for extent in images[0].shape if extent > 1)
+    if len(size) != 2:
+        raise ScanError(f"{files[0]}: holds an array of shape {images[0].shape}, not one image; give one image a file")
+    places = [_position(image) for image in images]
+    remarks: tuple[str, ...] = ("Each image is a series of its own: they are taken for one volume.",) if alone else ()
+    if any(place is None for place in places) or len(set(places)) == 1:
+        ordered = in_order(path, [file.name for file in files])
+        told_z, remarks = None, (*remarks, *ordered.remarks, "The images tell no position: their names order them.")
+        files = [path / name for name in ordered.names]
+    else:
+        positions = dict(zip(files, (place for place in places if place is not None), strict=True))
+        files = sorted(files, key=positions.__getitem__)
+        told_z = _even_distance(path, files, positions) * 1000
+    spacing = images[0].spacing_um
+    if spacing is not None and told_z is not None:
+        spacing = (told_z, *spacing[-2:])
+    return DicomStack(
+        files=tuple(files), shape=(len(files), *size), dtype=images[0].dtype, spacing_um=spacing, remarks=remarks
+    )
+
+
+def _position(image: ItkVolume) -> float | None:
+    """Place of an image along the normal of its plane in mm."""
+    place, axes = image.text("0020|0032"), image.text("0020|0037")
+    if not place:
+        return None
+    x, y, z = (float(part) for part in place.split("\\"))
+    along = [float(part) for part in (axes or "1\\0\\0\\0\\1\\0").split("\\")]
+    return float(np.dot(np.cross(along[:3], along[3:]), (x, y, z)))
+
+
+def _even_distance(path: Path, files: Sequence[Path], positions: Mapping[Path, float]) -> float:
+    places = np.array([positions[file] for file in files])
+    steps = np.diff(places)
+    step = float(np.median(steps))
+    for before, after, found in zip(files[:-1], files[1:], steps, strict=True):
+        if found < 0.5 * step or step == 0:
+            raise ScanError(f"{path}: {before.name} and {after.name} lie at the same place; keep one")
+        if found > 1.5 * step:
+            n = round(found / step) - 1
+            raise ScanError(f"{path}: {n} images are missing between {before.name} and {after.name}; copy them")
+    return step
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""TIFF volumes: folders of single pages, and multipage files.
+"""TIFF: pages of grey intensities, and multipage files.
 
 tifffile reads what it can of a damaged file and says the rest in its log: a multipage file cut in half is a shorter
 file to it. Here every complaint is an error.
@@ -6,49 +6,26 @@ file to it. Here every complaint is an error.
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
-from natsort import natsorted
 from numpy.typing import NDArray
 
 from bonehpo.errors import ScanError
+from bonehpo.scans.limits import refuse_large
+from bonehpo.scans.photometry import INVERTED, LOSSY, Grey, from_palette, grey, inverted
 from bonehpo.scans.sections import Box, Shape
 
+Calibration = Callable[[NDArray[Any]], NDArray[Any]]
+"""From the intensities that are stored to those that are meant."""
 
-@dataclass(frozen=True, kw_only=True)
-class FolderStack:
-    """A folder of single-page TIFFs.
+_JPEGS = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG)
 
-    Attributes:
-        files: One file for each z, in natural order.
-        shape: Pages, rows and columns.
-        dtype: Type of the first page.
-    """
-
-    files: tuple[Path, ...]
-    shape: Shape
-    dtype: np.dtype[Any]
-
-    def read(self, box: Box) -> NDArray[Any]:
-        """Read a box of voxels; files outside its z-range are not opened.
-
-        Raises:
-            ScanError: A page differs from the first in shape or type, or cannot be read.
-        """
-        across_z, *across = box
-        block = np.empty([part.stop - part.start for part in box], self.dtype)
-        for plane, file in zip(block, self.files[across_z], strict=True):
-            page = read_page(file)
-            if page.shape != self.shape[1:] or page.dtype != self.dtype:
-                first = f"{self.dtype} {self.shape[1:]}"
-                raise ScanError(f"{file}: holds {page.dtype} {page.shape}, the first page {first}; replace the file")
-            plane[...] = page[tuple(across)]
-        return block
+_CALIBRATED = "Calibrated in ImageJ: intensities are the calibrated ones."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,78 +34,149 @@ class PagedStack:
 
     Attributes:
         file: The file.
+        series: Which of its series of pages.
         shape: Pages, rows and columns.
-        dtype: Type of all pages.
-        offset: Byte at which the voxels lie in one uncompressed run; None when each page must be decoded.
+        dtype: Type of the intensities.
+        remarks: How they are got where the file holds something else, one sentence each.
     """
 
     file: Path
+    series: int
     shape: Shape
     dtype: np.dtype[Any]
-    offset: int | None
+    remarks: tuple[str, ...]
 
     def read(self, box: Box) -> NDArray[Any]:
-        """Read a box of voxels; pages outside its z-range are not decoded."""
-        if self.offset is not None:
-            return np.array(np.memmap(self.file, self.dtype, "r", self.offset, self.shape)[box])
+        """Read a box of voxels; pages outside its z-range are not decoded.
+
+        Raises:
+            ScanError: A page is in colours, or of another shape or type than the first.
+        """
         across_z, *across = box
         block = np.empty([part.stop - part.start for part in box], self.dtype)
         with _opened(self.file) as tif:
-            pages = tif.series[0].pages
+            calibrated = _calibration(tif, self.file)
             for plane, z in zip(block, range(across_z.start, across_z.stop), strict=True):
-                plane[...] = pages[z].asarray()[tuple(across)]
+                page = _page_of(tif.series[self.series], z, self.file).pixels
+                page = calibrated(page) if calibrated else page
+                if page.shape != self.shape[1:] or page.dtype.newbyteorder("=") != self.dtype:
+                    raise ScanError(
+                        f"{self.file}: page {z + 1} holds {page.dtype} {page.shape}, the first "
+                        f"{self.dtype} {self.shape[1:]}; save all alike"
+                    )
+                plane[...] = page[tuple(across)]
         return block
 
 
-def open_folder(path: Path) -> FolderStack:
-    """Open a folder of single-page TIFFs by its first page.
+def open_multipage(path: Path, series: str = "") -> PagedStack:
+    """Open a multipage TIFF by its page table and its first page.
+
+    Args:
+        path: The file.
+        series: Number, from 0, or name of the series of pages that is meant; empty where there is one.
 
     Raises:
-        ScanError: There is no TIFF in the folder, or its first page cannot be used.
-    """
-    files = natsorted(
-        (file for file in path.iterdir() if file.suffix.lower() in (".tif", ".tiff") and file.name[0] != "."),
-        key=lambda file: file.name,
-    )
-    if not files:
-        raise ScanError(f"{path}: the folder holds no .tif or .tiff; give the folder of the reconstructed sections")
-    first = read_page(files[0])
-    return FolderStack(files=tuple(files), shape=(len(files), *first.shape), dtype=first.dtype)
-
-
-def open_multipage(path: Path) -> PagedStack:
-    """Open a multipage TIFF by its page table.
-
-    Raises:
-        ScanError: The file is truncated, its pages differ, or they are not single-channel.
+        ScanError: The file is truncated, or holds no grey volume over (z, y, x).
     """
     with _opened(path) as tif:
-        if len(tif.series) != 1:
-            raise ScanError(f"{path}: holds {len(tif.series)} series of pages that differ; save one volume a file")
-        series = tif.series[0]
-        if len(series.shape) != 3 or series.axes.endswith("S"):
-            raise ScanError(
-                f"{path}: its pages are {series.axes} {series.shape}; save one single-channel volume over (z, y, x)"
-            )
-        dtype = np.dtype(tif.byteorder + series.dtype.char)
-        return PagedStack(file=path, shape=series.shape, dtype=dtype, offset=series.dataoffset)
+        number = _series_number(tif, series, path)
+        pages = tif.series[number]
+        axes = [(axis, n) for axis, n in zip(pages.axes, pages.shape, strict=True) if n > 1 and axis != "S"]
+        if len(axes) != 3 or [axis for axis, _ in axes[1:]] != ["Y", "X"]:
+            raise ScanError(f"{path}: its pages are {_told(pages)}; save one single-channel volume over (z, y, x)")
+        (_, depth), (_, height), (_, width) = axes
+        if pages.dataoffset is None and len(pages.pages) != depth:
+            raise ScanError(f"{path}: {len(pages.pages)} of {depth} pages are there; copy it again")
+        first, calibrated = _page_of(pages, 0, path), _calibration(tif, path)
+        sample = calibrated(first.pixels[:1]) if calibrated else first.pixels
+        return PagedStack(
+            file=path,
+            series=number,
+            shape=(depth, height, width),
+            dtype=sample.dtype.newbyteorder("="),
+            remarks=(*first.remarks, *((_CALIBRATED,) if calibrated else ())),
+        )
 
 
-def read_page(path: Path) -> NDArray[Any]:
-    """Read a TIFF of one page.
+def read_page(path: Path) -> Grey:
+    """Read a TIFF of one page; beside it, the file may hold reduced copies of that page.
 
     Returns:
         The page, (y, x), in the type of the file.
 
     Raises:
-        ScanError: The file is damaged or holds several pages.
+        ScanError: The file is damaged, in colours, or holds several pages.
     """
     with _opened(path) as tif:
-        if len(tif.pages) != 1:
+        pages = [page for page in tif.pages if not page.keyframe.is_reduced] if len(tif.pages) < 9 else list(tif.pages)
+        if len(pages) != 1:
             raise ScanError(
                 f"{path}: holds {len(tif.pages)} pages; in a folder and in a slice table each file is one page"
             )
-        return np.asarray(tif.pages[0].asarray())
+        return _decoded(pages[0], path)
+
+
+def _told(series: tifffile.TiffPageSeries) -> str:
+    return " × ".join(f"{axis} {n}" for axis, n in zip(series.axes, series.shape, strict=True))
+
+
+def _series_number(tif: tifffile.TiffFile, asked: str, path: Path) -> int:
+    names = {series.name: i for i, series in reversed(list(enumerate(tif.series))) if series.name}
+    numbers = names | {str(i): i for i in range(len(tif.series))}
+    if not asked and len(tif.series) == 1:
+        return 0
+    if asked not in numbers:
+        told = ", ".join(f"{path}::{i} ({_told(series)})" for i, series in enumerate(tif.series[:5]))
+        raise ScanError(f"{path}: holds {len(tif.series)} series of pages that differ; give one of them: {told}")
+    return numbers[asked]
+
+
+def _page_of(series: tifffile.TiffPageSeries, z: int, path: Path) -> Grey:
+    """One page; of voxels in one uncompressed run ImageJ tells the first page alone."""
+    page = series.keyframe
+    if series.dataoffset is None or page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+        return _decoded(series.pages[z], path)
+    if page.ndim not in (2, 3):
+        raise ScanError(
+            f"{path}: a page holds an array of shape {page.shape}, not one image; save one grey image a page"
+        )
+    refuse_large(str(path), page.shape, page.dtype, "pixels of a page")
+    stored = np.dtype(page.parent.byteorder + page.dtype.char)
+    offset = series.dataoffset + z * page.size * stored.itemsize
+    return _as_grey(np.array(np.memmap(path, stored, "r", offset, page.shape)), page, path)
+
+
+def _decoded(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> Grey:
+    keyframe = page.keyframe
+    refuse_large(str(path), keyframe.shape, keyframe.dtype or np.dtype(np.uint8), "pixels of a page")
+    samples = np.asarray(page.asarray())
+    if keyframe.planarconfig == tifffile.PLANARCONFIG.SEPARATE and samples.ndim == 3:
+        samples = np.moveaxis(samples, 0, -1)
+    found = _as_grey(samples, keyframe, path)
+    return Grey(found.pixels, (*found.remarks, LOSSY)) if keyframe.compression in _JPEGS else found
+
+
+def _as_grey(samples: NDArray[Any], page: tifffile.TiffPage, path: Path) -> Grey:
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
+        return from_palette(samples, page.colormap.T, str(path))
+    found = grey(samples, str(path))
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        return Grey(inverted(found.pixels, page.bitspersample), (*found.remarks, INVERTED))
+    return found
+
+
+def _calibration(tif: tifffile.TiffFile, path: Path) -> Calibration | None:
+    """ImageJ's calibration of intensities, where that is a straight line; 16 bits with a sign are one."""
+    told = tif.imagej_metadata or {}
+    kind = told.get("cf")
+    if kind is None or (kind == 0 and (told.get("c0"), told.get("c1")) == (0, 1)):
+        return None
+    if kind != 0 or not all(isinstance(told.get(name), int | float) for name in ("c0", "c1")):
+        raise ScanError(f"{path}: calibrated in ImageJ by a curve; apply the calibration there, and save it again")
+    offset, factor = float(told["c0"]), float(told["c1"])
+    if (offset, factor) == (-32768, 1):
+        return lambda stored: (stored.astype(np.int32) - 32768).astype(np.int16)
+    return lambda stored: (stored * factor + offset).astype(np.float32)
 
 
 class _Complaints(logging.Handler):

@@ -263,7 +263,7 @@ def test_without_a_voxel_size_lengths_are_not_measured_and_a_note_says_so(tmp_pa
     store = prepared(write_scans(tmp_path), tmp_path)
     assert store.scan("TB5", 1).trabecular_thickness_um is None
     assert store.scan("TB5", 1).degree_of_anisotropy is not None
-    assert store.notes == ("The table gives no voxel_um: trabecular thickness and spacing are not measured.",)
+    assert store.notes == ("Neither table nor files give voxel_um: trabecular thickness and spacing are not measured.",)
 
 
 def spoilt(tmp_path, volume):

@@ -187,17 +187,17 @@ def test_files_that_hold_no_volume_are_refused(tmp_path):
     np.save(tmp_path / "flat.npy", np.ones((5, 5), "u2"))
     np.save(tmp_path / "wide.npy", np.ones((5, 5, 5), "i8"))
     np.save(tmp_path / "objects.npy", np.array([[[{}]]], dtype=object))
-    tifffile.imwrite(tmp_path / "colour.tif", np.zeros((4, 5, 5, 3), "u1"), photometric="rgb")
+    tifffile.imwrite(tmp_path / "colour.tif", np.resize(np.arange(9, dtype="u1"), (4, 5, 5, 3)), photometric="rgb")
     zarr.create_group(tmp_path / "group.zarr").create_array("bone", shape=(4, 4, 4), dtype="u1")
     for name, complaint in (
         ("gone.tif", "no such file"),
-        ("empty", "holds no .tif"),
+        ("empty", "holds no .tif, .tiff, .png"),
         ("notes.txt", "format not known"),
         ("void.tif", "not a readable TIFF"),
         ("flat.npy", "not a volume"),
         ("wide.npy", "8, 16 or 32 bit"),
         ("objects.npy", "cannot be read"),
-        ("colour.tif", "one single-channel volume"),
+        ("colour.tif", "is in colours"),
         ("group.zarr", "group.zarr::bone"),
     ):
         assert complaint in refusal(open_volume, str(tmp_path / name))

@@ -18,7 +18,7 @@ from bonehpo.phantom import SPEC_JSON
 from bonehpo.report.figures.style import BLACK, PAGE_MM, PHANTOM, SERIES, Words, bare, draw_figure, pale, short
 from bonehpo.results.result import Drawn
 from bonehpo.scans.readers import open_volume
-from bonehpo.scans.sections import NORMALS, cut
+from bonehpo.scans.sections import NORMALS, centred_box, cut
 from bonehpo.store.manifest import ScanRecord
 from bonehpo.store.store import SliceStore
 
@@ -238,7 +238,7 @@ def phantom_plate(phantom: Path, specimen: str, file: Path) -> None:
     grid = figure.subplots(len(NORMALS), len(states))
     for column, (title, state) in enumerate(states.items()):
         volume = open_volume(str(phantom / specimen / f"state_{state:02d}.tif"))
-        pixels = volume.read((slice(None), slice(None), slice(None)))
+        pixels = volume.read(centred_box(volume.shape, None))
         for row, plane in enumerate(NORMALS):
             axes = grid[row, column]
             axes.imshow(cut(pixels, plane, len(pixels) // 2), cmap="gray", vmin=0, vmax=255, interpolation="bicubic")

@@ -1,0 +1,45 @@
+"""The limit of what one scan may take in memory, asked before anything is decoded: a header can claim any size."""
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+
+from bonehpo.errors import ScanError
+
+VARIABLE = "BONEHPO_MAX_GIGABYTES"
+"""Of the environment, so that worker processes know it too."""
+
+SHARE = 0.5
+"""Of this machine's memory, where nothing else is said."""
+
+
+def max_bytes() -> float:
+    """Bytes that the voxels of one scan may take."""
+    asked = os.environ.get(VARIABLE)
+    return float(asked) * 1e9 if asked else SHARE * psutil.virtual_memory().total
+
+
+def refuse_large(where: str, shape: Sequence[int], dtype: np.dtype[Any], what: str = "voxels") -> None:
+    """Refuse to read what would take more memory than a scan may.
+
+    Args:
+        where: The file, for the refusal.
+        shape: Of what would be read at once.
+        dtype: Its type.
+        what: Its name.
+
+    Raises:
+        ScanError: It would take too much, or has a length below 0.
+    """
+    if any(extent < 0 for extent in shape):
+        raise ScanError(f"{where}: claims the shape {tuple(shape)}, which cannot be; copy it again")
+    size = math.prod(map(int, shape)) * dtype.itemsize
+    if size > max_bytes():
+        raise ScanError(
+            f"{where}: {' × '.join(map(str, shape))} {what} of {dtype} take {size / 1e9:.1f} GB, more than the "
+            f"{max_bytes() / 1e9:.1f} GB that one scan may; give --crop, or --max-gigabytes if that is right"
+        )
