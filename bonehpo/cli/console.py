@@ -3,8 +3,8 @@
 import contextlib
 import dataclasses
 import json
-import os
 import math
+import os
 import re
 import sys
 import time
