@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bonehpo.cli.audit import audit
+from bonehpo.cli.console import say
 from bonehpo.cli.models import predict, promote, ui
 from bonehpo.cli.reproduction import report, reproduce
 from bonehpo.cli.results import ablate, compare, explain, strain, sweep
@@ -46,16 +47,16 @@ class _Program(click.Group):
         try:
             return super().invoke(ctx)
         except BonehpoError as error:
-            click.echo(f"Error: {error}", err=True)
+            say(f"Error: {error}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             goes_on = " What is finished is kept; the same command goes on from there."
-            click.echo(f"Interrupted.{goes_on if ctx.invoked_subcommand in RESUMABLE else ''}", err=True)
+            say(f"Interrupted.{goes_on if ctx.invoked_subcommand in RESUMABLE else ''}", err=True)
             ctx.exit(130)
         except OSError as error:
             if error.errno not in ENVIRONMENT_ERRORS:
                 raise
-            click.echo(f"Error: {error.filename or 'a file'} cannot be written: {error.strerror}", err=True)
+            say(f"Error: {error.filename or 'a file'} cannot be written: {error.strerror}", err=True)
             ctx.exit(1)
 
 

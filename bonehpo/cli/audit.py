@@ -2,9 +2,10 @@
 
 import click
 
-from bonehpo.cli.console import ProgressDisplay, print_json
+from bonehpo.cli.console import ProgressDisplay, print_json, print_next, say
 from bonehpo.cli.results import as_table, print_result, result_options, visible_option
 from bonehpo.config import StudyFolder
+from bonehpo.workflow.plan import flag
 from bonehpo.workflow.study import Study
 
 
@@ -48,6 +49,7 @@ def audit(
         return
     for result in results:
         print_result(result)
+    print_next(study, flag(folder, storage), "audit")
 
 
 def audits_as_shown(study: Study) -> dict[str, object]:
@@ -55,12 +57,12 @@ def audits_as_shown(study: Study) -> dict[str, object]:
     return {name: as_table(result) for name, result in study.audits.items()}
 
 
-def print_audits(study: Study, named: str) -> None:
-    """One line for each report on leaks and shortcuts, for `show`.
+def print_audits(study: Study, *, has_optimum: bool) -> None:
+    """Print one line for each report on leaks and shortcuts, for `show`.
 
     Args:
         study: The study.
-        named: How a command names it.
+        has_optimum: Whether there is one: shortcuts are looked for on its folds.
     """
     from bonehpo.results.audit import NAME
     from bonehpo.results.leakage import NAME as LEAKAGE
@@ -69,9 +71,9 @@ def print_audits(study: Study, named: str) -> None:
 
     found = study.audits
     if LEAKAGE in found:
-        click.echo(leakage_line(found[LEAKAGE]))
+        say(leakage_line(found[LEAKAGE]))
     if NAME in found:
         warnings = [sentence for sentence in found[NAME].sentences if sentence.startswith("Caution")]
-        click.echo(f"Shortcuts: {' '.join(warnings or ['none found.', found[NAME].sentences[1]])}")
-    elif study.config.task in RESULT_KINDS[NAME].tasks:
-        click.echo(f"Shortcuts: not looked for yet: bonehpo audit {named}")
+        say(f"Shortcuts: {' '.join(warnings or ['none found.', found[NAME].sentences[1]])}")
+    elif has_optimum and study.config.task in RESULT_KINDS[NAME].tasks:
+        say("Shortcuts: not looked for yet.")

@@ -2,21 +2,28 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import math
 import os
 import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bonehpo.config import StudyFolder
 from bonehpo.domain import Progress
+from bonehpo.errors import BonehpoError
 from bonehpo.workflow.plan import STUDIES
+
+if TYPE_CHECKING:
+    from bonehpo.workflow.study import Study
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -109,6 +116,9 @@ def json_option(function: Command) -> Command:
 
 PLAIN_EVERY_S = 10.0
 
+NARROW = 60
+"""Characters in a line below which progress is told without a bar."""
+
 ProgressReport = Callable[[float, float, str, float | None], None]
 """Takes steps done, steps in all, what is at work, and the seconds left (None: estimated from the steps)."""
 
@@ -146,7 +156,7 @@ class ProgressDisplay:
     def note(self, text: str) -> None:
         """Print a line to stderr."""
         self.close()
-        click.echo(text, err=True)
+        say(text, err=True)
 
 
 def _ignore(_done: float, _total: float, _text: str, _seconds_left: float | None) -> None:
@@ -156,23 +166,23 @@ def _ignore(_done: float, _total: float, _text: str, _seconds_left: float | None
 @contextlib.contextmanager
 def _terminal_bar(what: str) -> Iterator[ProgressReport]:
     from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
     started = time.monotonic()
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        *([BarColumn(bar_width=12)] if shutil.get_terminal_size().columns >= NARROW else []),
         TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
     )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
+    with Bar(*columns, console=Console(stderr=True), expand=True) as bar:
         task = bar.add_task(what, total=None, left="")
 
         def report(done: float, total: float, text: str, seconds_left: float | None) -> None:
             left = _estimate(started, done, total) if seconds_left is None else seconds_left
-            bar.update(task, completed=done, total=total, description=text, left=f"{duration(left)} left")
+            bar.update(task, completed=done, total=total, description=text, left=_left(left))
 
         yield report
 
@@ -188,10 +198,15 @@ def _plain_lines(what: str) -> Iterator[ProgressReport]:
         if now - last_line < PLAIN_EVERY_S and done < total:
             return
         last_line = now
-        left = _estimate(started, done, total) if seconds_left is None else seconds_left
-        click.echo(f"{what}: {done:.0f}/{total:.0f}, {text}, {duration(left)} left", err=True)
+        left = _left(_estimate(started, done, total) if seconds_left is None else seconds_left)
+        click.echo(f"{what}: {done:.0f}/{total:.0f}, {text}{left and f', {left}'}", err=True)
 
     yield report
+
+
+def _left(seconds: float) -> str:
+    """The time left, where it is known."""
+    return "" if math.isnan(seconds) else f"{duration(seconds)} left"
 
 
 def _estimate(started: float, done: float, total: float) -> float:
@@ -202,11 +217,9 @@ def duration(seconds: float) -> str:
     """A time span in the two largest units.
 
     Examples:
-        >>> duration(75), duration(7322), duration(float("nan"))
-        ('1 min 15 s', '2 h 2 min', 'some time')
+        >>> duration(75), duration(7322)
+        ('1 min 15 s', '2 h 2 min')
     """
-    if math.isnan(seconds):
-        return "some time"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -214,12 +227,63 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def line_width(*, err: bool = False) -> int | None:
+    """Characters in a line of the terminal; None where there is none: then lines are left whole, for programs.
+
+    Args:
+        err: Whether stderr is meant, and not stdout.
+    """
+    return shutil.get_terminal_size().columns if (sys.stderr if err else sys.stdout).isatty() else None
+
+
+def say(text: str, indent: int = 0, *, err: bool = False) -> None:
+    """Print a line, broken between words where it is longer than the terminal is wide.
+
+    Args:
+        text: One line.
+        indent: Spaces before its second line and those after it.
+        err: Whether it goes to stderr.
+    """
+    width = line_width(err=err)
+    if width is not None and len(text) > width:
+        indent = indent if indent <= width // 2 else 2
+        before = text[: len(text) - len(text.lstrip())]
+        text = textwrap.fill(
+            text.lstrip(),
+            width,
+            initial_indent=before,
+            subsequent_indent=" " * (indent or len(before)),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    click.echo(text, err=err)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns in line; the first to the left, the others to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
-    for row in (columns, *rows):
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        click.echo("  ".join(cells).rstrip())
+    """Columns in line; the first to the left, numbers to the right. Cells are wrapped where the terminal is too narrow."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, (name, cells) in enumerate(
+        zip(columns, zip(*rows, strict=True) if rows else [()] * len(columns), strict=True)
+    ):
+        is_text = i == 0 or any(len(cell) > LONGEST_NUMBER for cell in cells)
+        table.add_column(Text(name), justify="left" if is_text else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    page = io.StringIO()
+    Console(file=page, width=line_width() or WIDEST, color_system=None).print(table)
+    for line in page.getvalue().splitlines():
+        click.echo(line.rstrip())
+
+
+LONGEST_NUMBER = 18
+"""Characters of a cell up to which it stands to the right, as numbers do."""
+
+WIDEST = 10_000
+"""Characters in a line of a table that nobody looks at."""
 
 
 def print_json(value: object) -> None:
@@ -237,3 +301,23 @@ def _plain(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def print_next(study: "Study", named: str, after: str = "", *, err: bool = False) -> None:
+    """Print the step that follows from what is known of a study.
+
+    Args:
+        study: The study.
+        named: How a command names it.
+        after: The command that has just ended.
+        err: Whether it goes to stderr.
+    """
+    from bonehpo.workflow.next_steps import next_step
+    from bonehpo.workflow.standing import standing_of
+
+    try:
+        step = next_step(standing_of(study), named, study.name, after)
+    except BonehpoError as error:  # what was asked for is done
+        say(f"Note: {error}", len("Note: "), err=err)
+        return
+    say(f"Next: {step.command}  ({step.why})", len("Next: "), err=err)

@@ -8,8 +8,18 @@ from pathlib import Path
 
 import click
 
-from bonehpo.cli.console import json_option, memory_option, print_json, print_table, storage_option, study_option
+from bonehpo.cli.console import (
+    json_option,
+    memory_option,
+    print_json,
+    print_next,
+    print_table,
+    say,
+    storage_option,
+    study_option,
+)
 from bonehpo.config import StudyFolder
+from bonehpo.errors import PromotionRefused
 from bonehpo.workflow.plan import flag
 from bonehpo.workflow.study import Study
 
@@ -29,13 +39,18 @@ def promote(folder: StudyFolder, storage: str | None, force: bool, because: str 
     if force != bool(because and because.strip()):
         raise click.UsageError("--force and --because REASON belong together: give both or neither")
     study = Study(folder.path, storage=storage)
-    version = study.promote(because)
+    try:
+        version = study.promote(because)
+    except PromotionRefused as refusal:
+        say(f"Error: {refusal}", err=True)
+        print_next(study, flag(folder, storage), "promote", err=True)
+        raise SystemExit(1) from refusal
     if as_json:
         print_json({name: getattr(version, name) for name in ("name", "version", "uri")})
         return
     note = " It was trained on phantoms: it knows nothing of real bone." if version.ran_on == "phantom" else ""
-    click.echo(f"{version.name} version {version.version} is the champion: {version.uri}.{note}")
-    click.echo(f"Next: bonehpo predict {flag(folder)} SCAN")
+    say(f"{version.name} version {version.version} is the champion: {version.uri}.{note}")
+    print_next(study, flag(folder, storage), "promote")
     serve = f"mlflow models serve -m {version.uri} --env-manager local"
     click.echo(f"Or:   MLFLOW_TRACKING_URI={version.tracking_uri} {serve}")
 
@@ -71,9 +86,9 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
         ["plane", "slices", "called failed", "mean p(failed)", "verdict"],
         [[p.plane, str(p.n_slices), f"{p.share_failed:.2f}", f"{p.mean:.3f}", p.verdict] for p in found.planes],
     )
-    click.echo(f"Scan: {found.verdict} (mean p(failed) {found.mean:.3f}), by {found.model} version {found.version}")
+    say(f"Scan: {found.verdict} (mean p(failed) {found.mean:.3f}), by {found.model} version {found.version}")
     if found.ran_on == "phantom":
-        click.echo("Caution: that network was trained on phantoms; it knows nothing of real bone.")
+        say("Caution: that network was trained on phantoms; it knows nothing of real bone.")
     click.echo(f"Slices: {csv}\nPicture: {picture}")
 
 

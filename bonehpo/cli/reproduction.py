@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bonehpo.cli.console import ProgressDisplay, storage_option, study_option
+from bonehpo.cli.console import ProgressDisplay, print_next, say, storage_option, study_option
 from bonehpo.cli.results import print_result, run_options, visible_option, weights_option
 from bonehpo.cli.studies import print_outcome
 from bonehpo.config import StudyFolder
@@ -43,7 +43,9 @@ def _known_steps(ctx: click.Context, param: click.Parameter, names: tuple[str, .
 @storage_option
 def report(folder: StudyFolder, storage: str | None) -> None:
     """Write everything recorded of a study as one HTML page that needs nothing else, and log it to MLflow."""
-    click.echo(f"Report: {Study(folder.path, storage=storage).report()}")
+    study = Study(folder.path, storage=storage)
+    click.echo(f"Report: {study.report()}")
+    print_next(study, flag(folder, storage), "report")
 
 
 @click.command()
@@ -100,7 +102,6 @@ def reproduce(
     """
     from bonehpo.results.kind import ResultOptions
     from bonehpo.search.study import SearchOptions
-    from bonehpo.task import task_named
     from bonehpo.workflow.reproduction import Reproduction, StepChoice, steps_of, weights_for
     from bonehpo.workflow.reproduction import reproduce as steps_done
 
@@ -124,9 +125,7 @@ def reproduce(
             failed += _print_step(done, study, flag(folder, storage))
     if failed:
         raise click.ClickException(f"not done: {', '.join(failed)}; the same command tries them again")
-    promotable = task_named(plan.config.task).promotable
-    promote = f", or bonehpo promote {flag(folder, storage)}" if promotable else ""
-    click.echo(f"Next: bonehpo ui to compare runs{promote}")
+    print_next(study, flag(folder, storage), "reproduce")
 
 
 def _print_step(done: "StepOutcome", study: Study, named: str) -> list[str]:
@@ -134,7 +133,7 @@ def _print_step(done: "StepOutcome", study: Study, named: str) -> list[str]:
     from bonehpo.search.study import SearchOutcome
 
     if done.error is not None:
-        click.echo(f"Error: {done.step}: {done.error}", err=True)
+        say(f"Error: {done.step}: {done.error}", err=True)
         return [done.step]
     if isinstance(done.found, Path):
         click.echo(f"Report: {done.found}")

@@ -10,6 +10,8 @@ from bonehpo.cli.console import (
     ProgressDisplay,
     json_option,
     print_json,
+    print_next,
+    say,
     scheduler_option,
     storage_option,
     study_option,
@@ -18,7 +20,7 @@ from bonehpo.cli.console import (
 from bonehpo.config import StudyFolder
 from bonehpo.engine import Workers
 from bonehpo.learning.backbones import BACKBONES, RESNET50
-from bonehpo.workflow.plan import STUDIES
+from bonehpo.workflow.plan import STUDIES, flag
 from bonehpo.workflow.study import Study
 
 if TYPE_CHECKING:
@@ -177,6 +179,7 @@ def _make(
         return
     for result in results:
         print_result(result)
+    print_next(study, flag(folder, storage), click.get_current_context().info_name or "")
 
 
 def as_table(result: "SavedResult") -> dict[str, object]:
@@ -195,4 +198,4 @@ def print_result(result: "SavedResult") -> None:
     phantom = " (on phantoms)" if result.ran_on == "phantom" else ""
     click.echo(f"{result.name}{phantom}: {result.folder}")
     for sentence in result.sentences:
-        click.echo(f"  {sentence}")
+        say(f"  {sentence}")

@@ -10,7 +10,9 @@ from bonehpo.cli.console import (
     json_option,
     memory_option,
     print_json,
+    print_next,
     print_table,
+    say,
     study_option,
     workers_option,
 )
@@ -117,13 +119,13 @@ def prepare(
     with ProgressDisplay() as display:
         store = prepare_store(scans, folder.path, steps, overwrite=overwrite, workers=workers, progress=display)
     for note in store.notes:
-        click.echo(f"Note: {note}")
-    n_images = len(store.planes) * store.n_slices
-    click.echo(
-        f"{len(store.manifest.scans)} scans of {len(store.specimens)} specimens: {n_images} slices of "
-        f"{store.side} × {store.side} each in {', '.join(store.planes)}. Store {store.id[:12]} is in {folder.store}."
+        say(f"Note: {note}", len("Note: "))
+    say(
+        f"{len(store.manifest.scans)} scans of {len(store.specimens)} specimens; of each scan {store.n_slices} slices "
+        f"of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
     )
-    click.echo(f"Next: bonehpo search {flag(folder)} --trials 50")
+    say(f"Store {store.id[:12]} is in {folder.store}.")
+    print_next(Study(folder.path), flag(folder), "prepare")
 
 
 @click.command()
@@ -136,44 +138,37 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
     Writes a montage, specimens × first and last state × planes; in results/specimens of the study a table of all
     measures, renderings of the specimens, and their stress-strain curves.
     """
-    found = Study(folder.path).inspect(montage)
+    study = Study(folder.path)
+    found = study.inspect(montage)
     if as_json:
         print_json(_contents(found))
         return
     _print_contents(found.store)
     for sentence in found.result.sentences:
-        click.echo(sentence)
+        say(sentence)
     click.echo(f"Montage: {found.montage}")
     for figure in found.figures:
         click.echo(f"Figure: {figure}")
     click.echo(f"Table: {found.table}")
+    print_next(study, flag(folder), "inspect")
 
 
 def _print_contents(store: "SliceStore") -> None:
     recipe = store.recipe
-    click.echo(f"Store {store.id[:12]} of {store.bone}, made from {'phantoms' if store.is_phantom else 'scans'}.")
-    click.echo(
-        f"{len(store.specimens)} specimens, load states {store.states[0]} to {store.states[-1]}, {store.n_slices} slices "
-        f"of {store.side} × {store.side} in each of {', '.join(store.planes)}."
+    say(f"Store {store.id[:12]} of {store.bone}, made from {'phantoms' if store.is_phantom else 'scans'}.")
+    say(
+        f"{len(store.specimens)} specimens, load states {store.states[0]} to {store.states[-1]}; of each scan "
+        f"{store.n_slices} slices of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
     )
     matched = f"matched to {recipe.reference}" if recipe.match else "as they were"
     median = "3×3×3" if recipe.median else "none"
     levels = "; each slice with mean 128 and sd 40 intensity levels" if recipe.standardise else ""
-    click.echo(f"Preparation: crop {recipe.crop or 'none'}, histograms {matched}, median {median}{levels}.")
+    say(f"Preparation: crop {recipe.crop or 'none'}, histograms {matched}, median {median}{levels}.")
     for note in store.notes:
-        click.echo(f"Note: {note}")
-    click.echo("Bone volume fraction (Otsu):")
-    print_table(
-        ["specimen", *(f"state {state}" for state in store.states)],
-        [
-            [
-                s,
-                *(f"{store.scan(s, t).bone_volume_fraction:.3f}" if store.has(s, t) else "-" for t in store.states),
-            ]
-            for s in store.specimens
-        ],
-    )
-    click.echo("Pristine and failed:")
+        say(f"Note: {note}", len("Note: "))
+    say("Bone volume fraction (Otsu):")
+    _print_bone_fractions(store)
+    say("Pristine and failed:")
     print_table(
         ["specimen", "state", *(heading for heading, _ in _MEASURES.values())],
         [
@@ -182,6 +177,20 @@ def _print_contents(store: "SliceStore") -> None:
             for t in (store.states[0], store.states[-1])
         ],
     )
+
+
+def _print_bone_fractions(store: "SliceStore") -> None:
+    """Specimens by states, or states by specimens: the way that has fewer columns."""
+
+    def cell(specimen: str, state: int) -> str:
+        return f"{store.scan(specimen, state).bone_volume_fraction:.3f}" if store.has(specimen, state) else "-"
+
+    if len(store.states) <= len(store.specimens):
+        heads = [f"state {state}" for state in store.states]
+        print_table(["specimen", *heads], [[s, *(cell(s, t) for t in store.states)] for s in store.specimens])
+    else:
+        rows = [[str(t), *(cell(s, t) for s in store.specimens)] for t in store.states]
+        print_table(["state", *store.specimens], rows)
 
 
 _MEASURES = {
@@ -236,15 +245,17 @@ def _contents(found: "Inspection") -> dict[str, object]:
 @click.pass_context
 def verify(ctx: click.Context, folder: StudyFolder, as_json: bool) -> None:
     """Compare every byte of the store with its manifest."""
-    store = Study(folder.path).store
+    study = Study(folder.path)
+    store = study.store
     with ProgressDisplay() as display:
         found = store.verify(of_task(display, "verify"))
     if as_json:
         print_json({"store_id": store.id, "whole": not found, "damage": found})
     else:
         for damage in found:
-            click.echo(f"Error: {damage.message}", err=True)
+            say(f"Error: {damage.message}", err=True)
         if not found:
-            click.echo(f"Store {store.id[:12]} is whole: {len(store.manifest.files)} files as they were written.")
+            say(f"Store {store.id[:12]} is whole: {len(store.manifest.files)} files as they were written.")
+            print_next(study, flag(folder), "verify")
     if found:
         ctx.exit(1)

@@ -14,7 +14,9 @@ from bonehpo.cli.console import (
     duration,
     json_option,
     print_json,
+    print_next,
     print_table,
+    say,
     scheduler_option,
     storage_option,
     study_option,
@@ -37,12 +39,11 @@ LABEL_WIDTH = 19
 """Of what stands before the numbers of a study."""
 
 
-def print_study(shown_study: Study, named: str, as_json: bool) -> None:
+def print_study(shown_study: Study, as_json: bool) -> None:
     """Print a study as a table and lines of text, or as one JSON object.
 
     Args:
         shown_study: The study.
-        named: How a command names it, for those that are proposed.
         as_json: Whether to print JSON.
 
     Raises:
@@ -60,22 +61,20 @@ def print_study(shown_study: Study, named: str, as_json: bool) -> None:
         return
     _print_trials(study.trials, measure)
     ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
-    click.echo(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split.")
-    click.echo(f"{study.protocol_in_words[:1].upper()}{study.protocol_in_words[1:]}.")
+    say(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split.")
+    say(f"{study.protocol_in_words[:1].upper()}{study.protocol_in_words[1:]}.")
     if study.estimates is None:
-        click.echo("No trial is complete yet.")
+        say("No trial is complete yet.")
         return
     _print_estimates(study.estimates, in_words(study.row(study.estimates.trial).hyperparameters), measure)
     if study.variance is not None:
         components = components_in_words(study.variance, measure.unit)
         for sentence in (components, *variance_in_words(study.variance, measure.unit)):
-            click.echo(sentence)
+            say(sentence)
     if study.split == "mixed":
         _print_line("Caution", "in the mixed split a specimen under test was trained on, in its other planes")
-    print_audits(shown_study, named)
-    if study.optimum is None:
-        click.echo(f"Next: bonehpo search {named} --trials {len(study.trials)} (fits the optimum again, for promotion)")
-    else:
+    print_audits(shown_study, has_optimum=study.optimum is not None)
+    if study.optimum is not None:
         _print_line(
             "Optimum",
             f"trial {study.optimum.trial}, fitted again with fresh seeds: "
@@ -83,8 +82,6 @@ def print_study(shown_study: Study, named: str, as_json: bool) -> None:
         )
         if study.optimum.calibration is not None:
             _print_line("Calibration", calibration_in_words(study.optimum.calibration))
-        promote = f"bonehpo promote {named}, or " if task.promotable else ""
-        click.echo(f"Next: bonehpo explain {named}, {promote}bonehpo ui to compare runs")
 
 
 def _further(optimum: "RefitOptimum") -> str:
@@ -149,13 +146,11 @@ def _print_estimates(found: "Estimates", choice: str, measure: "Measure") -> Non
         agreed = (
             "" if found.n_agreed_by_set[name] == n_folds else f" (for {found.n_agreed_by_set[name]} of {n_folds} folds)"
         )
-        click.echo(
-            f"  without {name}: trial {trial} is chosen{agreed}; {abs(found.nested_score_by_set[name]):.3f} on it"
-        )
+        say(f"  without {name}: trial {trial} is chosen{agreed}; {abs(found.nested_score_by_set[name]):.3f} on it")
 
 
 def _print_line(label: str, text: str) -> None:
-    click.echo(f"{label:<{LABEL_WIDTH}}{text}")
+    say(f"{label:<{LABEL_WIDTH}}{text}", LABEL_WIDTH)
 
 
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -269,6 +264,8 @@ def search(
             note=display.note,
         )
     print_outcome(outcome, study, named, as_json)
+    if not as_json:
+        print_next(study, named, "search")
 
 
 def print_outcome(outcome: "SearchOutcome", study: Study, named: str, as_json: bool) -> None:
@@ -284,12 +281,12 @@ def print_outcome(outcome: "SearchOutcome", study: Study, named: str, as_json: b
         SystemExit: Every trial failed.
     """
     if outcome.has_optimum:
-        print_study(study, named, as_json)
+        print_study(study, as_json)
         return
     if as_json:
         print_json(outcome._asdict())
     else:
-        click.echo(_why_no_optimum(outcome, named))
+        say(_why_no_optimum(outcome, named))
     if outcome.n_complete == 0 and outcome.n_failed >= outcome.n_trials:
         raise SystemExit(1)
 
@@ -301,7 +298,7 @@ def _why_no_optimum(outcome: "SearchOutcome", study: str) -> str:
         return f"Every trial failed; `bonehpo show {study}` says why."
     if outcome.n_complete + outcome.n_stopped + outcome.n_failed >= outcome.n_trials or outcome.n_elsewhere:
         return f"{done}; other drivers are at work, and the last of them fits the optimum."
-    return f"The time is over. {done}; the same command goes on."
+    return f"The time is over. {done}."
 
 
 def _print_forecast(study: Study, found: "SearchForecast", n_seeds: int, as_json: bool) -> None:
@@ -312,19 +309,17 @@ def _print_forecast(study: Study, found: "SearchForecast", n_seeds: int, as_json
         return
     plan = study.plan
     space = space_in_words(plan.config.space)
-    click.echo(f"Space      {'; '.join(f'{name} {values}' for name, values in space.items())}")
-    click.echo(f"Folds      {found.n_folds} a trial, over {len(plan.sets)} sets: {', '.join(plan.sets)}")
-    click.echo(f"Images     {_span(found.n_train)} to train, {_span(found.n_held_out)} to validate, as many to test")
+    say(f"Space      {'; '.join(f'{name} {values}' for name, values in space.items())}")
+    say(f"Folds      {found.n_folds} a trial, over {len(plan.sets)} sets: {', '.join(plan.sets)}")
+    say(f"Images     {_span(found.n_train)} to train, {_span(found.n_held_out)} to validate, as many to test")
     seeds = f", with {n_seeds} sets of seeds" if n_seeds > 1 else ""
-    click.echo(
-        f"Fits       {found.n_fits}: {len(plan.pairs)} for each of {found.n_trials} trials and for the optimum{seeds}"
-    )
-    click.echo(f"Parameters {_span(found.parameters)}")
-    click.echo(
+    say(f"Fits       {found.n_fits}: {len(plan.pairs)} for each of {found.n_trials} trials and for the optimum{seeds}")
+    say(f"Parameters {_span(found.parameters)}")
+    say(
         f"Time       about {duration(found.hours * 3600)} with {found.n_workers} workers "
         f"(measured: the baseline trains {found.images_per_s:.0f} images/s a worker in {found.precision})"
     )
-    click.echo(f"Disk       about {found.gigabytes:.2f} GB")
+    say(f"Disk       about {found.gigabytes:.2f} GB")
 
 
 def _span(ends: tuple[int, int]) -> str:
@@ -338,7 +333,10 @@ def _span(ends: tuple[int, int]) -> str:
 @json_option
 def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
     """Print the trials of a study, its optimum, and how accurate that really is."""
-    print_study(Study(folder.path, storage=storage), flag(folder, storage), as_json)
+    study = Study(folder.path, storage=storage)
+    print_study(study, as_json)
+    if not as_json:
+        print_next(study, flag(folder, storage), "show")
 
 
 @click.command()
@@ -349,17 +347,19 @@ def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
 )
 def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
     """Write into MLflow whatever it lacks of a study. Optuna's storage and the fits are the truth."""
-    done = Study(folder.path, storage=storage).sync(relocate=moved)
+    study = Study(folder.path, storage=storage)
+    done = study.sync(relocate=moved)
     if moved:
         click.echo(f"{done.n_relocated} paths adapted.")
     if not done.is_whole:
         raise SystemExit(1)
-    click.echo(f"MLflow holds all {done.n_trials} trials of {folder.name}.")
+    say(f"MLflow holds all {done.n_trials} trials of {folder.name}.")
     if done.n_lost:
         click.echo(
             f"{done.n_lost} fits are gone from {folder.fits}: their curves and predictions cannot be recorded.",
             err=True,
         )
+    print_next(study, flag(folder, storage), "sync")
 
 
 @click.command()

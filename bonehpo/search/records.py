@@ -6,6 +6,7 @@ The search tells records as they arise; `replay` tells all of them again, so tha
 import dataclasses
 import json
 import logging
+import math
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from bonehpo.analysis.calibration import Answers, calibrate
-from bonehpo.analysis.estimates import choose_optimum, estimate
+from bonehpo.analysis.estimates import choose_optimum, estimate, trial_estimates
 from bonehpo.analysis.variance import Variance, variance_of
 from bonehpo.config import StudyFolder, config_to_toml
 from bonehpo.domain import FoldScores
@@ -330,8 +331,18 @@ class Chosen(NamedTuple):
 
 def choose_trial(study: optuna.Study, plan: SearchPlan) -> Chosen | None:
     """The optimum among the complete trials; None without any, and of a strict study before all candidates have ended."""
+    return _best(study, plan) if is_done(study, plan) else None
+
+
+def best_score(study: optuna.Study, plan: SearchPlan) -> float:
+    """Apparent score of the trial that would be chosen now, as `show` tells it; NaN before one is complete."""
+    best = _best(study, plan)
+    return math.nan if best is None else next(e.mean for e in trial_estimates(best.folds) if e.trial == best.trial)
+
+
+def _best(study: optuna.Study, plan: SearchPlan) -> Chosen | None:
     folds = folds_table(study)
-    if folds.empty or not is_done(study, plan):
+    if folds.empty:
         return None
     trials = study.get_trials(deepcopy=False)
     choices = {int(number): from_params(trials[int(number)].params) for number in folds["trial"].unique()}

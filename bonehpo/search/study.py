@@ -41,7 +41,15 @@ from bonehpo.search.pruning import (
     stopped_trials,
 )
 from bonehpo.search.recorder import Recorder
-from bonehpo.search.records import choose_trial, n_seeds_known, replay_trial, study_record, trial_summary, write_optimum
+from bonehpo.search.records import (
+    best_score,
+    choose_trial,
+    n_seeds_known,
+    replay_trial,
+    study_record,
+    trial_summary,
+    write_optimum,
+)
 from bonehpo.search.space import check_space, make_sampler, settle_candidates, suggest
 from bonehpo.search.storage import (
     REASON,
@@ -127,7 +135,7 @@ class SearchProgress(Progress):
         n_trials: Trials that the study shall have.
         fit: Fits of it that are finished.
         n_fits: Fits that it takes.
-        best: Highest mean accuracy of a complete trial so far; NaN before the first.
+        best: Apparent score of the trial that would be chosen now, as `show` tells it; NaN before one is complete.
         choice: Its hyperparameters.
     """
 
@@ -226,6 +234,9 @@ class _Search:
 
     Attributes:
         n_trained: Fits that were trained, and not found.
+        first_began_s: When the first of them began, in seconds since 1970.
+        n_complete: Trials that were complete when `best` was worked out.
+        best: Score of the best trial.
         n_seeds: Sets of fresh seeds that the optimum is to have.
         sets_left: Those of them that are still to be fitted.
     """
@@ -241,6 +252,9 @@ class _Search:
     tell: Callable[[SearchProgress], None]
     started: float = field(default_factory=time.monotonic)
     n_trained: int = 0
+    first_began_s: float = math.inf
+    n_complete: int = 0
+    best: float = math.nan
     n_seeds: int = field(init=False)
     sets_left: int = field(init=False)
 
@@ -326,6 +340,7 @@ class _Search:
             while not is_enough() and (outcome := self._next(outcomes)) is not None:
                 result = outcome.result()
                 self.n_trained += 1
+                self.first_began_s = min(self.first_began_s, result.started_s)
                 keep(outcome.task, result)
 
     def _next(self, outcomes: Iterator[Outcome[FitTask, FitResult]]) -> Outcome[FitTask, FitResult] | None:
@@ -372,21 +387,21 @@ class _Search:
         return results
 
     def _report(self, trial: int | None, choice: Hyperparameters, fit: int) -> None:
-        n_trials, n_fits = self.options.n_trials, len(self.plan.pairs)
+        n_fits = len(self.plan.pairs)
+        n_trials = max(self.options.n_trials, 0 if trial is None else trial + 1)
         n_before = n_trials + self.n_seeds - self.sets_left if trial is None else trial
         later = self.sets_left - 1 if trial is None else max(n_trials - trial - 1, 0) + self.n_seeds
-        fits_left = later * n_fits + n_fits - fit
-        elapsed = time.monotonic() - self.started
-        best = max((float(t.value or 0.0) for t in complete_trials(self.study)), default=float("nan"))
+        best = self._best_score()
         name = "optimum, fresh seeds" if trial is None else f"trial {trial + 1}/{n_trials}"
         so_far = "" if math.isnan(best) else f", best {abs(best):.3f}"
+        begun = "" if self.n_trained or fit else "starting workers: "
         self.tell(
             SearchProgress(
                 done=n_before * n_fits + fit,
                 total=(n_trials + self.n_seeds) * n_fits,
-                what=f"{name} ({in_words(choice)}), fit {fit}/{n_fits}{so_far}",
+                what=f"{begun}{name}, fit {fit}/{n_fits}{so_far} ({in_words(choice)})",
                 task="search",
-                seconds_left=elapsed / self.n_trained * fits_left if self.n_trained else float("nan"),
+                seconds_left=self._seconds_a_fit() * (later * n_fits + n_fits - fit),
                 trial=trial,
                 n_trials=n_trials,
                 fit=fit,
@@ -395,3 +410,14 @@ class _Search:
                 choice=choice,
             )
         )
+
+    def _seconds_a_fit(self) -> float:
+        """Mean time from fit to fit since the first began, the start of the workers left out; NaN before one ended."""
+        return (time.time() - self.first_began_s) / self.n_trained if self.n_trained else math.nan
+
+    def _best_score(self) -> float:
+        """See `best_score`; worked out again only when a trial has been completed."""
+        n_complete = len(complete_trials(self.study))
+        if n_complete != self.n_complete:
+            self.best, self.n_complete = best_score(self.study, self.plan), n_complete
+        return self.best

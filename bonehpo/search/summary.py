@@ -1,6 +1,7 @@
 """A study at a glance: its trials, its optimum, and how accurate that is. For `show`, promotion and reports."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from bonehpo.analysis.calibration import Calibration, calibrate
 from bonehpo.analysis.estimates import Estimates, choose_optimum, estimate, trial_estimates
 from bonehpo.analysis.variance import Variance
 from bonehpo.domain import FoldScores
+from bonehpo.errors import StudyMissing
 from bonehpo.hyperparameters import Hyperparameters, from_params, searched
 from bonehpo.learning.architecture import count_operations, count_parameters
 from bonehpo.search.plan import SearchPlan
@@ -26,7 +28,7 @@ from bonehpo.search.records import (
     read_refits,
     study_variance,
 )
-from bonehpo.search.space import networks, read_fixed_list
+from bonehpo.search.space import n_possible, networks, read_fixed_list
 from bonehpo.search.storage import REASON, finished_pairs, load_study
 
 
@@ -223,6 +225,27 @@ def importances(plan: SearchPlan) -> dict[str, float]:
         return {}
     found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     return {} if any(math.isnan(share) for share in found.values()) else dict(found)
+
+
+def what_counts(plan: SearchPlan, n_trials: int) -> str:
+    """A sentence on the trials that a study has, of those that it shall have in all."""
+    name, n_trials = plan.folder.name, n_possible(plan.config, n_trials)
+    each = f"{len(plan.pairs)} fits each, and as many for the optimum"
+    try:
+        study = load_study(plan.storage, name, plan.identity)
+    except StudyMissing:
+        return f"Study {name} begins: {n_trials} trials of {each}."
+    begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+    found = Counter(trial_state(trial) for trial in begun if trial.params)
+    parts = [f"{n} {state}" for state, n in found.items() if state != "unfinished"]
+    n_interrupted = len(begun) - sum(found.values()) + found["unfinished"]
+    parts += (
+        [f"{n_interrupted} interrupted, which {'goes' if n_interrupted == 1 else 'go'} on"] if n_interrupted else []
+    )
+    told = f": {', '.join(parts)}" if parts else ""
+    if len(begun) >= n_trials:
+        return f"Study {name} has {len(begun)} trials, and {n_trials} were asked for{told}. Nothing new is tried."
+    return f"Study {name} has {len(begun)} of {n_trials} trials{told}; {each}."
 
 
 BYTES_PER_PREDICTION = 12

@@ -85,6 +85,16 @@ def objections(folds: pd.DataFrame, trial: int, baseline: int | None, shortcuts:
     return (*found, *(text.rstrip(".") for text in shortcuts))
 
 
+def objections_to(plan: SearchPlan, audited: Audited) -> tuple[str, ...]:
+    """Everything for which `promote_optimum` would ask for a reason; nothing, where the gate is open.
+
+    Raises:
+        PromotionRefused: There is no whole optimum.
+    """
+    whole = _whole_optimum(plan)
+    return objections(whole.folds, whole.optimum.trial, _baseline(plan, whole.summary), audited.warnings)
+
+
 def promote_optimum(
     plan: SearchPlan, tracking: Tracking, audited: Audited, because: str | None = None
 ) -> RegisteredVersion:
@@ -167,8 +177,8 @@ def _pass_gate(plan: SearchPlan, whole: _Whole, audited: Audited, because: str |
     against = objections(whole.folds, trial, _baseline(plan, whole.summary), audited.warnings)
     if against and because is None:
         raise PromotionRefused(
-            f"trial {trial} of study {plan.folder.name} is not promoted: {'; '.join(against)}. More specimens or a "
-            'better search are needed; or say why it shall be promoted nevertheless: --force --because "…"'
+            f"trial {trial} of study {plan.folder.name} is not promoted: {'; '.join(against)}. Say why it shall be promoted "
+            'nevertheless: --force --because "…"; or mend it'
         )
     return against
 

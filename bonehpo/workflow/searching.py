@@ -16,7 +16,7 @@ from bonehpo.search.plan import SearchPlan
 from bonehpo.search.pruning import why_not_pruned
 from bonehpo.search.space import check_space, n_possible
 from bonehpo.search.study import SearchOptions, SearchOutcome, run_search
-from bonehpo.search.summary import Forecast, forecast
+from bonehpo.search.summary import Forecast, forecast, what_counts
 from bonehpo.tracking.runs import recorder_for
 from bonehpo.workflow.audit import audit_after_search
 
@@ -54,6 +54,7 @@ def search_study(
     why = why_not_pruned(plan.config)
     if why is not None and (options.prune or plan.config.search.pruner != "none"):
         note(f"No trial is stopped early: {why}.")
+    note(what_counts(plan, options.n_trials))
     note(leakage_line(prove_no_leak(plan, of_task(progress, LEAKAGE), despite_leaks=despite_leaks)))
     with closing(recorder_for(project)) as recorder:
         with open_engine(*workers) as engine:

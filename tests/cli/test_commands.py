@@ -1,5 +1,6 @@
 """The commands, as a person types them: what they print, how they end."""
 
+import io
 import json
 import re
 import shutil
@@ -11,7 +12,7 @@ from data_makers import write_table
 from places import PROJECT
 from tiny_study import LONG_ENOUGH, SPECIMENS, TOML, make_study, write_striped
 
-from bonehpo.cli import main
+from bonehpo.cli import console, main
 from bonehpo.errors import PhantomError
 from bonehpo.report.figures.scans import phantom_plate
 
@@ -43,12 +44,12 @@ def promoted(tmp_path_factory):
 
 def test_the_way_from_scans_to_a_champion_names_each_next_command(promoted):
     _, said = promoted
-    assert "Next: bonehpo search --bone TB" in said["prepare"].output
-    assert "Next: bonehpo explain --bone TB, bonehpo promote --bone TB, or bonehpo ui" in said["search"].output
+    assert "Next: bonehpo inspect --bone TB" in said["prepare"].output
+    assert "Next: bonehpo audit --bone TB  (a model that sees no damage comes near" in said["search"].output
     assert "is not promoted: " in said["refused"].stderr
+    assert "Next: bonehpo audit --bone TB" in said["refused"].stderr
     assert "A model of intensity levels alone reaches 1.00" in said["refused"].stderr, "stripes are brighter"
     assert "bonehpo-TB version 1 is the champion: models:/bonehpo-TB@champion" in said["promote"].output
-    assert "Next: bonehpo predict --bone TB SCAN" in said["promote"].output
 
 
 def test_show_prints_trials_and_both_accuracies(promoted, monkeypatch):
@@ -70,6 +71,36 @@ def test_show_prints_trials_and_both_accuracies(promoted, monkeypatch):
     assert len(data["trials"]) == 2
     assert len(data["optimum"]["folds"]) == 6
     assert 0 <= data["optimum"]["calibration"]["brier_calibrated"] < 0.25
+
+
+@pytest.mark.parametrize("width", [80, 40])
+@pytest.mark.parametrize("command", ["show", "inspect", "verify", "sync"])
+def test_lines_fit_the_terminal_and_lose_no_word(promoted, monkeypatch, command, width):
+    root, _ = promoted
+    monkeypatch.chdir(root)
+    whole = call(command, "--bone", "TB").stdout
+    monkeypatch.setattr(console, "line_width", lambda **_: width)
+    told = call(command, "--bone", "TB").stdout
+    long = [line for line in told.splitlines() if len(line) > width and len(line.split()) > 1 and "/" not in line]
+    assert long == []
+    assert sorted("".join(told.split())) == sorted("".join(whole.split()))
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_the_bar_of_a_search_keeps_what_counts_on_one_line(monkeypatch, width):
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    page = io.StringIO()
+    monkeypatch.setattr("sys.stderr", page)
+    with console._terminal_bar("search") as report:
+        report(7, 30, "trial 3/5, fit 2/5, best 0.812 (layers 4, lr 0.001, kernel 5, batch 10)", 75.0)
+    lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]", page.getvalue())]
+    last = [line for line in lines if line.strip()][-1]
+    assert len(last) <= width
+    assert last.startswith("trial 3/5")
+    assert "23%" in last
+    assert "1 min 15 s left" in last
 
 
 @pytest.mark.parametrize(("state", "verdict"), [(1, "pristine"), (2, "failed")])
@@ -249,7 +280,7 @@ def test_a_table_without_rows_is_refused(here):
 
 def test_phantoms_are_made_prepared_and_named_as_such(here):
     call("phantom", "--bone", "TB", "--out", "p", "--side", 32, "--states", 2, "--specimens", "A,B,C", "--workers", 0)
-    assert "Next: bonehpo search" in call("prepare", "p/scans.csv", "--bone", "TB", "--workers", 0).output
+    assert "Next: bonehpo inspect" in call("prepare", "p/scans.csv", "--bone", "TB", "--workers", 0).output
     assert "made from phantoms" in call("inspect", "--bone", "TB").output
     assert "p exists already" in refusal("phantom", "--bone", "TB", "--out", "p", "--side", 32)
 
