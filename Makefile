@@ -67,6 +67,9 @@ examples: install ## Run the examples, and keep beside them what they print and 
 	  rm -r $$folder || exit 1; done
 .PHONY: examples
 
+transcript: install ## Record the journey for the docs, in a terminal of 80 columns
+	$(PYTHON) docs/transcript.py
+
 docs: install ## Build the docs site into site/, without a network
 	NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS=ignore::DeprecationWarning $(VENV)/bin/mkdocs build --strict
 .PHONY: docs
@@ -85,5 +88,5 @@ clean: ## Remove .venv, phantoms and caches; studies and runs stay
 	rm -rf $(VENV) phantoms site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install test torture browser check format search smoke reproduce-smoke bench simulations ui clean
+.PHONY: help install test torture transcript browser check format search smoke reproduce-smoke bench simulations ui clean
 .DEFAULT_GOAL := help

@@ -60,6 +60,16 @@ class StudyFolder(NamedTuple):
         return self.path / "results"
 
     @property
+    def trials_csv(self) -> Path:
+        """All trials, a row each, for R and Excel."""
+        return self.path / "trials.csv"
+
+    @property
+    def folds_csv(self) -> Path:
+        """The folds of all complete trials, a row each."""
+        return self.path / "folds.csv"
+
+    @property
     def drivers(self) -> Path:
         """Locks by which drivers of the study know of each other."""
         return self.path / "drivers"

@@ -20,7 +20,7 @@ from bonehpo.schema import SCHEMA, SCHEMA_1, stable
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.records import Optimum
 from bonehpo.search.space import candidates, enqueued, read_fixed_list, settle_candidates
-from bonehpo.search.storage import load_study, open_storage, open_study
+from bonehpo.search.storage import attributes, load_study, open_storage, open_study, remember
 from bonehpo.store.recipe import Steps
 
 SPECIMENS, PLANES = ("TB5", "TB6", "TB7", "TB8", "TB9"), ("XY", "XZ", "YZ")
@@ -225,30 +225,30 @@ def test_every_frozen_key_is_still_a_field():
 
 def test_a_study_keeps_the_schema_that_it_was_begun_with(tiny):
     study = begin(tiny)
-    assert study.user_attrs["schema"] == SCHEMA
-    assert begin(tiny).user_attrs["schema"] == SCHEMA
+    assert attributes(study)["schema"] == SCHEMA
+    assert attributes(begin(tiny))["schema"] == SCHEMA
 
 
 def old_study(plan, identity):
     """A study as the first version began it."""
     study = begin(plan)
-    attributes = {**study.user_attrs, "identity": json.dumps(identity, sort_keys=True)}
+    known = {**attributes(study), "identity": json.dumps(identity, sort_keys=True)}
     storage, number = study._storage, study._study_id
-    del attributes["schema"]
+    del known["schema"]
     storage.delete_study(number)
     old = storage.create_new_study(study.directions, "TB")
-    for key, value in attributes.items():
+    for key, value in known.items():
         storage.set_study_user_attr(old, key, value)
 
 
 def test_a_study_of_the_first_version_is_opened_and_gets_no_schema(tiny):
     old_study(tiny, tiny.identity)
-    assert "schema" not in begin(tiny).user_attrs
-    assert "schema" not in load_study(tiny.storage, "TB", tiny.identity).user_attrs
+    assert "schema" not in attributes(begin(tiny))
+    assert "schema" not in attributes(load_study(tiny.storage, "TB", tiny.identity))
 
 
 def test_a_study_of_a_newer_schema_is_refused(tiny):
-    begin(tiny).set_user_attr("schema", SCHEMA + 1)
+    remember(begin(tiny), "schema", SCHEMA + 1)
     with pytest.raises(
         StudyError, match=rf"begun with a newer bonehpo \(schema {SCHEMA + 1}, this one knows {SCHEMA}\)"
     ):

@@ -265,16 +265,22 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    width = line_width()
+    heads = [max(map(len, name.split()), default=1) for name in columns]
+    if width is not None and sum(heads) + 2 * len(heads) > width:
+        for row in rows:
+            say("; ".join(f"{name} {cell}" for name, cell in zip(columns, row, strict=True)), 2)
+        return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, (name, cells) in enumerate(
         zip(columns, zip(*rows, strict=True) if rows else [()] * len(columns), strict=True)
     ):
         is_text = i == 0 or any(len(cell) > LONGEST_NUMBER for cell in cells)
-        table.add_column(Text(name), justify="left" if is_text else "right", overflow="fold")
+        table.add_column(Text(name), justify="left" if is_text else "right", overflow="fold", min_width=heads[i])
     for row in rows:
         table.add_row(*map(Text, row))
     page = io.StringIO()
-    Console(file=page, width=line_width() or WIDEST, color_system=None).print(table)
+    Console(file=page, width=width or WIDEST, color_system=None).print(table)
     for line in page.getvalue().splitlines():
         click.echo(line.rstrip())
 

@@ -22,7 +22,7 @@ from bonehpo.errors import StudyError
 from bonehpo.schema import COLUMNS, find_attribute, with_new_names
 from bonehpo.search.plan import FinishedPair, SearchPlan
 from bonehpo.search.pruners import PRUNERS, Pruner, Scores, adjusted_score, fit_blocks
-from bonehpo.search.storage import REASON, finished_pairs
+from bonehpo.search.storage import REASON, attributes, finished_pairs, remember
 
 TrialStateName = Literal["complete", "stopped", "failed", "unfinished"]
 
@@ -125,12 +125,12 @@ def begin_pruning(plan: SearchPlan, study: optuna.Study, trial: optuna.Trial, pr
     if not pruner.needs_incumbent and read_stop(frozen) is None:
         return TrialPruning(pruner=pruner, pairs=plan.pairs)
     pairs = tuple(pair for block in fit_blocks(list(plan.sets)) for pair in block)
-    number = find_attribute(frozen.user_attrs, INCUMBENT)
+    number = find_attribute(attributes(frozen), INCUMBENT)
     if number is None:
         best = max(complete_trials(study), key=lambda t: (t.value or 0.0, -t.number), default=None)
         number = NOBODY if best is None else best.number
-        trial.set_user_attr(PRUNER, pruner.name)
-        trial.set_user_attr(INCUMBENT, number)  # the last: a trial that has it has begun
+        remember(trial, PRUNER, pruner.name)
+        remember(trial, INCUMBENT, number)  # the last: a trial that has it has begun
     else:
         pruner = _pruner_of(frozen)
     if number == NOBODY:
@@ -140,7 +140,7 @@ def begin_pruning(plan: SearchPlan, study: optuna.Study, trial: optuna.Trial, pr
 
 
 def _pruner_of(trial: FrozenTrial) -> Pruner:
-    name = trial.user_attrs.get(PRUNER, FIRST_PRUNER)
+    name = attributes(trial).get(PRUNER, FIRST_PRUNER)
     if name not in PRUNERS:
         raise StudyError(
             f"trial {trial.number} was begun with the pruner {name}, which this version does not have "
@@ -176,23 +176,23 @@ def why_not_pruned(config: StudyConfig) -> str | None:
 def mark_pruned(study: optuna.Study) -> None:
     """Write down that the study was pruned, once and for all: that leaks a little into its estimates."""
     if not is_pruned(study):
-        study.set_user_attr(PRUNED, True)
+        remember(study, PRUNED, True)
 
 
 def is_pruned(study: optuna.Study) -> bool:
     """True if some call of the search pruned."""
-    return bool(find_attribute(study.user_attrs, PRUNED))
+    return bool(find_attribute(attributes(study), PRUNED))
 
 
 def record_stop(trial: optuna.Trial, stop: Stop) -> None:
     """Write down that a trial is stopped, before Optuna is told its value."""
     trial.set_user_attr(REASON, stop.reason)
-    trial.set_user_attr(STOPPED, json.dumps(dataclasses.asdict(stop)))
+    remember(trial, STOPPED, json.dumps(dataclasses.asdict(stop)))
 
 
 def read_stop(trial: FrozenTrial) -> Stop | None:
     """Read why a trial was stopped; None where it was not."""
-    text = find_attribute(trial.user_attrs, STOPPED)
+    text = find_attribute(attributes(trial), STOPPED)
     return None if text is None else Stop(**with_new_names(json.loads(text), COLUMNS))
 
 

@@ -33,7 +33,7 @@ from bonehpo.search.plan import SearchPlan, fold_records
 from bonehpo.search.pruning import complete_trials, is_pruned, trial_state
 from bonehpo.search.recorder import FoldRecord, OptimumRecord, Recorder, StudyRecord, TrialRecord, TrialSummary
 from bonehpo.search.space import is_done, read_fixed_list, space_in_words
-from bonehpo.search.storage import OPTIMUM, REASON, STUDY_ID, finished_pairs, load_study
+from bonehpo.search.storage import OPTIMUM, REASON, STUDY_ID, attributes, finished_pairs, load_study, remember
 from bonehpo.task import task_named
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def folds_table(study: optuna.Study) -> pd.DataFrame:
 
 def read_optimum(study: optuna.Study) -> Optimum | None:
     """The optimum that the study holds, or None before it has one."""
-    text = study.user_attrs.get(OPTIMUM)
+    text = attributes(study).get(OPTIMUM)
     if not text:
         return None
     data = json.loads(text)
@@ -89,7 +89,7 @@ def study_record(plan: SearchPlan, study: optuna.Study) -> StudyRecord:
     started = min((t.datetime_start for t in trials if t.datetime_start), default=None)
     fixed = read_fixed_list(study)
     return StudyRecord(
-        study_id=study.user_attrs[STUDY_ID],
+        study_id=attributes(study)[STUDY_ID],
         name=plan.folder.name,
         bone=plan.config.bone,
         task=plan.config.task,
@@ -386,7 +386,7 @@ def write_optimum(
     if known is not None and dataclasses.replace(known, chosen=optimum.chosen) == optimum:
         optimum = known
     else:
-        study.set_user_attr(OPTIMUM, json.dumps(dataclasses.asdict(optimum)))
+        remember(study, OPTIMUM, json.dumps(dataclasses.asdict(optimum)))
     folds = [[f for pair in plan.pairs for f in fold_records(results[pair.label])] for results in refits]
     recorder.optimum(optimum_record(optimum, chosen.choice, chosen.folds, folds[0], folds[1:]), folds[0])
     for path in plan.folder.optimum.glob("*.keras"):  # of former optima

@@ -30,6 +30,7 @@ from bonehpo.hyperparameters import (
 from bonehpo.learning.architecture import check_architecture
 from bonehpo.schema import SCHEMA_1, stable
 from bonehpo.search.plan import SearchPlan
+from bonehpo.search.storage import attributes, remember
 
 N_DRAWS = 20
 """Random draws for each candidate, after which a small space is taken to hold no more."""
@@ -219,7 +220,7 @@ def read_fixed_list(study: optuna.Study) -> FixedList | None:
     Raises:
         StudyError: The list is not the one that was hashed.
     """
-    text = study.user_attrs.get(CANDIDATES)
+    text = attributes(study).get(CANDIDATES)
     if not text:
         return None
     data = json.loads(text)
@@ -266,7 +267,7 @@ def settle_candidates(study: optuna.Study, plan: SearchPlan, n_trials: int) -> i
     if fixed is None:
         choices = candidates(plan.config, n_trials)[:n_trials]
         fixed = FixedList(choices, _sha256(choices))
-        study.set_user_attr(CANDIDATES, json.dumps({"sha256": fixed.sha256, "choices": stable(choices)}))
+        remember(study, CANDIDATES, json.dumps({"sha256": fixed.sha256, "choices": stable(choices)}))
     if n_trials != len(fixed.choices):
         raise StudyError(
             f"study {study.study_name} fixed {len(fixed.choices)} candidates before its first score, now --trials is "

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
@@ -36,6 +37,30 @@ DRIVER, REASON = "driver", "reason"
 STUDY_ID, IDENTITY, OPTIMUM, SCHEMA_KEY = "study_id", "identity", "optimum", "schema"
 AS_EVER = "its default"
 """Value of a setting that an identity leaves out, see `schema`."""
+
+
+def attributes(of: optuna.Study | FrozenTrial) -> Mapping[str, Any]:
+    """Everything that bonehpo has written down of a study or of a trial.
+
+    What programs read lies among Optuna's system attributes, so that its dashboard shows people what they can read. Studies
+    of before have it among the user attributes.
+    """
+    system = of.system_attrs if isinstance(of, FrozenTrial) else of._storage.get_study_system_attrs(of._study_id)
+    return {**of.user_attrs, **system}
+
+
+def remember(of: optuna.Study | optuna.Trial, name: str, value: Any) -> None:
+    """Write something down that programs read, see `attributes`.
+
+    Args:
+        of: The study, or a trial that is running.
+        name: Its name.
+        value: What JSON can hold.
+    """
+    if isinstance(of, optuna.Study):
+        of._storage.set_study_system_attr(of._study_id, name, value)
+    else:
+        of.storage.set_trial_system_attr(of._trial_id, name, value)
 
 
 def default_storage(folder: StudyFolder) -> str:
@@ -119,10 +144,10 @@ def open_study(storage: optuna.storages.RDBStorage, name: str, identity: Mapping
         load_if_exists=True,
         pruner=optuna.pruners.NopPruner(),
     )
-    if IDENTITY not in study.user_attrs:
-        study.set_user_attr(STUDY_ID, uuid.uuid4().hex)
-        study.set_user_attr(SCHEMA_KEY, SCHEMA)
-        study.set_user_attr(IDENTITY, json.dumps(identity, sort_keys=True))
+    if IDENTITY not in attributes(study):
+        remember(study, STUDY_ID, uuid.uuid4().hex)
+        remember(study, SCHEMA_KEY, SCHEMA)
+        remember(study, IDENTITY, json.dumps(identity, sort_keys=True))
     _check_identity(study, identity)
     return study
 
@@ -143,20 +168,20 @@ def load_study(url: str, name: str, identity: Mapping[str, str]) -> optuna.Study
         study = optuna.load_study(storage=open_storage(url), study_name=name)
     except KeyError:
         study = None
-    if study is None or IDENTITY not in study.user_attrs:
+    if study is None or IDENTITY not in attributes(study):
         raise StudyMissing(f"study {name} has no trials yet: run `bonehpo search --bone {name} --trials 50` first")
     _check_identity(study, identity)
     return study
 
 
 def _check_identity(study: optuna.Study, identity: Mapping[str, str]) -> None:
-    schema = study.user_attrs.get(SCHEMA_KEY, 1)
+    schema = attributes(study).get(SCHEMA_KEY, 1)
     if schema > SCHEMA:
         raise StudyError(
             f"study {study.study_name} was begun with a newer bonehpo (schema {schema}, this one knows {SCHEMA}): "
             "install that, or search in a study folder of another name"
         )
-    began = json.loads(study.user_attrs[IDENTITY])
+    began = json.loads(attributes(study)[IDENTITY])
     for key in dict.fromkeys([*identity, *began]):
         if began.get(key) != identity.get(key):
             raise StudyError(
@@ -169,20 +194,25 @@ def finished_pairs(trial: FrozenTrial) -> dict[str, FinishedPair]:
     """Finished pairs of a trial, by the label of the pair."""
     return {
         key.removeprefix(PAIR_PREFIX): FinishedPair.from_json(text)
-        for key, text in trial.user_attrs.items()
+        for key, text in attributes(trial).items()
         if key.startswith(PAIR_PREFIX)
     }
 
 
-def record_pair(trial: optuna.Trial, pair: HoldoutPair, finished: FinishedPair) -> None:
-    """Write a finished pair down, before anything else is told of it.
+def record_pair(trial: optuna.Trial, pair: HoldoutPair, finished: FinishedPair, place: int) -> None:
+    """Write a finished pair down, before anything else is told of it; the scores of its folds as intermediate values, too.
+
+    Nothing in bonehpo reads the intermediate values: they are for Optuna's dashboard.
 
     Args:
         trial: That is running.
         pair: The sets held out.
         finished: The address of its result, and its two folds.
+        place: Number of the pair among those of a trial, from 0; the steps are twice that and the one after it.
     """
-    trial.set_user_attr(PAIR_PREFIX + pair.label, finished.to_json())
+    remember(trial, PAIR_PREFIX + pair.label, finished.to_json())
+    for i, fold in enumerate(finished.folds):
+        trial.storage.set_trial_intermediate_value(trial._trial_id, 2 * place + i, fold.test_score)
 
 
 class Driver:
@@ -231,13 +261,13 @@ class Driver:
                 if frozen.state == TrialState.RUNNING and self._is_orphan(frozen):
                     logger.info("taking up trial %d", frozen.number)
                     trial = optuna.trial.Trial(study, frozen._trial_id)
-                    trial.set_user_attr(DRIVER, self.id)
+                    remember(trial, DRIVER, self.id)
                     return trial
             if sum(frozen.state != TrialState.WAITING for frozen in trials) >= n_trials:
                 return None
             study.sampler = sampler(len(trials))
             trial = study.ask()
-            trial.set_user_attr(DRIVER, self.id)
+            remember(trial, DRIVER, self.id)
             return trial
 
     def others_at_work(self, study: optuna.Study) -> int:
@@ -246,7 +276,7 @@ class Driver:
         return sum(not self._is_orphan(trial) for trial in running)
 
     def _is_orphan(self, trial: FrozenTrial) -> bool:
-        owner = trial.user_attrs.get(DRIVER)
+        owner = attributes(trial).get(DRIVER)
         if owner is None or owner == self.id:
             return True
         lock = FileLock(self._folder / f"{owner}.lock", timeout=0)

@@ -29,6 +29,7 @@ from bonehpo.errors import EngineError, FitError, StudyError
 from bonehpo.hyperparameters import Hyperparameters, in_words
 from bonehpo.learning.fits import FitResult, FitTask
 from bonehpo.learning.fitting import find_fit, run_fit
+from bonehpo.search.dashboard import describe_study, describe_trial
 from bonehpo.search.plan import REFIT_ATTEMPTS, FinishedPair, SearchPlan, fold_records, objective
 from bonehpo.search.pruners import Pruner
 from bonehpo.search.pruning import (
@@ -194,6 +195,7 @@ def run_search(
         with driver.alone():
             study = open_study(storage, plan.folder.name, plan.identity)
             n_trials = settle_candidates(study, plan, options.n_trials)
+            describe_study(study, plan)
         pruner = pruner_of(plan.config, prune=options.prune)
         if pruner.needs_incumbent:
             mark_pruned(study)
@@ -296,7 +298,7 @@ class _Search:
 
         def keep(task: FitTask, result: FitResult) -> None:
             done[task.spec.pair.label] = FinishedPair.of(result)
-            record_pair(trial, task.spec.pair, done[task.spec.pair.label])
+            record_pair(trial, task.spec.pair, done[task.spec.pair.label], self.plan.pairs.index(task.spec.pair))
             for fold in fold_records(result):
                 self.recorder.fold(number, fold)
             self._report(number, choice, len(done))
@@ -315,6 +317,7 @@ class _Search:
     def _tell(self, trial: optuna.Trial, pruning: TrialPruning, done: Mapping[str, FinishedPair]) -> FrozenTrial:
         """Tell Optuna the value of a trial that has all its folds, or that pruning has stopped."""
         stop = pruning.stop(done)
+        describe_trial(trial, [fold for pair in done.values() for fold in pair.folds], self.plan.config.task)
         if stop is not None:
             record_stop(trial, stop)
             return self.study.tell(trial, stop.score)

@@ -15,10 +15,11 @@ from bonehpo.results.leakage import leakage_line, prove_no_leak
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.pruning import why_not_pruned
 from bonehpo.search.space import check_space, n_possible
-from bonehpo.search.study import SearchOptions, SearchOutcome, run_search
+from bonehpo.search.study import SearchOptions, SearchOutcome, SearchProgress, run_search
 from bonehpo.search.summary import Forecast, forecast, what_counts
 from bonehpo.tracking.runs import recorder_for
 from bonehpo.workflow.audit import audit_after_search
+from bonehpo.workflow.tables import TablesKept
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +57,17 @@ def search_study(
         note(f"No trial is stopped early: {why}.")
     note(what_counts(plan, options.n_trials))
     note(leakage_line(prove_no_leak(plan, of_task(progress, LEAKAGE), despite_leaks=despite_leaks)))
+    tables = TablesKept(plan, note)
+
+    def reached(at: SearchProgress) -> None:
+        if at.fit == 0:  # the trial before it is told
+            tables.write()
+        progress(at)
+
     with closing(recorder_for(project)) as recorder:
         with open_engine(*workers) as engine:
-            outcome = run_search(plan, engine, recorder, options, progress)
+            outcome = run_search(plan, engine, recorder, options, reached)
+        tables.write()
         if outcome.has_optimum:
             audit_after_search(plan, recorder, progress, note)
     return outcome

@@ -10,6 +10,7 @@ from bonehpo.search.records import replay
 from bonehpo.search.storage import load_study
 from bonehpo.tracking.database import open_tracking, relocate
 from bonehpo.tracking.runs import MlflowRecorder
+from bonehpo.workflow.tables import write_tables
 
 
 class Synced(NamedTuple):
@@ -29,7 +30,7 @@ class Synced(NamedTuple):
 
 
 def sync_study(plan: SearchPlan, project: Path, *, relocated: bool = False) -> Synced:
-    """Write into MLflow whatever it lacks of a study.
+    """Write into MLflow whatever it lacks of a study, and its tables `trials.csv` and `folds.csv` anew.
 
     Args:
         plan: Of the study.
@@ -42,6 +43,7 @@ def sync_study(plan: SearchPlan, project: Path, *, relocated: bool = False) -> S
     """
     n_relocated = relocate(project) if relocated else 0
     study = load_study(plan.storage, plan.folder.name, plan.identity)
+    write_tables(plan)
     with closing(MlflowRecorder(open_tracking(project))) as recorder:
         n_lost = replay(plan, study, recorder)
         for name in sorted(path.parent.name for path in plan.folder.results.glob("*/result.json")):

@@ -1,14 +1,16 @@
 """Trials and folds of a study as tables for pandas, with scores under the names that people know."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
+from bonehpo.errors import BonehpoError
+from bonehpo.files import write_durably
 from bonehpo.hyperparameters import told
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.records import folds_table
 from bonehpo.search.storage import load_study
-from bonehpo.search.summary import StudySummary, TrialRow
+from bonehpo.search.summary import StudySummary, TrialRow, summarise
 from bonehpo.task import Measure, task_named
 
 
@@ -27,6 +29,41 @@ def trials_of(study: StudySummary) -> pd.DataFrame:
     measure, names = task_named(study.task).measure, [e.name for e in told(row.hyperparameters for row in study.trials)]
     table = pd.DataFrame([_trial(row, names, measure) for row in study.trials])
     return table if table.empty else table.set_index("trial")
+
+
+def write_tables(plan: SearchPlan) -> None:
+    """Write `trials.csv` and `folds.csv` into the folder of a study, anew and whole: UTF-8, commas, decimal points.
+
+    Raises:
+        StudyMissing: The study has not begun.
+        StudyError: They cannot be written.
+    """
+    trials = trials_of(summarise(plan)).to_csv(lineterminator="\n")
+    write_durably(plan.folder.trials_csv, trials.encode())
+    write_durably(plan.folder.folds_csv, folds_of(plan).to_csv(index=False, lineterminator="\n").encode())
+
+
+class TablesKept:
+    """Keeps the tables of a study up to date during a search, and never ends it: what cannot be written is told once."""
+
+    def __init__(self, plan: SearchPlan, note: Callable[[str], None]) -> None:
+        """Keep the tables of the study that a plan is of.
+
+        Args:
+            plan: Of the study.
+            note: Told why they cannot be written.
+        """
+        self._plan, self._note = plan, note
+        self._is_told = False
+
+    def write(self) -> None:
+        """Write the tables."""
+        try:
+            write_tables(self._plan)
+        except BonehpoError as error:
+            if not self._is_told:
+                self._note(f"Note: trials.csv and folds.csv are not up to date: {error}")
+            self._is_told = True
 
 
 def _trial(row: TrialRow, names: Sequence[str], measure: Measure) -> dict[str, object]:

@@ -9,7 +9,7 @@ from tiny_study import TOML, plan_of
 from bonehpo.config import Search, Space, StudyConfig, parse_config
 from bonehpo.errors import ConfigError, StudyError
 from bonehpo.search.space import CANDIDATES, candidates, is_done, n_possible, read_fixed_list, settle_candidates
-from bonehpo.search.storage import load_study, open_storage, open_study
+from bonehpo.search.storage import attributes, load_study, open_storage, open_study, remember
 
 SPACE = Space(layers=(2, 3, 4), learning_rate=(1e-4, 1e-3), kernel=(3, 5), batch=(10, 20))
 
@@ -116,9 +116,9 @@ def test_a_list_that_was_changed_and_a_trial_that_is_not_of_it_are_refused(plan)
     study.enqueue_trial({"layers": 1, "learning_rate": 1e-2, "kernel": 3, "batch": 9})
     with pytest.raises(StudyError, match=r"its trials \[3\] are not among the candidates"):
         settle_candidates(study, plan, 3)
-    text = json.loads(study.user_attrs[CANDIDATES])
+    text = json.loads(attributes(study)[CANDIDATES])
     text["choices"][1]["layers"] += 1
-    study.set_user_attr(CANDIDATES, json.dumps(text))
+    remember(study, CANDIDATES, json.dumps(text))
     with pytest.raises(StudyError, match="not those that were fixed before its first score"):
         read_fixed_list(study)
 

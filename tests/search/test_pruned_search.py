@@ -243,7 +243,7 @@ def test_a_trial_taken_up_again_is_held_against_the_same_trial_although_a_better
     assert begin_pruning(plan, study, second, SIGNED_RANK).incumbent == 1
     study.tell(add(3, 3), 0.8)
     assert begin_pruning(plan, study, second, SIGNED_RANK).incumbent == 1
-    assert study.trials[second.number].user_attrs[INCUMBENT] == 1
+    assert study.trials[second.number].system_attrs[INCUMBENT] == 1
     assert begin_pruning(plan, study, add(3, 5), SIGNED_RANK).incumbent == 3
 
 
@@ -251,7 +251,7 @@ def test_a_stopped_trial_never_leads(pruned):
     plan, _, _ = pruned
     study = study_of(plan)
     stopped = {trial.number for trial in stopped_trials(study)}
-    assert not stopped & {trial.user_attrs[INCUMBENT] for trial in study.trials}
+    assert not stopped & {trial.system_attrs[INCUMBENT] for trial in study.trials}
 
 
 def test_an_even_number_of_sets_is_fitted_round_by_round(plan):

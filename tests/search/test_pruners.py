@@ -24,7 +24,7 @@ from bonehpo.search.pruning import (
     stopped_trials,
 )
 from bonehpo.search.records import folds_table, read_optimum
-from bonehpo.search.storage import finished_pairs, open_storage, open_study
+from bonehpo.search.storage import finished_pairs, open_storage, open_study, remember
 from bonehpo.search.summary import summarise
 
 NAMES = sorted(PRUNERS)
@@ -145,7 +145,7 @@ def test_the_first_trial_has_no_incumbent_and_is_whole(searched):
     first = study_of(searched).trials[0]
     assert read_stop(first) is None
     assert len(finished_pairs(first)) == 10
-    assert first.user_attrs.get(INCUMBENT, -1) == -1
+    assert first.system_attrs.get(INCUMBENT, -1) == -1
 
 
 def test_a_stopped_trial_stays_out_of_the_optimum_and_of_every_estimate(searched):
@@ -162,7 +162,7 @@ def test_who_stopped_a_trial_is_written_with_it_and_shown(searched):
     for row in stopped:
         assert row.pruner == name
         assert row.reason.endswith(f"({name})")
-        assert f'"pruner": "{name}"' in study_of(searched).trials[row.trial].user_attrs[STOPPED]
+        assert f'"pruner": "{name}"' in study_of(searched).trials[row.trial].system_attrs[STOPPED]
     assert {row.pruner for row in found.trials if row.state == "complete"} == {None}
     assert found.pruned == (name in THAT_STOP)
     assert (f"by {name}" in found.protocol_in_words) == bool(stopped)
@@ -185,11 +185,11 @@ def test_a_trial_goes_on_with_the_pruner_that_it_was_begun_with(planted, tmp_pat
         return begin_pruning(plan, study, trial, PRUNERS[name]).pruner.name
 
     assert goes_on_with("none") == "none"
-    assert PRUNER not in study.trials[0].user_attrs
+    assert PRUNER not in study.trials[0].system_attrs
     assert goes_on_with("paired-t") == "paired-t"
-    assert study.trials[0].user_attrs[PRUNER] == "paired-t"
+    assert study.trials[0].system_attrs[PRUNER] == "paired-t"
     assert goes_on_with("signed-rank") == "paired-t"
-    trial.set_user_attr(PRUNER, "of-tomorrow")
+    remember(trial, PRUNER, "of-tomorrow")
     with pytest.raises(StudyError, match="trial 0 was begun with the pruner of-tomorrow"):
         goes_on_with("paired-t")
 

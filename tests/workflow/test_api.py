@@ -1,5 +1,6 @@
 """The public API: its names, what importing it costs, and a study in one's hands."""
 
+import csv
 import inspect
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_study import LONG_ENOUGH, SPECIMENS, make_study, write_striped
+from tiny_study import LONG_ENOUGH, SPECIMENS, TOML, make_study, write_striped
 from tracked import new_project
 
 import bonehpo
@@ -144,6 +145,26 @@ def test_a_search_says_how_it_ended_and_what_it_did(project):
         "Study TB begins: 2 trials of 3 fits each, and as many for the optimum.",
         "Leakage: none (72 slices by hash, 1,728 pairs across specimens by perceptual hash).",
     ]
+
+
+def test_trials_and_folds_are_there_as_csv(project):
+    study = project[0]
+    trials, folds = study.folder.trials_csv, study.folder.folds_csv
+    pd.testing.assert_frame_equal(
+        pd.read_csv(trials, index_col="trial", keep_default_na=False), study.trials, check_dtype=False
+    )
+    pd.testing.assert_frame_equal(pd.read_csv(folds), study.folds, check_dtype=False)
+    with folds.open(encoding="utf-8", newline="") as file:
+        assert {len(row) for row in csv.reader(file)} == {len(study.folds.columns)}
+
+
+def test_tables_that_cannot_be_written_end_no_search(tmp_path):
+    folder = make_study(tmp_path, TOML.replace("epochs = 3", "epochs = 1"))
+    folder.trials_csv.mkdir()
+    notes = []
+    study = bonehpo.Study(folder.path, project=tmp_path)
+    assert study.search(1, workers=0, note=notes.append).has_optimum
+    assert [note for note in notes if "trials.csv and folds.csv are not up to date" in note] == notes[-1:]
 
 
 def test_progress_rises_to_the_end(project):
