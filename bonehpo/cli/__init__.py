@@ -12,6 +12,7 @@ import click
 from bonehpo.cli.audit import audit
 from bonehpo.cli.console import say
 from bonehpo.cli.models import predict, promote, ui
+from bonehpo.cli.projects import new, status
 from bonehpo.cli.reproduction import report, reproduce
 from bonehpo.cli.results import ablate, compare, explain, strain, sweep
 from bonehpo.cli.scans import inspect, phantom, prepare, verify
@@ -26,7 +27,7 @@ RESUMABLE = ("search", "sweep", "explain", "compare", "ablate", "strain", "repro
 HELP = """Search CNN architectures that tell failed from pristine bone in micro-CT slices.
 
 \b
-Own scans:      prepare → search → show → promote → predict
+Own scans:      new → prepare → search → show → promote → predict
 Without scans:  phantom → prepare → search → …
 The paper:      prepare → search → reproduce, which does one after the other
                 what sweep, explain, compare, ablate, strain and report do
@@ -76,6 +77,8 @@ def _terminate(_signum: int, _frame: FrameType | None) -> None:
 
 
 for command in (
+    new,
+    status,
     phantom,
     prepare,
     inspect,

@@ -9,7 +9,7 @@ from bonehpo.workflow.plan import flag
 from bonehpo.workflow.study import Study
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo audit --bone TB")
 @click.option("--leakage", "alone", flag_value="leakage", help="Only look for leaks between the sets; needs no search.")
 @click.option(
     "--permutation",

@@ -37,6 +37,7 @@ def study_option(function: Command) -> Command:
         "folder",
         metavar="NAME",
         callback=_folder_of_bone,
+        shell_complete=complete_study,
         help="The study in studies/NAME, such as TB or CB.",
     )
     study = click.option(
@@ -63,9 +64,25 @@ def _folder_of_bone(ctx: click.Context, _: click.Parameter, value: str | None) -
         return StudyFolder(study.resolve())
     if value is None:
         raise click.UsageError("which study? Give --bone NAME for studies/NAME, or --study DIR")
-    if not _NAME.fullmatch(value):
-        raise click.UsageError(f"--bone {value!r} cannot name a folder: use letters, digits, and _ . + -")
-    return StudyFolder(STUDIES.absolute() / value)
+    return folder_named(value)
+
+
+def folder_named(name: str) -> StudyFolder:
+    """The study in `studies/NAME`.
+
+    Raises:
+        UsageError: The name could not be that of a folder.
+    """
+    if not _NAME.fullmatch(name):
+        raise click.UsageError(f"--bone {name!r} cannot name a folder: use letters, digits, and _ . + -")
+    return StudyFolder(STUDIES.absolute() / name)
+
+
+def complete_study(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Names of studies that begin so, for the completion in a shell."""
+    if not STUDIES.is_dir():
+        return []
+    return sorted(path.name for path in STUDIES.iterdir() if path.is_dir() and path.name.startswith(begun))
 
 
 def workers_option(function: Command) -> Command:

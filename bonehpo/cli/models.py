@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bonehpo.cli.console import (
+    complete_study,
     json_option,
     memory_option,
     print_json,
@@ -24,7 +25,7 @@ from bonehpo.workflow.plan import flag
 from bonehpo.workflow.study import Study
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo promote --bone TB")
 @study_option
 @storage_option
 @click.option("--force", is_flag=True, help="Promote although something speaks against it; needs --because.")
@@ -55,7 +56,7 @@ def promote(folder: StudyFolder, storage: str | None, force: bool, because: str 
     click.echo(f"Or:   MLFLOW_TRACKING_URI={version.tracking_uri} {serve}")
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo predict --bone TB new-scan/")
 @study_option
 @click.argument("scan", metavar="SCAN")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for CSV and picture.  [default: where you are]")
@@ -92,9 +93,14 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
     click.echo(f"Slices: {csv}\nPicture: {picture}")
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo ui --bone TB")
 @click.option(
-    "--bone", "studies", metavar="NAME", multiple=True, help="Open the trials of studies/NAME; may be given again."
+    "--bone",
+    "studies",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=complete_study,
+    help="Open the trials of studies/NAME; may be given again.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to listen on.")
 @click.option(

@@ -38,7 +38,7 @@ def _known_steps(ctx: click.Context, param: click.Parameter, names: tuple[str, .
     return tuple(click.Choice(STEPS).convert(name, param, ctx) for name in names)
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo report --bone TB")
 @study_option
 @storage_option
 def report(folder: StudyFolder, storage: str | None) -> None:
@@ -48,7 +48,7 @@ def report(folder: StudyFolder, storage: str | None) -> None:
     print_next(study, flag(folder, storage), "report")
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo reproduce --bone TB --trials 50 --scans scans.csv")
 @click.option(
     "--trials",
     type=click.IntRange(min=1),

@@ -69,7 +69,7 @@ visible_option = click.option(
 )
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo sweep --bone TB")
 @result_options
 def sweep(folder: StudyFolder, workers: int | None, scheduler: str | None, storage: str | None, as_json: bool) -> None:
     """Vary one hyperparameter at a time around the baseline, as the paper did, and set that beside the search.
@@ -79,7 +79,7 @@ def sweep(folder: StudyFolder, workers: int | None, scheduler: str | None, stora
     _make(folder, "sweep", workers, scheduler, storage, as_json)
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo explain --bone TB --visible-from 14")
 @visible_option
 @result_options
 def explain(
@@ -99,7 +99,7 @@ def explain(
     _make(folder, "explain", workers, scheduler, storage, as_json, ResultOptions(visible_from=visible_from))
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo compare --bone TB --weights study:CB")
 @backbone_option
 @weights_option("imagenet")
 @result_options
@@ -126,7 +126,7 @@ def compare(
     _make(folder, (MIXED, compare_name(chosen)), workers, scheduler, storage, as_json, options)
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo ablate scans.csv --bone TB")
 @click.argument("scans", type=click.Path(path_type=Path), metavar="SCANS.csv")
 @result_options
 def ablate(
@@ -142,7 +142,7 @@ def ablate(
     _make(folder, "ablate", workers, scheduler, storage, as_json, ResultOptions(scans=scans.absolute()))
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo strain --bone TB")
 @result_options
 def strain(folder: StudyFolder, workers: int | None, scheduler: str | None, storage: str | None, as_json: bool) -> None:
     """Train the optimum's architecture to predict the apparent strain of slices of all load states.

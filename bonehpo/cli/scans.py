@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo phantom --bone TB --out phantoms/TB")
 @click.option("--bone", type=click.Choice(["CB", "TB"]), required=True, help="Cortical or trabecular bone.")
 @click.option("--out", type=_FOLDER, required=True, help="Folder to make: scans.csv, TIFF stacks, truth masks.")
 @click.option("--side", type=int, default=96, show_default=True, help="Voxels along each edge of a volume.")
@@ -68,7 +68,7 @@ def phantom(
     click.echo(f"Next: bonehpo prepare {csv} --bone {bone}")
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo prepare scans.csv --bone femur --slices 100")
 @click.argument("scans", type=_FOLDER, metavar="SCANS.csv")
 @study_option
 @click.option("--size", type=int, help="Side of a slice in pixels.  [default: 200, or less where scans are smaller]")
@@ -128,7 +128,7 @@ def prepare(
     print_next(Study(folder.path), flag(folder), "prepare")
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo inspect --bone TB")
 @study_option
 @click.option("--montage", type=_FOLDER, help="PNG to write.  [default: montage.png in the study folder]")
 @json_option
@@ -239,7 +239,7 @@ def _contents(found: "Inspection") -> dict[str, object]:
     }
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo verify --bone TB")
 @study_option
 @json_option
 @click.pass_context

@@ -183,7 +183,7 @@ def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo network --layers 4 --side 200")
 @choice_options
 @click.option("--side", type=int, default=200, show_default=True, help="Side of the slices in pixels.")
 @json_option
@@ -203,7 +203,7 @@ def network(side: int, as_json: bool, **values: Any) -> None:
     click.echo(f"{total:,} trainable parameters")
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo search --bone TB --trials 50")
 @study_option
 @click.option("--trials", type=click.IntRange(min=1), required=True, help="Trials that the study shall have in all.")
 @workers_option
@@ -327,7 +327,7 @@ def _span(ends: tuple[int, int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo show --bone TB")
 @study_option
 @storage_option
 @json_option
@@ -339,7 +339,7 @@ def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
         print_next(study, flag(folder, storage), "show")
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo sync --bone TB")
 @study_option
 @storage_option
 @click.option(
@@ -362,7 +362,7 @@ def sync(folder: StudyFolder, storage: str | None, moved: bool) -> None:
     print_next(study, flag(folder, storage), "sync")
 
 
-@click.command()
+@click.command(epilog="Example: bonehpo doctor")
 @json_option
 def doctor(as_json: bool) -> None:
     """Check this installation: versions, processor, accelerator, and whether the project's folders can be used."""

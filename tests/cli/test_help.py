@@ -1,6 +1,10 @@
 """What a person reads who asks for help."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -20,7 +24,7 @@ def help_of(*words: str) -> str:
 
 def test_the_way_through_the_commands_is_drawn_as_it_was_written():
     text = help_of()
-    assert "  Own scans:      prepare → search → show → promote → predict\n" in text
+    assert "  Own scans:      new → prepare → search → show → promote → predict\n" in text
     listed = re.findall(r"^  ([a-z]+)  ", text.partition("Commands:")[2], re.MULTILINE)
     assert listed == list(main.commands)
     assert listed.index("search") < listed.index("reproduce") < listed.index("promote")
@@ -31,6 +35,29 @@ def test_help_is_plain_text_that_fits_a_terminal(words):
     text = help_of(*words)
     assert "\\" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_help_ends_with_an_example_that_is_a_call_of_the_command(name):
+    command = main.commands[name]
+    program, called, *words = shlex.split(command.epilog.removeprefix("Example: "))
+    assert (program, called) == ("bonehpo", name)
+    command.make_context(name, words, resilient_parsing=False)
+    assert help_of(name).rstrip().endswith(" ".join(command.epilog.split()[-2:]))
+
+
+@pytest.mark.parametrize(
+    ("words", "index", "expected"), [("bonehpo show --bone T", 3, ["TB"]), ("bonehpo sea", 1, ["search"])]
+)
+def test_names_are_completed_in_a_shell(tmp_path, words, index, expected):
+    (tmp_path / "studies" / "TB").mkdir(parents=True)
+    (tmp_path / "studies" / "CB").mkdir()
+    environment = {**os.environ, "_BONEHPO_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(index)}
+    script = "import sys; sys.argv[0] = 'bonehpo'; from bonehpo.cli import main; main(prog_name='bonehpo')"
+    answer = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert [line.partition(",")[2] for line in answer.stdout.splitlines()] == expected
 
 
 def test_commands_that_go_on_after_an_interruption_are_commands():

@@ -1,0 +1,106 @@
+"""The beginning of a study: its scans looked over, a preparation proposed, its settings written with comments."""
+
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from bonehpo.config import StudyFolder
+from bonehpo.errors import StudyError
+from bonehpo.files import write_durably
+from bonehpo.preparation.planning import Plan, plan_preparation
+from bonehpo.scans.readers import open_volume
+from bonehpo.scans.table import ScanTable, read_scans
+from bonehpo.store.recipe import Steps
+
+FEW_SPECIMENS = 3
+"""Fewer cannot be searched: one set is tested, one validates, the others train."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """What a table of scans holds, and what its preparation would keep and take.
+
+    Attributes:
+        table: The scans.
+        plan: Their preparation.
+        kept: Share of the voxels of a scan that the crop keeps: least and most; 1 where nothing is cropped.
+        n_images: Slices in the store.
+        gigabytes: Size of the store, unpacked.
+        cautions: What the user should know before, one sentence each.
+    """
+
+    table: ScanTable
+    plan: Plan
+    kept: tuple[float, float]
+    n_images: int
+    gigabytes: float
+    cautions: tuple[str, ...]
+
+
+def look_over(scans: Path, steps: Steps) -> Beginning:
+    """Look a table of scans over: every header is read, and the voxels of the reference scan.
+
+    Args:
+        scans: The table.
+        steps: What is asked of the preparation.
+
+    Raises:
+        ScanError: The table or a scan cannot be used.
+        PreparationError: A step asks for more than the scans hold.
+    """
+    table = read_scans(scans)
+    plan = plan_preparation(table, steps)
+    recipe = plan.recipe
+    kept = [1.0]
+    if recipe.kind == "volumes" and recipe.crop is not None:
+        kept = [recipe.crop**3 / math.prod(open_volume(scan.source).shape) for scan in table.scans]
+    n_images = len(table.scans) * len(recipe.planes) * recipe.n_slices
+    return Beginning(
+        table=table,
+        plan=plan,
+        kept=(min(kept), max(kept)),
+        n_images=n_images,
+        gigabytes=n_images * recipe.side**2 / 1e9,
+        cautions=tuple(_cautions(table)),
+    )
+
+
+def _cautions(table: ScanTable) -> list[str]:
+    n, found = len(table.specimens), []
+    if n < FEW_SPECIMENS:
+        found.append(f"{n} specimens are too few to search: one is tested, one validates, the others train. Add some.")
+    elif n < 5:
+        found.append(f"{n} specimens say little of the next one: with so few, no difference can be significant.")
+    if len(table.states) == 2:
+        found.append("Two load states: from which load on damage is seen cannot be asked.")
+    if all(scan.strain is None for scan in table.scans):
+        found.append("The table gives no strain: detection limits are told in load states alone.")
+    return found
+
+
+def begin(folder: StudyFolder, bone: str, *, overwrite: bool = False) -> Path:
+    """Write the settings of a study, the paper's, with comments.
+
+    Args:
+        folder: Of the study.
+        bone: Names the registered model.
+        overwrite: Whether to replace settings that are there.
+
+    Returns:
+        The file.
+
+    Raises:
+        StudyError: There are settings already, or they cannot be written.
+    """
+    if folder.config.exists() and not overwrite:
+        raise StudyError(f"{folder.config} is there already: change it by hand, or give --overwrite to begin it anew")
+    text = files("bonehpo.workflow").joinpath("study.toml").read_text(encoding="utf-8")
+    write_durably(
+        folder.config,
+        text.replace(
+            'bone = "TB"     # names the registered model bonehpo-TB;',
+            f'bone = "{bone}" # names the registered model bonehpo-{bone};',
+        ).encode(),
+    )
+    return folder.config

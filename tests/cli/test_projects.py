@@ -1,0 +1,83 @@
+"""A study begun by `new`, and all of a project at a glance by `status`."""
+
+import json
+import re
+import shlex
+
+import pytest
+from commands import call, refusal
+from places import DOCS
+from tiny_study import TOML, make_study, write_striped
+
+from bonehpo.config import StudyConfig, StudyFolder, load_config
+
+
+@pytest.fixture
+def scans(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_striped(tmp_path / "scans")
+
+
+def test_a_study_is_begun_and_the_command_that_is_printed_works_as_it_stands(scans, tmp_path):
+    said = call("new", "femur", scans).stdout
+    assert "6 scans of 3 specimens (TB5, TB6, TB9), load states 1 (pristine) to 2 (failed)" in said
+    assert "the centre cube of 16 voxels keeps 100% of a scan" in said
+    assert "16 of 16 × 16 pixels in each of XY, XZ, YZ, 288 in all" in said
+    assert "Two load states" in said
+    folder = StudyFolder(tmp_path / "studies" / "femur")
+    assert load_config(folder.config, "x") == StudyConfig(bone="femur")
+    program, *words = shlex.split(re.search("Next: (.*)", said)[1])
+    assert program == "bonehpo"
+    call(*words, "--workers", 0)
+    assert folder.store.is_dir()
+
+
+def test_what_is_there_is_left_and_nothing_is_written_where_something_is_wrong(scans, tmp_path):
+    call("new", "femur", scans, "--dry-run")
+    assert not (tmp_path / "studies").exists()
+    assert "keeps 12% of a scan" in call("new", "femur", scans, "--crop", 8, "--slices", 4).stdout
+    config = tmp_path / "studies" / "femur" / "study.toml"
+    config.write_text('bone = "mine"\n')
+    assert "is there already" in refusal("new", "femur", scans)
+    assert config.read_text() == 'bone = "mine"\n'
+    call("new", "femur", scans, "--overwrite")
+    assert 'bone = "femur"' in config.read_text()
+    assert "give --crop 16 or less" in refusal("new", "other", scans, "--crop", 99)
+    assert "gone.csv" in refusal("new", "other", "gone.csv")
+    assert not (tmp_path / "studies" / "other").exists()
+
+
+def test_the_settings_are_those_of_the_docs():
+    page = (DOCS / "reference" / "study.md").read_text("utf-8").partition("```toml\n")[2].partition("```")[0]
+    assert page in (DOCS.parent / "bonehpo" / "workflow" / "study.toml").read_text("utf-8")
+
+
+def test_all_studies_are_told_and_a_broken_one_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "Next: bonehpo new NAME SCANS.csv" in call("status").stdout
+    make_study(tmp_path, TOML)
+    for name, text in (("begun", ""), ("broken", "epochs = 3\n")):
+        (tmp_path / "studies" / name).mkdir()
+        (tmp_path / "studies" / name / "study.toml").write_text(text)
+    (tmp_path / "studies" / "notes").mkdir()
+    said = call("status").stdout
+    assert "3 specimens, 2 states" in said
+    assert "Next for TB: bonehpo inspect --bone TB" in said
+    assert "Next for begun: bonehpo prepare SCANS.csv --bone begun" in said
+    assert "notes" not in said
+    found = {one["name"]: one for one in json.loads(call("status", "--json").stdout)}
+    assert set(found) == {"TB", "begun", "broken"}
+    assert (found["TB"]["n_trials"], found["TB"]["has_optimum"]) == (0, False)
+
+
+def test_results_of_another_store_are_out_of_date(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = make_study(tmp_path, TOML)
+    call("inspect", "--bone", "TB")
+    (one,) = json.loads(call("status", "--json").stdout)
+    assert (one["results"], one["stale"]) == (["specimens"], [])
+    csv = write_striped(tmp_path / "others", (0, 0.5))
+    call("prepare", csv, "--bone", "TB", "--slices", 4, "--overwrite", "--workers", 0)
+    (one,) = json.loads(call("status", "--json").stdout)
+    assert (one["results"], one["stale"]) == ([], ["specimens"])
+    assert folder.store.is_dir()
