@@ -19,7 +19,7 @@ FEW_SPECIMENS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """What a table of scans holds, and what its preparation would keep and take.
+    """Contents of a table of scans, and what its preparation would keep and take.
 
     Attributes:
         table: The scans.
