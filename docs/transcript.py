@@ -19,7 +19,8 @@ PAGE = Path(__file__).parent / "tutorial" / "journey.md"
 COLUMNS = 80
 JOURNEY = (
     ("Scans", "phantom --bone TB --out phantom --side 64 --states 2 --specimens A1,A2,A3"),
-    ("From scans to slices", "prepare phantom/scans.csv --bone TB --size 32 --slices 8"),
+    ("A study begun", "new TB phantom/scans.csv --slices 8"),
+    ("From scans to slices", "prepare phantom/scans.csv --bone TB --crop 64 --size 64 --slices 8"),
     ("What is in the store", "inspect --bone TB"),
     ("What a search would take", "search --bone TB --trials 3 --dry-run"),
     ("The search", "search --bone TB --trials 3 --workers 1"),
@@ -28,6 +29,7 @@ JOURNEY = (
     ("Everything on one page", "report --bone TB"),
     ("Promotion, which may be refused", "promote --bone TB"),
     ("Promotion all the same", 'promote --bone TB --force --because "a transcript on a phantom"'),
+    ("All studies at a glance", "status"),
     ("A new scan", "predict --bone TB phantom/A1/state_02.tif --out answer"),
 )
 HEAD = """# The journey, as the terminal shows it

@@ -264,7 +264,9 @@ def say(text: str, indent: int = 0, *, err: bool = False) -> None:
     width = line_width(err=err)
     if width is not None and len(text) > width:
         indent = indent if indent <= width // 2 else 2
-        before = text[: len(text) - len(text.lstrip())]
+        before = text[: len(text) - len(text.lstrip())].replace("\n", "")
+        if text.startswith("\n"):
+            click.echo(err=err)
         text = textwrap.fill(
             text.lstrip(),
             width,

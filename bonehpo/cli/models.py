@@ -51,7 +51,7 @@ def promote(folder: StudyFolder, storage: str | None, force: bool, because: str 
         return
     note = " It was trained on phantoms: it knows nothing of real bone." if version.ran_on == "phantom" else ""
     say(f"{version.name} version {version.version} is the champion: {version.uri}.{note}")
-    print_next(study, flag(folder, storage), "promote")
+    say(f"Next: bonehpo predict {flag(folder)} SCAN  (judges a new scan)", len("Next: "))
     serve = f"mlflow models serve -m {version.uri} --env-manager local"
     click.echo(f"Or:   MLFLOW_TRACKING_URI={version.tracking_uri} {serve}")
 

@@ -41,9 +41,47 @@ def _known_steps(ctx: click.Context, param: click.Parameter, names: tuple[str, .
 @click.command(epilog="Example: bonehpo report --bone TB")
 @study_option
 @storage_option
-def report(folder: StudyFolder, storage: str | None) -> None:
-    """Write everything recorded of a study as one HTML page that needs nothing else, and log it to MLflow."""
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Draw the figures alone, as a journal wants them, into this folder.",
+)
+@click.option(
+    "--width-mm",
+    type=click.FloatRange(40, 400),
+    default=180,
+    show_default=True,
+    help="Of --figures: width in mm; one column has about 85.",
+)
+@click.option(
+    "--format",
+    "suffix",
+    type=click.Choice(["pdf", "svg", "png", "tiff"]),
+    default="pdf",
+    show_default=True,
+    help="Of --figures.",
+)
+@click.option(
+    "--dpi", type=click.IntRange(72, 2400), default=600, show_default=True, help="Of --figures: pixels an inch."
+)
+def report(
+    folder: StudyFolder, storage: str | None, figures: Path | None, width_mm: float, suffix: str, dpi: int
+) -> None:
+    """Write everything recorded of a study as one HTML page that needs nothing else, and log it to MLflow.
+
+    Beside it methods.md, which a paper can take over, with a checklist, and references.bib. With --figures the figures alone
+    are drawn, in the width and format of a journal; lettering keeps its size.
+    """
     study = Study(folder.path, storage=storage)
+    if figures is not None:
+        from bonehpo.report.figures.style import Export
+        from bonehpo.workflow.report import export_figures
+
+        wanted = Export(folder=figures, width_mm=width_mm, suffix=suffix, dpi=dpi)
+        for file in export_figures(study.plan, wanted):
+            click.echo(f"Figure: {file}")
+        return
     click.echo(f"Report: {study.report()}")
     print_next(study, flag(folder, storage), "report")
 

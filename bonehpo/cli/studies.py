@@ -330,10 +330,21 @@ def _span(ends: tuple[int, int]) -> str:
 @click.command(epilog="Example: bonehpo show --bone TB")
 @study_option
 @storage_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "latex", "markdown"]),
+    help="Print the table of trials alone, for a paper.",
+)
 @json_option
-def show(folder: StudyFolder, storage: str | None, as_json: bool) -> None:
+def show(folder: StudyFolder, storage: str | None, form: str | None, as_json: bool) -> None:
     """Print the trials of a study, its optimum, and how accurate that really is."""
     study = Study(folder.path, storage=storage)
+    if form is not None:
+        from bonehpo.workflow.tables import formatted
+
+        click.echo(formatted(study.summary, form), nl=False)
+        return
     print_study(study, as_json)
     if not as_json:
         print_next(study, flag(folder, storage), "show")

@@ -13,6 +13,7 @@ from bonehpo.hyperparameters import in_words
 from bonehpo.report.sections import (
     audit_checks,
     command_of,
+    headline_cautions,
     headline_numbers,
     missing_results,
     nested_view,
@@ -43,6 +44,7 @@ class Report:
         kinds: All kinds of results, in the order of the page.
         results: Comparisons and explanations that there are, in any order.
         drawn: The figures of each result by its name; those of the study itself under `STUDY_FIGURES`.
+        methods: The methods in sentences that a paper can take over, one string a paragraph.
         made: When the page is made.
     """
 
@@ -52,6 +54,7 @@ class Report:
     results: Sequence[Result]
     drawn: Mapping[str, Sequence[Drawn]]
     made: datetime
+    methods: Sequence[str] = ()
 
 
 def write_page(report: Report, path: Path) -> Path:
@@ -90,8 +93,10 @@ def render_page(report: Report) -> str:
         study=study,
         task=task_named(study.task),
         record=report.record,
+        methods=report.methods,
         made=report.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
         numbers=headline_numbers(study),
+        cautions=headline_cautions(study, report.kinds, report.results),
         nested=nested_view(study),
         variance=variance_view(study),
         limits=variance_sentences(study),

@@ -22,7 +22,7 @@ from bonehpo.results.finished import OPTIMUM_ADDRESS
 from bonehpo.results.kind import ResultKind
 from bonehpo.results.result import Drawn, Result
 from bonehpo.search.summary import StudySummary
-from bonehpo.task import Measure, task_named
+from bonehpo.task import DAMAGE, Measure, task_named
 
 
 class Headline(NamedTuple):
@@ -79,6 +79,28 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
             )
         )
     return tuple(numbers)
+
+
+def headline_cautions(study: StudySummary, kinds: Sequence[ResultKind], results: Sequence[Result]) -> tuple[str, ...]:
+    """Everything that must stand beside the headline number: chance, leaks, shortcuts; empty where nothing must.
+
+    Args:
+        study: Its estimates.
+        kinds: All kinds of results.
+        results: Those that there are.
+    """
+    found = (
+        []
+        if study.task != DAMAGE.name
+        else [text for one in audit_checks(kinds, results) for text in one.cautions or ()]
+    )
+    if study.estimates is None or study.task != DAMAGE.name or study.estimates.nested_score_bound > DAMAGE.chance:
+        return tuple(found)
+    bound = score_text(study.estimates.nested_score_bound, _measure(study))
+    return (
+        f"Caution: it cannot be told from chance: at least {bound}, where guessing gives {DAMAGE.chance:g}.",
+        *found,
+    )
 
 
 def _measure(study: StudySummary) -> Measure:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from bonehpo.config import StudyFolder
-from bonehpo.errors import StudyError
+from bonehpo.config import StudyConfig, StudyFolder
+from bonehpo.errors import NetworkError, StudyError
 from bonehpo.files import write_durably
 from bonehpo.preparation.planning import Plan, plan_preparation
 from bonehpo.scans.readers import open_volume
 from bonehpo.scans.table import ScanTable, read_scans
+from bonehpo.search.space import check_space
 from bonehpo.store.recipe import Steps
 
 FEW_SPECIMENS = 3
@@ -62,7 +63,7 @@ def look_over(scans: Path, steps: Steps) -> Beginning:
         kept=(min(kept), max(kept)),
         n_images=n_images,
         gigabytes=n_images * recipe.side**2 / 1e9,
-        cautions=tuple(_cautions(table)),
+        cautions=(*_cautions(table), *_too_small(recipe.side)),
     )
 
 
@@ -77,6 +78,15 @@ def _cautions(table: ScanTable) -> list[str]:
     if all(scan.strain is None for scan in table.scans):
         found.append("The table gives no strain: detection limits are told in load states alone.")
     return found
+
+
+def _too_small(side: int) -> list[str]:
+    """The refusal of the paper's space for slices of this size, where it is one."""
+    try:
+        check_space(StudyConfig(bone=""), side)
+    except NetworkError as error:
+        return [f"The paper's space does not fit: {error}. Take the largest numbers out of space.layers in study.toml."]
+    return []
 
 
 def begin(folder: StudyFolder, bone: str, *, overwrite: bool = False) -> Path:

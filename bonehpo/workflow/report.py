@@ -4,7 +4,10 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+from bonehpo.files import write_durably
 from bonehpo.report.figures.studies import importance_figure, learning_curves_figure, trials_figure
+from bonehpo.report.figures.style import Export, exported
+from bonehpo.report.methods import Described, methods_page, paragraphs, references_bib
 from bonehpo.report.page import STUDY_FIGURES, Report, write_page
 from bonehpo.results.result import Drawn, address_of, result_folder, result_record
 from bonehpo.results.specimens import make_specimens
@@ -20,6 +23,8 @@ from bonehpo.workflow.kinds import RESULT_KINDS
 def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
     """Draw what is recorded of a study, write `report.html` into its folder, and log that to MLflow.
 
+    Beside it, `methods.md` is what a paper takes over, and `references.bib` what it cites.
+
     Results of another store, or of an optimum that the study has no more, are left out.
 
     Raises:
@@ -27,20 +32,33 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
     """
     found, summary = read_study(plan), summarise(plan)
     recorder.study(found.record)
-    specimens = make_specimens(SliceStore.open(plan.folder.store), plan.folder)
+    store = SliceStore.open(plan.folder.store)
+    specimens = make_specimens(store, plan.folder)
     found_results = (kind.current(plan, found.optimum) for kind in RESULT_KINDS.values())
     results = [result for result in found_results if result is not None]
     drawn = {result.name: RESULT_KINDS[result.name].draw(result, plan.folder) for result in results}
     recorder.result(result_record(specimens, plan.folder))
     drawn[STUDY_FIGURES] = _own_figures(plan, summary, found.optimum)
+    described = Described(
+        study=summary,
+        record=found.record,
+        config=plan.config,
+        recipe=store.recipe,
+        states=store.states,
+        results=tuple(result.name for result in results),
+    )
     report = Report(
         study=summary,
         record=found.record,
         kinds=tuple(RESULT_KINDS.values()),
         results=results,
         drawn=drawn,
+        methods=paragraphs(described),
         made=datetime.now().astimezone(),
     )
+    version = found.record.versions["bonehpo"]
+    write_durably(plan.folder.path / "methods.md", methods_page(described).encode())
+    write_durably(plan.folder.path / "references.bib", references_bib(version, report.made.year).encode())
     page = write_page(report, plan.folder.path / "report.html")
     recorder.result(
         ResultRecord(
@@ -54,6 +72,28 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
         )
     )
     return page
+
+
+def export_figures(plan: SearchPlan, export: Export) -> tuple[Path, ...]:
+    """Draw all figures of a study as a journal wants them.
+
+    Args:
+        plan: Of the study.
+        export: Where to, and how.
+
+    Returns:
+        The files, in the order of the page.
+
+    Raises:
+        StudyError: The study has not begun, or a figure cannot be written.
+    """
+    found, summary = read_study(plan), summarise(plan)
+    with exported(export):
+        figures = list(_own_figures(plan, summary, found.optimum))
+        for kind in RESULT_KINDS.values():
+            result = kind.current(plan, found.optimum)
+            figures += [] if result is None else kind.draw(result, plan.folder)
+    return tuple(figure.png for figure in figures)
 
 
 def record_report(plan: SearchPlan, project: Path) -> Path:

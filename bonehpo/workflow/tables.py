@@ -31,6 +31,37 @@ def trials_of(study: StudySummary) -> pd.DataFrame:
     return table if table.empty else table.set_index("trial")
 
 
+def formatted(study: StudySummary, form: str) -> str:
+    """The trials of a study as a table for a paper, with units and n in its head.
+
+    Args:
+        study: The study.
+        form: "csv", "latex" (tabular with the rules of booktabs) or "markdown".
+    """
+    measure, columns = task_named(study.task).measure, told(row.hyperparameters for row in study.trials)
+    heads = ["trial", *(entry.label for entry in columns), "parameters", "n folds"]
+    heads += [f"{measure.noun}, mean{f' ({measure.unit.strip()})' if measure.unit else ''}", "sd over folds", "state"]
+    rows = [
+        [
+            str(row.trial),
+            *(entry.text(getattr(row.hyperparameters, entry.name)) for entry in columns),
+            f"{row.n_parameters}",
+            str(row.n_folds),
+            "" if row.mean_score is None else f"{abs(row.mean_score):.3f}",
+            "" if row.sd is None else f"{row.sd:.3f}",
+            row.state,
+        ]
+        for row in study.trials
+    ]
+    table = pd.DataFrame(rows, columns=heads)
+    if form == "csv":
+        return table.to_csv(index=False, lineterminator="\n")
+    if form == "latex":
+        return table.to_latex(index=False, escape=True, column_format="l" + "r" * (len(heads) - 2) + "l")
+    lines = [heads, ["---:"] * (len(heads) - 1) + ["---"], *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
 def write_tables(plan: SearchPlan) -> None:
     """Write `trials.csv` and `folds.csv` into the folder of a study, anew and whole: UTF-8, commas, decimal points.
 

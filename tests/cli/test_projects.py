@@ -24,6 +24,7 @@ def test_a_study_is_begun_and_the_command_that_is_printed_works_as_it_stands(sca
     assert "the centre cube of 16 voxels keeps 100% of a scan" in said
     assert "16 of 16 × 16 pixels in each of XY, XZ, YZ, 288 in all" in said
     assert "Two load states" in said
+    assert "The paper's space does not fit: layers=6 pools images of 16 × 16" in said
     folder = StudyFolder(tmp_path / "studies" / "femur")
     assert load_config(folder.config, "x") == StudyConfig(bone="femur")
     program, *words = shlex.split(re.search("Next: (.*)", said)[1])

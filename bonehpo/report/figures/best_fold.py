@@ -24,6 +24,7 @@ from bonehpo.report.figures.style import (
     draw_figure,
     letter,
     pale,
+    pt,
     rows_of,
     short,
     words,
@@ -138,8 +139,8 @@ def _paint_boxes(axes: Axes, boxes: tuple[Box, ...]) -> float:
         low, centre = middle - side / 2, x + width / 2
         _paint_box(axes, box, (centre - (depth + right) / 2, low), (depth, side), (right, rise))
         high = low + side + rise
-        axes.text(centre, high + 1, f"{box.channels}", ha="center", va="bottom", fontsize=6.5)
-        axes.text(centre, low - 1, _below(box), ha="center", va="top", fontsize=6, linespacing=1.4)
+        axes.text(centre, high + 1, f"{box.channels}", ha="center", va="bottom", fontsize=pt(6.5))
+        axes.text(centre, low - 1, _below(box), ha="center", va="top", fontsize=pt(6), linespacing=1.4)
         top = max(top, high)
         x += width + gap
     return top
@@ -230,7 +231,7 @@ def _paint_bars(axes: Axes, best: "pd.Series[float]") -> None:
     looks = (SERIES[1], SERIES[0], Series(GREY, "-", "", ""), SERIES[1], SERIES[0])
     for place, value, look in zip(places, values, looks, strict=True):
         axes.bar(place, value, width=0.75, color=pale(look.color), edgecolor=look.color, hatch=look.hatch, linewidth=1)
-        axes.text(place, value + 0.015, f"{value:.3f}", ha="center", va="bottom", fontsize=7)
+        axes.text(place, value + 0.015, f"{value:.3f}", ha="center", va="bottom", fontsize=pt(7))
     axes.set_xticks(places, BARS.values())
     axes.set(ylim=(0, 1.12), ylabel="fraction", yticks=np.linspace(0, 1, 6))
     axes.plot([-0.5, 2.5], [DAMAGE.chance, DAMAGE.chance], color=BLACK, linestyle=":", linewidth=0.8)

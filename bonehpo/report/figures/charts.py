@@ -12,7 +12,18 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from bonehpo.report.figures.style import BLACK, GREY, HEAT, PALE, SERIES, VERMILLION, Series, bare, pale
+from bonehpo.report.figures.style import (
+    BLACK,
+    GREY,
+    HEAT,
+    PALE,
+    SERIES,
+    VERMILLION,
+    Series,
+    bare,
+    pale,
+    pt,
+)
 from bonehpo.results.result import Result
 from bonehpo.task import DAMAGE
 
@@ -88,14 +99,14 @@ def paint_bars(axes: Axes, bars: tuple[Bar, ...], places: np.ndarray, look: Seri
     )
     for bar, place in zip(bars, places, strict=True):
         if np.isnan(bar.mean):
-            axes.text(place, 0.02, "not run", rotation=90, ha="center", va="bottom", fontsize=6.5, color=GREY)
+            axes.text(place, 0.02, "not run", rotation=90, ha="center", va="bottom", fontsize=pt(6.5), color=GREY)
             continue
         spread = np.linspace(-0.3, 0.3, len(bar.by_set)) * width if len(bar.by_set) > 1 else np.zeros(len(bar.by_set))
         axes.plot(
             place + spread, bar.by_set, "o", mfc="white", mec=BLACK, mew=0.6, markersize=3, linestyle="", zorder=5
         )
         top = max(bar.mean + np.nan_to_num(bar.sd), *bar.by_set) if len(bar.by_set) else bar.mean
-        axes.text(place, top + 0.02, f"{bar.mean:.3f}", ha="center", va="bottom", fontsize=6.5)
+        axes.text(place, top + 0.02, f"{bar.mean:.3f}", ha="center", va="bottom", fontsize=pt(6.5))
 
 
 def accuracy_axis(axes: Axes, chance: float) -> None:

@@ -36,6 +36,7 @@ from bonehpo.report.figures.style import (
     draw_figure,
     letter,
     pale,
+    pt,
     rows_of,
     span_text,
     words,
@@ -226,8 +227,8 @@ def _paint_pictures(part: SubFigure, result: Result, rows: pd.DataFrame) -> None
         for row, picture in zip(*_found(result, rows, variant, label), strict=True):
             show_slice(left, picture)
             show_overlay(right, picture)
-            left.set_title(f"{'(b) ' if k == 0 else ''}{label}, state {row.state}", loc="left", fontsize=7)
-            right.set_xlabel(f"p(failed) = {row.p_failed:.2f}", fontsize=6.5, labelpad=2)
+            left.set_title(f"{'(b) ' if k == 0 else ''}{label}, state {row.state}", loc="left", fontsize=pt(7))
+            right.set_xlabel(f"p(failed) = {row.p_failed:.2f}", fontsize=pt(6.5), labelpad=2)
 
 
 def _found(result: Result, rows: pd.DataFrame, variant: str, label: str) -> tuple[list[Any], tuple[Picture, ...]]:

@@ -20,6 +20,7 @@ from bonehpo.report.figures.style import (
     bare,
     draw_figure,
     letter,
+    pt,
     rows_of,
     span_text,
     words,
@@ -156,13 +157,21 @@ def _mark_interval(axes: Axes, limit: float, lower: float, upper: float, height:
         if not math.isfinite(upper):
             axes.plot([end], [height], marker=">", color=BLACK, markersize=5, clip_on=False)
     axes.plot([limit], [height], marker="D", color="white", mec=BLACK, mew=1.2, linestyle="", label="detection limit")
-    axes.annotate(f"{limit:.1f}", (limit, height), xytext=(-5, 5), textcoords="offset points", ha="right", fontsize=7)
+    axes.annotate(
+        f"{limit:.1f}", (limit, height), xytext=(-5, 5), textcoords="offset points", ha="right", fontsize=pt(7)
+    )
 
 
 def _mark_limit(axes: Axes, limit: float, text: str) -> None:
     axes.axvline(limit, color=GREY, linestyle=(0, (2, 2)), linewidth=1)
     axes.annotate(
-        f"limit {text}", (limit, 0.02), xytext=(3, 0), textcoords="offset points", fontsize=7, color=GREY, va="bottom"
+        f"limit {text}",
+        (limit, 0.02),
+        xytext=(3, 0),
+        textcoords="offset points",
+        fontsize=pt(7),
+        color=GREY,
+        va="bottom",
     )
 
 
@@ -213,7 +222,7 @@ def limit_slices_figure(result: Result, folder: Path) -> Drawn | None:
         for axes, (i, row) in zip(panels, rows.iterrows(), strict=True):
             bare(axes)
             axes.imshow(result.arrays["slices"][int(str(i))], cmap="gray", vmin=0, vmax=255)
-            axes.set_title(state_text(row["state"], row["strain"]), fontsize=7)
+            axes.set_title(state_text(row["state"], row["strain"]), fontsize=pt(7))
 
     first = rows.iloc[0]
     caption = words(

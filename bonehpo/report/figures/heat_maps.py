@@ -33,6 +33,7 @@ from bonehpo.report.figures.style import (
     bare,
     draw_figure,
     letter,
+    pt,
     rows_of,
     short,
     span_text,
@@ -65,7 +66,7 @@ def classes_figure(result: Result, folder: Path) -> Drawn | None:
                 if k == 0:
                     for axes, (title, _) in zip(trio, COLUMNS, strict=True):
                         axes.set_title(f"{label}: {title}")
-            line[0].set_ylabel(plane, fontsize=8, fontweight="bold")
+            line[0].set_ylabel(plane, fontsize=pt(8), fontweight="bold")
         heat_scale(figure, panels)
 
     caption = words(
@@ -90,7 +91,7 @@ def _paint_trio(trio: list[Axes], result: Result, rows: pd.DataFrame) -> None:
     (picture,) = pictures_of(result, rows)
     for axes, (_, show) in zip(trio, COLUMNS, strict=True):
         show(axes, picture)
-    trio[0].set_xlabel(f"p(failed) = {rows.iloc[0]['p_failed']:.2f}", fontsize=6.5, labelpad=2)
+    trio[0].set_xlabel(f"p(failed) = {rows.iloc[0]['p_failed']:.2f}", fontsize=pt(6.5), labelpad=2)
 
 
 def states_figure(result: Result, folder: Path) -> Drawn | None:
@@ -140,8 +141,8 @@ def draw_states(result: Result, rows: pd.DataFrame, folder: Path, caption: Words
             upper, lower = panels[2 * block, column], panels[2 * block + 1, column]
             show_slice(upper, picture)
             show_overlay(lower, picture)
-            upper.set_title(state_text(row.state, row.strain).replace(", ", "\n"), fontsize=6.5, pad=2)
-            lower.set_xlabel(below(row), fontsize=6.5, labelpad=2)
+            upper.set_title(state_text(row.state, row.strain).replace(", ", "\n"), fontsize=pt(6.5), pad=2)
+            lower.set_xlabel(below(row), fontsize=pt(6.5), labelpad=2)
         heat_scale(figure, panels)
 
     return draw_figure(paint, caption, folder, height_mm=n_blocks * (2 * side_mm + 3 * lines + 5.5) + 2)
@@ -215,7 +216,7 @@ def _paint_sanity(axes: Axes, table: pd.DataFrame) -> None:
     )  # fmt: skip
     axes.axhline(0, color=PALE, linewidth=0.8, linestyle=":")
     names = ["trained" if n == 0 else str(layer) for n, layer in zip(rows["randomised"], rows["layer"], strict=True)]
-    axes.set_xticks(rows["randomised"], names, rotation=40, ha="right", rotation_mode="anchor", fontsize=6)
+    axes.set_xticks(rows["randomised"], names, rotation=40, ha="right", rotation_mode="anchor", fontsize=pt(6))
     axes.set(xlabel="random weights down to", ylabel="rank correlation with the trained map")
 
 

@@ -18,6 +18,7 @@ from bonehpo.report.figures.style import (
     VERMILLION,
     draw_figure,
     letter,
+    pt,
     rows_of,
     short,
     span_text,
@@ -70,7 +71,7 @@ def _paint_agreement(axes: Axes, slices: pd.DataFrame) -> None:
     low = min(low, float((found["mean"] - found["sd"].fillna(0)).min()))
     ends = (low - 0.03 * (high - low), high)
     axes.set(xlabel="true strain (%)", ylabel="predicted strain (%)", xlim=ends, ylim=ends, aspect="equal")
-    axes.legend(fontsize=6.5, handlelength=1, borderpad=0.2, labelspacing=0.3)
+    axes.legend(fontsize=pt(6.5), handlelength=1, borderpad=0.2, labelspacing=0.3)
 
 
 def _paint_errors(axes: Axes, states: pd.DataFrame, configurations: pd.DataFrame) -> None:

@@ -25,6 +25,7 @@ from bonehpo.report.figures.style import (
     draw_figure,
     letter,
     pale,
+    pt,
     rows_of,
     span_text,
     words,
@@ -68,8 +69,8 @@ def learning_curves_figure(folds: Sequence[FoldRecord], ran_on: str, folder: Pat
         name="learning-curves",
         title="Learning curves of the optimum",
         caption=f"After each epoch, mean over n = {len(folds)} folds; bands are one standard deviation over folds. "
-        "Training curves are running means over an epoch's augmented images. Validation and test coincide: one network "
-        "serves the folds (i, j) and (j, i), and each set is as often the one as the other."
+        "Training curves are running means over an epoch's augmented images. Validation, the wide line, lies under test: "
+        "one network serves the folds (i, j) and (j, i), and each set is as often the one as the other."
         + (f" {PHANTOM}" if ran_on == "phantom" else ""),
     )
     return draw_figure(paint, caption, folder, height_mm=70)
@@ -83,7 +84,10 @@ def _paint_curves(axes: Axes, curves: Sequence[Mapping[str, Curve]], measure: st
         mean = values.mean(axis=0)
         sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
         axes.fill_between(epochs, mean - sd, mean + sd, color=look.color, alpha=0.15, linewidth=0)
-        axes.plot(epochs, mean, color=look.color, linestyle=look.dash, marker=look.marker, markersize=3, label=part)
+        wide = {"linewidth": 4, "alpha": 0.4} if part == "validation" else {"marker": look.marker, "markersize": 3}
+        axes.plot(
+            epochs, mean, color=look.color, linestyle="-" if part == "validation" else look.dash, label=part, **wide
+        )
     axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -109,7 +113,7 @@ def importance_figure(importances: Mapping[str, float], n_trials: int, ran_on: s
         places = range(len(ranked))
         axes.barh(places, [value for _, value in ranked], color=pale(BLUE), edgecolor=BLUE, height=0.6)
         for place, (_, value) in zip(places, ranked, strict=True):
-            axes.text(value + 0.01, place, f"{value:.2f}", va="center", fontsize=7, color=BLACK)
+            axes.text(value + 0.01, place, f"{value:.2f}", va="center", fontsize=pt(7), color=BLACK)
         axes.set_yticks(places, [hyperparameter(name).label for name, _ in ranked])
         axes.set(
             xlabel="share of the variation of the score", xlim=(0, max(value for _, value in ranked) * 1.15 + 0.02)

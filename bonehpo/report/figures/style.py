@@ -7,7 +7,9 @@ References:
     Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bonehpo.files import write_whole
 from bonehpo.results.result import Drawn, Result
 
 PAGE_MM = 180
@@ -93,6 +96,39 @@ class Words:
     paper: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Figures as a journal wants them.
+
+    Attributes:
+        folder: Where they go.
+        width_mm: Width of a figure that fills a page here; narrower ones are narrower in proportion.
+        suffix: "pdf", "svg", "png" or "tiff".
+        dpi: Pixels an inch, of the figure or of pictures in it.
+    """
+
+    folder: Path
+    width_mm: float
+    suffix: str
+    dpi: int
+
+
+SMALLEST = 5 / 7
+"""Lettering of a narrow figure over that of a page's width: 5 points, which journals print."""
+
+_EXPORT: ContextVar[Export | None] = ContextVar("export", default=None)
+
+
+@contextmanager
+def exported(export: Export) -> Iterator[None]:
+    """Let figures that are drawn inside go to a folder of their own, in another size and format."""
+    token = _EXPORT.set(export)
+    try:
+        yield
+    finally:
+        _EXPORT.reset(token)
+
+
 def draw_figure(
     paint: Callable[[Figure], None], words: Words, folder: Path, height_mm: float, width_mm: float = PAGE_MM
 ) -> Drawn:
@@ -105,6 +141,9 @@ def draw_figure(
         height_mm: Height on paper.
         width_mm: Width on paper.
     """
+    export = _EXPORT.get()
+    if export is not None:
+        return _draw_export(paint, words, export, height_mm, width_mm)
     folder.mkdir(parents=True, exist_ok=True)
     png, svg = (folder / f"{words.name}.{suffix}" for suffix in ("png", "svg"))
     with rc_context(RC):
@@ -113,6 +152,49 @@ def draw_figure(
         figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
         figure.savefig(svg, dpi=PNG_DPI, metadata={"Date": None})
     return Drawn(name=words.name, title=words.title, caption=words.caption, paper=words.paper, png=png, svg=svg)
+
+
+SIZES = (
+    *("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"),
+    *("lines.linewidth", "lines.markersize"),
+)
+"""Settings in points that are scaled with a figure."""
+
+
+def _scale() -> float:
+    export = _EXPORT.get()
+    return 1.0 if export is None else min(max(export.width_mm / PAGE_MM, SMALLEST), 1.0)
+
+
+def pt(size: float) -> float:
+    """Size of lettering in points, smaller where a figure is drawn for a narrow column."""
+    return size * _scale()
+
+
+def _fit_legends(figure: Figure) -> None:
+    """Give legends that are wider than the figure fewer columns."""
+    for legend in figure.legends:
+        for n in range(len(legend.get_texts()), 0, -1):
+            figure.draw_without_rendering()
+            if legend.get_window_extent().width <= 0.96 * figure.bbox.width:
+                break
+            legend.set_ncols(n)
+
+
+def _draw_export(
+    paint: Callable[[Figure], None], words: Words, export: Export, height_mm: float, width_mm: float
+) -> Drawn:
+    scale, ratio = _scale(), export.width_mm / PAGE_MM
+    size = (width_mm * ratio / 25.4, height_mm * min(max(ratio, scale), 1.5) / 25.4)
+    file = export.folder / f"{words.name}.{export.suffix}"
+    sizes = {name: value * scale for name, value in RC.items() if isinstance(value, float | int) and name in SIZES}
+    with rc_context({**RC, **sizes, "pdf.fonttype": 42}):
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure)
+        _fit_legends(figure)
+        metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(export.suffix)
+        write_whole(file, lambda path: figure.savefig(path, format=export.suffix, dpi=export.dpi, metadata=metadata))
+    return Drawn(name=words.name, title=words.title, caption=words.caption, paper=words.paper, png=file, svg=file)
 
 
 def words(result: Result, name: str, title: str, *sentences: str, paper: str = "") -> Words:
