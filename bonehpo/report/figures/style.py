@@ -172,13 +172,16 @@ def pt(size: float) -> float:
 
 
 def _fit_legends(figure: Figure) -> None:
-    """Give legends that are wider than the figure fewer columns."""
-    for legend in figure.legends:
-        for n in range(len(legend.get_texts()), 0, -1):
+    """Put legends that are wider than the figure anew, in fewer columns."""
+    for legend in list(figure.legends):
+        handles, labels = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
+        place: Any = f"outside {getattr(legend, '_outside_loc', None) or 'upper'} center"
+        for n in range(len(labels), 0, -1):
             figure.draw_without_rendering()
             if legend.get_window_extent().width <= 0.96 * figure.bbox.width:
                 break
-            legend.set_ncols(n)
+            legend.remove()
+            legend = figure.legend(handles, labels, loc=place, ncols=n)  # noqa: PLW2901
 
 
 def _draw_export(
