@@ -174,7 +174,8 @@ def pt(size: float) -> float:
 def _fit_legends(figure: Figure) -> None:
     """Put legends that are wider than the figure anew, in fewer columns."""
     for legend in list(figure.legends):
-        handles, labels = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
+        handles = [handle for handle in legend.legend_handles if handle is not None]
+        labels = [text.get_text() for text in legend.get_texts()]
         place: Any = f"outside {getattr(legend, '_outside_loc', None) or 'upper'} center"
         for n in range(len(labels), 0, -1):
             figure.draw_without_rendering()
