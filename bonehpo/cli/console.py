@@ -114,6 +114,20 @@ def memory_option(function: Command) -> Command:
     )(function)
 
 
+def states_option(function: Command) -> Command:
+    """`--states WORD,WORD,…`."""
+
+    def words(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+        return tuple(word.strip() for word in value.split(",")) if value else ()
+
+    return click.option(
+        "--states",
+        metavar="WORDS",
+        callback=words,
+        help="Words of the column state, from pristine to failed, as intact,damaged,failed.  [default: numbers]",
+    )(function)
+
+
 def scheduler_option(function: Command) -> Command:
     """`--scheduler ADDRESS`."""
     return click.option(

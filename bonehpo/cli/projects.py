@@ -11,6 +11,7 @@ from bonehpo.cli.console import (
     print_json,
     print_table,
     say,
+    states_option,
 )
 from bonehpo.errors import StudyError
 from bonehpo.workflow.plan import STUDIES, flag
@@ -24,9 +25,17 @@ from bonehpo.workflow.plan import STUDIES, flag
 @click.option("--crop", type=int, help="Side of the centre cube in voxels.  [default: the largest that all scans hold]")
 @click.option("--overwrite", is_flag=True, help="Replace a study.toml that is there.")
 @click.option("--dry-run", is_flag=True, help="Look the scans over, and write nothing.")
+@states_option
 @memory_option
 def new(
-    name: str, scans: Path, size: int | None, slices: int | None, crop: int | None, overwrite: bool, dry_run: bool
+    name: str,
+    scans: Path,
+    size: int | None,
+    slices: int | None,
+    crop: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    states: tuple[str, ...],
 ) -> None:
     """Begin the study NAME: look the scans of SCANS.csv over, propose their preparation, write its settings.
 
@@ -41,7 +50,7 @@ def new(
     if folder.config.exists() and not (overwrite or dry_run):
         raise StudyError(f"{folder.config} is there already: change it by hand, or give --overwrite to begin it anew")
     with ProgressDisplay():
-        found = look_over(scans, Steps(crop=crop, n_slices=slices, side=size))
+        found = look_over(scans, Steps(crop=crop, n_slices=slices, side=size), states)
     table, recipe = found.table, found.plan.recipe
     say(
         f"{scans}: {len(table.scans)} scans of {len(table.specimens)} specimens ({', '.join(table.specimens)}), load states "
@@ -61,7 +70,8 @@ def new(
     if not dry_run:
         say(f"Settings, the paper's with comments: {begin(folder, name, overwrite=overwrite)}")
     options = [f"--crop {recipe.crop}"] if recipe.crop is not None else []
-    words = " ".join([*options, f"--size {recipe.side}", f"--slices {recipe.n_slices}"])
+    options += [f"--size {recipe.side}", f"--slices {recipe.n_slices}"]
+    words = " ".join([*options, *([f"--states {','.join(states)}"] if states else [])])
     say(f"Next: bonehpo prepare {click.format_filename(scans)} {flag(folder)} {words}", 6)
 
 

@@ -13,6 +13,7 @@ from bonehpo.cli.console import (
     print_next,
     print_table,
     say,
+    states_option,
     study_option,
     workers_option,
 )
@@ -82,6 +83,7 @@ def phantom(
 )
 @click.option("--reference", metavar="SPECIMEN:STATE", help="Scan whose histogram the others are matched to.")
 @click.option("--overwrite", is_flag=True, help="Replace the study's store once the new one is whole.")
+@states_option
 @memory_option
 @workers_option
 def prepare(
@@ -96,6 +98,7 @@ def prepare(
     standardise: bool,
     reference: str | None,
     overwrite: bool,
+    states: tuple[str, ...],
     workers: int | None,
 ) -> None:
     """Turn the scans of SCANS.csv into the verified slice store of a study.
@@ -117,7 +120,9 @@ def prepare(
         standardise=standardise,
     )
     with ProgressDisplay() as display:
-        store = prepare_store(scans, folder.path, steps, overwrite=overwrite, workers=workers, progress=display)
+        store = prepare_store(
+            scans, folder.path, steps, overwrite=overwrite, states=states, workers=workers, progress=display
+        )
     for note in store.notes:
         say(f"Note: {note}", len("Note: "))
     say(

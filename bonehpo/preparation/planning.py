@@ -89,7 +89,7 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     )
     for volume in volumes.values():
         check_type(volume.source, volume.dtype, recipe)
-    notes = [*_volume_notes(steps, shapes), *_remarks(volumes), *_voxel_notes(table, volumes)]
+    notes = [*table.notes, *_volume_notes(steps, shapes), *_remarks(volumes), *_voxel_notes(table, volumes)]
     if recipe.voxel_um is None:
         notes.append("Neither table nor files give voxel_um: trabecular thickness and spacing are not measured.")
     return Plan(recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=(*notes, *_standard_notes(recipe)))
@@ -124,7 +124,7 @@ def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         f"Each scan gives {recipe.n_slices} slices in each plane, as many as {name} has in plane {plane}.",
     ]
     kept = notes if recipe.n_slices == fewest else notes[:1]
-    return Plan(recipe=recipe, preview_side=None, notes=(*kept, *_standard_notes(recipe)))
+    return Plan(recipe=recipe, preview_side=None, notes=(*table.notes, *kept, *_standard_notes(recipe)))
 
 
 def _check_shapes(volumes: dict[Scan, Volume]) -> None:

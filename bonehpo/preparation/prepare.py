@@ -42,6 +42,7 @@ def prepare(
     progress: ProgressCallback = ignore_progress,
     *,
     overwrite: bool = False,
+    states: Sequence[str] = (),
 ) -> SliceStore:
     """Prepare all scans of a table into a slice store.
 
@@ -52,6 +53,7 @@ def prepare(
         engine: Runs one task for each scan.
         progress: Told of each scan that is done.
         overwrite: Replace a store that is there already, once the new one is whole.
+        states: Words for the load states, from pristine to failed, where the table has words for them.
 
     Returns:
         The store, opened. Its `notes` are for the user to read.
@@ -62,7 +64,7 @@ def prepare(
         StoreError: There is a store already, or the disk refuses. Whatever was there before is still there.
     """
     check_free(out, overwrite=overwrite)
-    table = read_scans(csv)
+    table = read_scans(csv, states)
     plan = plan_preparation(table, steps)
     is_phantom = (csv.resolve().parent / PHANTOM_MARK).exists()
     masks = find_masks(table) if is_phantom else {}

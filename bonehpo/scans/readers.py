@@ -17,11 +17,9 @@ from bonehpo.scans.formats import Header, format_of
 from bonehpo.scans.images import KINDS, load_image
 from bonehpo.scans.limits import refuse_large
 from bonehpo.scans.sections import Box, Shape
+from bonehpo.scans.table import LARGEST_UM, SMALLEST_UM
 
 Read = TypeVar("Read")
-
-SMALLEST_UM, LARGEST_UM = 0.05, 500.0
-"""Sides of a voxel between which a file is believed: nano-CT to clinical CT."""
 
 INTENSITY_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 

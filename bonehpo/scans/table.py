@@ -1,12 +1,18 @@
 """scans.csv: which file holds which specimen in which load state, every cell checked and refused by file and line.
 
 One row per scan (`specimen,state,path[,strain,stress_mpa,voxel_um]`) or, for data that exist only as 2-D images, one
-row per slice (`specimen,state,plane,position,path` and the same optional columns). Paths are relative to the CSV;
-unknown columns are ignored. Nothing but the CSV is opened here: `readers` opens what it names.
+row per slice (`specimen,state,plane,position,path` and the same optional columns). Paths are relative to the CSV.
+Spreadsheets write tables in many ways: separators, decimal commas, marks of byte order and empty lines are taken as they are
+meant, and what is not used or hardly meant is noted. Nothing but the CSV is opened here: `readers` opens what it names.
 """
 
+import codecs
 import csv
+import difflib
 import math
+import os
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +23,19 @@ from natsort import natsorted
 
 from bonehpo.errors import ScanError
 
+ALIKE = 1 + 1e-6
+"""Ratio of two sides of a voxel up to which a table means one: spreadsheets round in the last digits."""
+
+SMALLEST_UM, LARGEST_UM = 0.05, 500.0
+"""Sides of a voxel between which a table or a file is believed: nano-CT to clinical CT."""
+
 MAX_NAME = 64
 """Longest specimen or plane name, in characters."""
 
 _FORBIDDEN = ("/", "\\", "|", "..")
 _SURPLUS = "\0"
+_SEPARATORS = (",", ";", "\t")
+COLUMNS = ("specimen", "state", "plane", "position", "path", "strain", "stress_mpa", "voxel_um")
 
 
 class Row(NamedTuple):
@@ -30,6 +44,7 @@ class Row(NamedTuple):
     path: Path
     line: int
     cells: dict[str, str]
+    has_decimal_comma: bool = False
 
     @property
     def where(self) -> str:
@@ -38,7 +53,10 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read all lines of a table.
+    """Read all lines of a table that hold something.
+
+    Separated by commas, semicolons or tabs, in UTF-8 or with a mark of its byte order; a first line `sep=;` and lines that
+    begin with # are passed over. Columns are known whatever their case.
 
     Raises:
         ScanError: There is no table, it is not CSV in UTF-8, a needed column is missing, or it holds no line.
@@ -46,17 +64,42 @@ def read_rows(path: Path) -> list[Row]:
     if not path.is_file():
         raise ScanError(f"{path}: no such file; give a CSV with the columns specimen,state,path")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, skipinitialspace=True, restkey=_SURPLUS, restval="", strict=True)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-            _check_columns(path, columns)
-            reader.fieldnames = columns
-            rows = [_row(path, reader.line_num, cells) for cells in reader]
+        text = unicodedata.normalize("NFC", _decoded(path.read_bytes()))
+        lines = [
+            (n, line)
+            for n, line in enumerate(text.splitlines(keepends=True), start=1)
+            if not line.lstrip().startswith("#")
+        ]
+        separator, lines = _separator(lines)
+        reader = csv.reader((line for _, line in lines), delimiter=separator, skipinitialspace=True, strict=True)
+        table = [(lines[reader.line_num - 1][0], [cell.strip() for cell in cells]) for cells in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ScanError(f"{path}: not a CSV in UTF-8 ({error}); save it again as CSV UTF-8") from error
+    table = [(line, cells) for line, cells in table if any(cells)]
+    columns = [column.lower() for column in table[0][1]] if table else []
+    n_columns = max((i + 1 for _, cells in table for i, cell in enumerate(cells) if cell), default=0)
+    _check_columns(path, columns)
+    rows = [_row(path, line, columns, cells[:n_columns], separator) for line, cells in table[1:]]
     if not rows:
         raise ScanError(f"{path}: the table holds no scan; add one row for each scan")
     return rows
+
+
+def _decoded(data: bytes) -> str:
+    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if data.startswith(mark):
+            return data.decode(encoding)
+    return data.decode("utf-8-sig")
+
+
+def _separator(lines: list[tuple[int, str]]) -> tuple[str, list[tuple[int, str]]]:
+    """The separator of a table, said in a first line `sep=;` or seen in its head; and the lines that are left."""
+    said = lines[0][1].strip().strip('"') if lines else ""
+    if said.lower().startswith("sep=") and len(said) == len("sep=x"):
+        return said[-1], lines[1:]
+    head = next((line.lower() for _, line in lines if line.strip()), "")
+    known = {mark: {part.strip(' "\r\n') for part in head.split(mark)} & set(COLUMNS) for mark in _SEPARATORS}
+    return max(_SEPARATORS, key=lambda mark: len(known[mark])), lines
 
 
 def name_in(row: Row, column: str) -> str:
@@ -72,16 +115,27 @@ def name_in(row: Row, column: str) -> str:
     return name
 
 
-def state_in(row: Row) -> int:
+def state_in(row: Row, words: Sequence[str] = ()) -> int:
     """The number of the load state.
 
+    Args:
+        row: The line.
+        words: Words for the states, from pristine to failed, where the table has words for them; the first is 1.
+
     Raises:
-        ScanError: It is not a whole number.
+        ScanError: It is not a whole number, or not one of the words.
     """
     text = row.cells["state"]
-    if not (text.isascii() and text.isdigit()):
-        raise ScanError(f"{row.where}: state is {text!r}; give a whole number, 1 for pristine")
-    return int(text)
+    known = {word.casefold(): i for i, word in enumerate(words, start=1)}
+    if text.casefold() in known:
+        return known[text.casefold()]
+    if words:
+        raise ScanError(f"{row.where}: state is {text!r}; the states are {', '.join(words)}")
+    whole = text.removesuffix(".0")
+    if not (whole.isascii() and whole.isdigit()):
+        hint = ", or order words with --states pristine,…,failed" if text.isalpha() else ""
+        raise ScanError(f"{row.where}: state is {text!r}; give a whole number, 1 for pristine{hint}")
+    return int(whole)
 
 
 def number_in(row: Row, column: str) -> float | None:
@@ -93,6 +147,8 @@ def number_in(row: Row, column: str) -> float | None:
     text = row.cells.get(column, "")
     if not text:
         return None
+    if row.has_decimal_comma:
+        text = text.replace(",", ".")
     try:
         value = float(text)
     except ValueError:
@@ -122,6 +178,9 @@ def source_in(row: Row, folder: Path) -> str:
     """
     text = row.cells["path"]
     file, mark, inner = text.partition("::")
+    file = os.path.expanduser(file)  # noqa: PTH111  a name with ~ is no path yet
+    if text and not (folder / file).exists():
+        file = file.replace("\\", "/")
     if not text or not (folder / file).exists():
         raise ScanError(f"{row.where}: path {text!r} does not exist; paths are relative to the folder of the CSV")
     return f"{folder / file}{mark}{inner}"
@@ -135,15 +194,16 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
     if missing:
         found = ",".join(columns) or "nothing"
         raise ScanError(f"{path}: column {', '.join(missing)} is missing (the first line holds: {found}); add it")
-    twice = [column for column, count in Counter(columns).items() if count > 1]
+    twice = [column for column, count in Counter(columns).items() if count > 1 and column]
     if twice:
         raise ScanError(f"{path}: column {', '.join(twice)} stands twice in the first line; remove one")
 
 
-def _row(path: Path, line: int, cells: dict[str, str]) -> Row:
-    if _SURPLUS in cells:
+def _row(path: Path, line: int, columns: Sequence[str], cells: Sequence[str], separator: str) -> Row:
+    if any(cells[len(columns) :]):
         raise ScanError(f"{path} line {line}: more fields than columns; put a field that holds a comma in quotes")
-    return Row(path, line, {column: text.strip() for column, text in cells.items()})
+    filled = dict(zip(columns, [*cells, *[""] * len(columns)], strict=False))
+    return Row(path, line, filled, has_decimal_comma=separator != ",")
 
 
 TableKind = Literal["volumes", "slices"]
@@ -202,11 +262,13 @@ class ScanTable:
         csv: The file that was read.
         kind: Whether the scans are volumes or tables of 2-D slices.
         scans: By specimen in natural order, then by state.
+        notes: What is not used of the table, or hardly meant, one sentence each.
     """
 
     csv: Path
     kind: TableKind
     scans: tuple[Scan, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def specimens(self) -> tuple[str, ...]:
@@ -224,11 +286,12 @@ class ScanTable:
         return next((scan.voxel_um for scan in self.scans if scan.voxel_um is not None), None)
 
 
-def read_scans(path: Path) -> ScanTable:
+def read_scans(path: Path, states: Sequence[str] = ()) -> ScanTable:
     """Read and check a table of scans.
 
     Args:
-        path: The CSV, in UTF-8.
+        path: The CSV, see `read_rows`.
+        states: Words for the load states, from pristine to failed, where the table has words for them.
 
     Returns:
         The table; every path that it names exists.
@@ -239,16 +302,17 @@ def read_scans(path: Path) -> ScanTable:
     rows = read_rows(path)
     kind: TableKind = "slices" if "plane" in rows[0].cells else "volumes"
     folder = path.resolve().parent
-    scans = _volume_scans(rows, folder) if kind == "volumes" else _slice_scans(rows, folder, path)
-    table = ScanTable(csv=path, kind=kind, scans=tuple(natsorted(scans, key=lambda scan: (scan.specimen, scan.state))))
+    found = _volume_scans(rows, folder, states) if kind == "volumes" else _slice_scans(rows, folder, path, states)
+    scans = tuple(natsorted(found, key=lambda scan: (scan.specimen, scan.state)))
+    table = ScanTable(csv=path, kind=kind, scans=scans, notes=tuple(_notes(rows, scans)))
     _check_table(table)
     return table
 
 
-def _volume_scans(rows: Sequence[Row], folder: Path) -> Iterator[Scan]:
+def _volume_scans(rows: Sequence[Row], folder: Path, words: Sequence[str]) -> Iterator[Scan]:
     seen: dict[tuple[str, int], int] = {}
     for row in rows:
-        specimen, state = name_in(row, "specimen"), state_in(row)
+        specimen, state = name_in(row, "specimen"), state_in(row, words)
         if (specimen, state) in seen:
             line = seen[specimen, state]
             raise ScanError(f"{row.where}: {specimen} state {state} stands already in line {line}; remove one")
@@ -264,10 +328,10 @@ def _volume_scans(rows: Sequence[Row], folder: Path) -> Iterator[Scan]:
         )
 
 
-def _slice_scans(rows: Sequence[Row], folder: Path, path: Path) -> Iterator[Scan]:
+def _slice_scans(rows: Sequence[Row], folder: Path, path: Path, words: Sequence[str]) -> Iterator[Scan]:
     grouped: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        grouped.setdefault((name_in(row, "specimen"), state_in(row)), []).append(row)
+        grouped.setdefault((name_in(row, "specimen"), state_in(row, words)), []).append(row)
     for (specimen, state), members in grouped.items():
         images = [_image(row, folder) for row in members]
         for image, count in Counter((image.plane, image.position) for image in images).items():
@@ -303,8 +367,44 @@ def _check_table(table: ScanTable) -> None:
     for specimen in table.specimens:
         for state, role in ((first, "first"), (last, "last")):
             if (specimen, state) not in held:
-                raise ScanError(f"{table.csv}: {specimen} lacks the {role} state, {state}; add it or remove {specimen}")
+                raise ScanError(
+                    f"{table.csv}: {specimen} lacks the {role} state, {state}; add it or remove {specimen}"
+                    f"{_near_double(specimen, table.specimens)}"
+                )
     voxels = sorted({scan.voxel_um for scan in table.scans if scan.voxel_um is not None})
-    if len(voxels) > 1:
+    if voxels and voxels[-1] > voxels[0] * ALIKE:
         sizes = ", ".join(f"{size:g}" for size in voxels)
         raise ScanError(f"{table.csv}: voxel_um differs among the scans ({sizes}); resample them to one size")
+
+
+def _near_double(specimen: str, specimens: Sequence[str]) -> str:
+    """Another name that may mean the same specimen, for a refusal."""
+    alike = [other for other in specimens if other != specimen and _plain(other) == _plain(specimen)]
+    return f"; or is {alike[0]} the same specimen?" if alike else ""
+
+
+def _plain(name: str) -> str:
+    """A name without what people write one time and leave out the other: case, spaces, hyphens, zeros in front."""
+    bare = re.sub(r"[\W_]+", "", name.casefold())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", bare)
+
+
+def _notes(rows: Sequence[Row], scans: Sequence[Scan]) -> Iterator[str]:
+    """What is not used of a table, or hardly meant."""
+    for column in rows[0].cells:
+        if column and column not in COLUMNS:
+            close = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.6)
+            yield f"The column {column} of the table is not used{f': is {close[0]} meant?' if close else '.'}"
+    strains = [scan.strain for scan in scans if scan.strain is not None]
+    if strains and max(map(abs, strains)) > 1:
+        largest = max(strains, key=abs)
+        yield f"Strains go to {largest:g}: fractions are expected, 0.065 for 6.5 %. If they are per cent, divide by 100."
+    voxels = [scan.voxel_um for scan in scans if scan.voxel_um is not None]
+    if voxels and not SMALLEST_UM <= voxels[0] <= LARGEST_UM:
+        yield f"voxel_um is {voxels[0]:g}: micrometres are expected, 6.5 and not 0.0065 (mm) or 6500 (nm)."
+    names = dict.fromkeys(scan.specimen for scan in scans)
+    by_plain: dict[str, str] = {}
+    for name in names:
+        other = by_plain.setdefault(_plain(name), name)
+        if other != name:
+            yield f"{other} and {name} are taken for two specimens; if they are one, name it alike."

@@ -1,6 +1,7 @@
 """The beginning of a study: its scans looked over, a preparation proposed, its settings written with comments."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -39,18 +40,19 @@ class Beginning:
     cautions: tuple[str, ...]
 
 
-def look_over(scans: Path, steps: Steps) -> Beginning:
+def look_over(scans: Path, steps: Steps, states: Sequence[str] = ()) -> Beginning:
     """Look a table of scans over: every header is read, and the voxels of the reference scan.
 
     Args:
         scans: The table.
         steps: What is asked of the preparation.
+        states: Words for the load states, from pristine to failed, where the table has words for them.
 
     Raises:
         ScanError: The table or a scan cannot be used.
         PreparationError: A step asks for more than the scans hold.
     """
-    table = read_scans(scans)
+    table = read_scans(scans, states)
     plan = plan_preparation(table, steps)
     recipe = plan.recipe
     kept = [1.0]

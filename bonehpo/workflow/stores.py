@@ -1,5 +1,6 @@
 """Slice stores: made from a phantom or from scans, opened, looked at."""
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +49,7 @@ def prepare(
     steps: Steps | None = None,
     *,
     overwrite: bool = False,
+    states: Sequence[str] = (),
     workers: int | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> SliceStore:
@@ -59,6 +61,7 @@ def prepare(
         study: Folder of the study, `studies/TB`; the store becomes its `slices.zarr`.
         steps: What to do to each scan; None for what the paper did.
         overwrite: Replace a store that is there already, once the new one is whole.
+        states: Words for the load states, from pristine to failed, where the table has words for them.
         workers: Worker processes; None for one per core, 0 to work in this process.
         progress: Told of each scan that is done.
 
@@ -79,7 +82,13 @@ def prepare(
     folder = StudyFolder(Path(study))
     with open_engine(workers) as engine:
         return prepare_store(
-            Path(scans), folder.store, steps or Steps(), engine, of_task(progress, "prepare"), overwrite=overwrite
+            Path(scans),
+            folder.store,
+            steps or Steps(),
+            engine,
+            of_task(progress, "prepare"),
+            overwrite=overwrite,
+            states=states,
         )
 
 

@@ -58,7 +58,7 @@ def test_intermediate_states_may_be_missing_but_not_the_first_or_the_last(tmp_pa
     ("text", "complaint"),
     [
         ("", "column specimen, state, path is missing"),
-        ("specimen;state;path\nA;1;a.tif", "column specimen, state, path is missing"),
+        ("specimen|state|path\nA|1|a.tif", "column specimen, state, path is missing"),
         ("specimen,state\nA,1", "column path is missing"),
         ("specimen,state,plane,path\nA,1,ML,a.tif", "column position is missing"),
         ("specimen,state,path,path\nA,1,a.tif,a.tif", "column path stands twice"),
@@ -89,6 +89,112 @@ def test_a_table_that_cannot_be_meant_is_refused_in_one_line(tmp_path, text, com
     message = refusal(read_scans, tmp_path / "scans.csv")
     assert complaint in message
     assert "scans.csv" in message
+
+
+SCANS = [("A", 1), ("A", 2), ("B", 1), ("B", 2)]
+
+
+def table_text(separator=",", head="specimen,state,path", cell=lambda s, t: f"{s},{t},{s}{t}.tif", end="\n"):
+    lines = [head, *(cell(s, t) for s, t in SCANS)]
+    return end.join(line.replace(",", separator) for line in lines) + end
+
+
+AS_MEANT = {
+    "semicolons": table_text(";"),
+    "tabs": table_text("\t"),
+    "said": "sep=;\n" + table_text(";"),
+    "said in quotes": '"sep=;"\n' + table_text(";"),
+    "byte order mark": "\ufeff" + table_text(end="\r\n"),
+    "old Macintosh": table_text(end="\r"),
+    "UTF-16": table_text().encode("utf-16"),
+    "capitals": table_text(head="Specimen,STATE,Path"),
+    "comments": "# made by the lab\n" + table_text() + "# end\n",
+    "empty lines": table_text().replace("\nB", "\n\n,,\nB", 1) + ",,\n\n",
+    "separators at the end": table_text(head="specimen,state,path,,", cell=lambda s, t: f"{s},{t},{s}{t}.tif,,"),
+    "an index": table_text(head=",specimen,state,path", cell=lambda s, t: f"{t},{s},{t},{s}{t}.tif"),
+    "backslashes": table_text(cell=lambda s, t: f"{s},{t},.\\{s}{t}.tif"),
+    "1.0 as a state": table_text(cell=lambda s, t: f"{s},{t}.0,{s}{t}.tif"),
+    "spaces": table_text(cell=lambda s, t: f" {s} , {t} , {s}{t}.tif "),
+}
+
+
+@pytest.fixture
+def four(tmp_path):
+    for s, t in SCANS:
+        (tmp_path / f"{s}{t}.tif").touch()
+    return tmp_path
+
+
+def write_text(folder, text):
+    (folder / "scans.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder / "scans.csv"
+
+
+@pytest.mark.parametrize("text", AS_MEANT.values(), ids=AS_MEANT)
+def test_a_table_is_read_as_it_is_meant_however_it_is_written(four, text):
+    table = read_scans(write_text(four, text))
+    assert [(scan.specimen, scan.state) for scan in table.scans] == SCANS
+    assert all(Path(scan.source).is_file() for scan in table.scans)
+    assert table.notes == ()
+
+
+def test_decimal_commas_are_read_where_commas_part_no_columns(four):
+    text = "specimen;state;path;strain;voxel_um\n" + "".join(f"{s};{t};{s}{t}.tif;0,06{t};6,5\n" for s, t in SCANS)
+    table = read_scans(write_text(four, text))
+    assert [scan.strain for scan in table.scans] == [0.061, 0.062] * 2
+    assert table.voxel_um == 6.5
+
+
+def test_states_as_words_are_ordered_by_the_user(four):
+    words = {1: "intact", 2: "Failed"}
+    path = write_text(four, table_text(cell=lambda s, t: f"{s},{words[t]},{s}{t}.tif"))
+    assert [scan.state for scan in read_scans(path, ["intact", "failed"]).scans] == [1, 2, 1, 2]
+    assert "state is 'intact'" in refusal(read_scans, path)
+    assert "--states pristine,…,failed" in refusal(read_scans, path)
+    assert "the states are intact, broken" in refusal(read_scans, path, ["intact", "broken"])
+
+
+def test_one_name_in_two_forms_of_unicode_is_one_specimen(four):
+    both = {1: "Mu\u0308ller", 2: "M\u00fcller"}
+    rows = [f"{both[t] if s == 'A' else s},{t},{s}{t}.tif" for s, t in SCANS]
+    assert read_scans(write_text(four, "specimen,state,path\n" + "\n".join(rows))).specimens == ("B", "M\u00fcller")
+
+
+@pytest.mark.parametrize(
+    ("head", "cell", "note"),
+    [
+        (
+            "specimen,state,path,voxel_size_um",
+            "6.5",
+            "The column voxel_size_um of the table is not used: is voxel_um meant?",
+        ),
+        ("specimen,state,path,operator", "me", "The column operator of the table is not used."),
+        ("specimen,state,path,strain", "6.5", "If they are per cent, divide by 100"),
+        ("specimen,state,path,voxel_um", "0.0065", "voxel_um is 0.0065: micrometres are expected"),
+        ("specimen,state,path,voxel_um", "6500", "micrometres are expected"),
+    ],
+)
+def test_what_is_not_used_or_hardly_meant_is_noted(four, head, cell, note):
+    text = table_text(head=head, cell=lambda s, t: f"{s},{t},{s}{t}.tif,{cell}")
+    (told,) = read_scans(write_text(four, text)).notes
+    assert note in told
+
+
+def test_names_that_may_be_one_are_named(four):
+    text = table_text(cell=lambda s, t: f"{'F3' if s == 'A' else 'f-03'},{t},{s}{t}.tif")
+    assert read_scans(write_text(four, text)).notes == (
+        "F3 and f-03 are taken for two specimens; if they are one, name it alike.",
+    )
+    halves = {("A", 1): "F3", ("A", 2): "f3", ("B", 1): "B", ("B", 2): "B"}
+    text = table_text(cell=lambda s, t: f"{halves[s, t]},{t},{s}{t}.tif")
+    assert "or is f3 the same specimen?" in refusal(read_scans, write_text(four, text))
+
+
+def test_sides_of_voxels_that_differ_by_rounding_are_one(four):
+    text = table_text(
+        head="specimen,state,path,voxel_um", cell=lambda s, t: f"{s},{t},{s}{t}.tif,{'6.5' if t == 1 else '6.5000001'}"
+    )
+    assert read_scans(write_text(four, text)).voxel_um == 6.5
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a\\b", "..", "a..b", "a|b", "a\x07b", "a\nb", "x" * 300])
