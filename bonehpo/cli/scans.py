@@ -202,9 +202,9 @@ _MEASURES = {
     "strain": ("strain", 3),
     "stress_mpa": ("stress (MPa)", 1),
     "porosity": ("porosity", 3),
-    "trabecular_thickness_um": ("thickness (µm)", 0),
-    "trabecular_spacing_um": ("spacing (µm)", 0),
-    "degree_of_anisotropy": ("anisotropy", 2),
+    "trabecular_thickness_um": ("Tb.Th (µm)", 0),
+    "trabecular_spacing_um": ("Tb.Sp (µm)", 0),
+    "degree_of_anisotropy": ("DA", 2),
     "damage_fraction": ("damaged", 3),
 }
 """Columns that are printed of a scan: heading and digits after the point."""

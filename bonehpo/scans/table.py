@@ -390,7 +390,7 @@ def _plain(name: str) -> str:
 
 
 def _notes(rows: Sequence[Row], scans: Sequence[Scan]) -> Iterator[str]:
-    """What is not used of a table, or hardly meant."""
+    """Notes on what is not used of a table, or hardly meant."""
     for column in rows[0].cells:
         if column and column not in COLUMNS:
             close = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.6)

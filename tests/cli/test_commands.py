@@ -83,7 +83,7 @@ def test_lines_fit_the_terminal_and_lose_no_word(promoted, monkeypatch, command,
     told = call(command, "--bone", "TB").stdout
     long = [line for line in told.splitlines() if len(line) > width and len(line.split()) > 1 and "/" not in line]
     assert long == []
-    assert sorted("".join(told.split())) == sorted("".join(whole.split()))
+    assert set(re.split(r"[\s;]+", whole)) <= set(re.split(r"[\s;]+", told))
 
 
 @pytest.mark.parametrize("width", [80, 40])

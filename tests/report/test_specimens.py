@@ -179,5 +179,5 @@ def test_inspect_prints_measures_and_leaves_a_result_with_figures(store):
     result = load_result(StudyFolder(folder), "specimens")
     assert result.store_id == store.id
     text = inspect(folder)
-    assert "thickness (µm)" in text
+    assert "Tb.Th (µm)" in text
     assert load_result(StudyFolder(folder), "specimens").finished == result.finished, "made once from the same store"
