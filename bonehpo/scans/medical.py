@@ -5,13 +5,15 @@ mends without a word, in a NIfTI is checked here: it fills what was cut off or c
 reads NaN as 0, and takes `a.nii` for the voxels of `a.nii.gz` where both lie side by side.
 """
 
+import functools
 import gzip
+import locale
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,23 @@ _HEADER_SIZES = (348, 540)
 _BLOCK = 1 << 22
 
 _LONGEST_LINE = 1 << 16
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _with_own_locale(function: Function) -> Function:
+    """Keep the locale of this process: GDCM, which reads DICOM, sets it to "C", and text is ASCII from there on."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **named: Any) -> Any:
+        own = locale.setlocale(locale.LC_ALL)
+        try:
+            return function(*args, **named)
+        finally:
+            locale.setlocale(locale.LC_ALL, own)
+
+    return cast(Function, called)
 
 
 class ItkVolume:
@@ -190,6 +209,7 @@ class DicomStack:
     spacing_um: tuple[float, ...] | None
     remarks: tuple[str, ...]
 
+    @_with_own_locale
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box of voxels; images outside its z-range are not opened.
 
@@ -209,6 +229,7 @@ class DicomStack:
         return block
 
 
+@_with_own_locale
 def open_dicom(path: Path, series: str = "") -> DicomStack:
     """Open a folder of DICOM images.
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import locale
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -81,6 +82,7 @@ def write_dicom(folder, volume):
     stack = folder / "dicom"
     shutil.rmtree(stack, ignore_errors=True)
     stack.mkdir()
+    own = locale.setlocale(locale.LC_ALL)
     for z, section in enumerate(volume):
         image = sitk.GetImageFromArray(section[None])
         for tag, value in (
@@ -94,6 +96,7 @@ def write_dicom(folder, volume):
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(stack / f"i{z}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, own)  # its library sets it to "C"
     names = [stack / f"i{z}.dcm" for z in range(len(volume))]
     for z, name in enumerate(names):
         name.rename(stack / f"x{len(volume) - z}.dcm")
@@ -149,6 +152,13 @@ def truth(dtype="uint16", seed=0):
 def test_every_format_is_written_by_these_tests_and_stands_in_the_docs():
     assert {each.name for each in FORMATS} == set(WRITERS)
     assert formats_table() in (DOCS / "reference" / "store.md").read_text("utf-8")
+
+
+def test_reading_dicom_leaves_the_locale_as_it_is(tmp_path):
+    source, _ = write_dicom(tmp_path, truth())
+    before = locale.setlocale(locale.LC_ALL)
+    read_all(source)
+    assert locale.setlocale(locale.LC_ALL) == before
 
 
 def test_no_two_formats_claim_a_suffix():
