@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from bonehpo.errors import ScanError
 
-SIDE_FILES = re.compile(r"_(spr|cor|sag|tra|trav|sagi|coro)(_[^.]*)?\.[a-z]+$", re.IGNORECASE)
-"""What Skyscan's programs leave beside the sections: a small projection, and views along the other axes."""
+SIDE_FILES = re.compile(r"_spr\.[a-z]+$", re.IGNORECASE)
+"""What Skyscan's programs leave beside the sections: a small projection, `NAME_spr.bmp`."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d*)?")
 _INTEGER = re.compile(r"\d+")
@@ -57,10 +57,10 @@ def in_order(folder: Path, names: Sequence[str]) -> Series:
         ScanError: They are several series, a number is missing or stands twice, or names hold no number to order by.
     """
     aside = [name for name in names if SIDE_FILES.search(name)]
-    kept = sorted(set(names) - set(aside))
-    remarks = [f"Left out as no sections: {_some(aside)}."] if aside and kept else []
-    if len(kept) < 2:
-        return Series(names=tuple(kept or aside), remarks=tuple(remarks))
+    kept = sorted(set(names) - set(aside)) or sorted(aside)
+    remarks = [f"Left out as no sections: {_some(aside)}."] if len(kept) < len(set(names)) else []
+    if len(kept) == 1:
+        return Series(names=tuple(kept), remarks=tuple(remarks))
     positions, step = _positions(folder, kept)
     if step != 1 and step.denominator == 1:
         remarks.append(

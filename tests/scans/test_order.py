@@ -35,6 +35,8 @@ IN_ORDER = {
     "from the middle": [f"s{i}.tif" for i in range(300, 300 + N)],
     "per cent": [f"{i}%.tif" for i in range(N)],
     "one": ["section.tif"],
+    "coronal": [f"TB5_cor_{i:04d}.tif" for i in range(N)],
+    "sagittal": [f"TB5_sag{i}.tif" for i in range(N)],
 }
 
 REFUSED = {
