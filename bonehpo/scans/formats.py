@@ -169,7 +169,7 @@ def _open_zarr(path: Path, inner: str) -> Header:
     if isinstance(node, zarr.Group):
         node, inner = _zarr_volume(path, inner.strip("/"), node)
         remarks.append(f"{inner} of the group is read, its full resolution.")
-    refuse_large(str(path), node.shards or node.chunks, node.dtype, "voxels of a chunk")
+    refuse_large(str(path), node.chunks, node.dtype, "voxels of a chunk")  # of a shard single chunks are read
     void = [file for file in (path / inner.strip("/")).rglob("*") if file.is_file() and file.stat().st_size == 0]
     if void:
         raise ScanError(f"{void[0]}: is empty, and would be read as zeros; copy the volume again")
@@ -294,8 +294,7 @@ def _open_nrrd(path: Path, _: str) -> Header:
 
 
 def _open_nifti(path: Path, _: str) -> Header:
-    volume = medical.open_nifti(path)
-    return Header(volume.itk.shape, volume.itk.dtype, volume.read, spacing_um=volume.itk.spacing_um)
+    return _of_itk(medical.open_nifti(path))
 
 
 def _open_dicom(path: Path, series: str) -> Header:

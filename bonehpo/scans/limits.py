@@ -18,9 +18,18 @@ SHARE = 0.5
 
 
 def max_bytes() -> float:
-    """Bytes that the voxels of one scan may take."""
+    """Bytes that the voxels of one scan may take.
+
+    Raises:
+        ScanError: The environment says no number.
+    """
     asked = os.environ.get(VARIABLE)
-    return float(asked) * 1e9 if asked else SHARE * psutil.virtual_memory().total
+    if not asked:
+        return SHARE * psutil.virtual_memory().total
+    try:
+        return float(asked) * 1e9
+    except ValueError as error:
+        raise ScanError(f"{VARIABLE} is {asked!r}; give gigabytes as a number") from error
 
 
 def refuse_large(where: str, shape: Sequence[int], dtype: np.dtype[Any], what: str = "voxels") -> None:

@@ -1,0 +1,84 @@
+"""What claims more memory than a scan may take is refused before it is decoded."""
+
+import os
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from commands import call, refusal
+from data_makers import bone_like, write_scans
+
+from bonehpo.errors import ScanError
+from bonehpo.scans.limits import VARIABLE, max_bytes
+from bonehpo.scans.readers import open_volume
+from bonehpo.scans.sections import centred_box
+
+SIDE = 20_000
+"""Of a section that takes 400 MB unpacked and next to nothing packed."""
+
+
+def write_tiff(folder):
+    """A file of a few kB whose head claims sections of 400 MB; what would be unpacked is not there."""
+    file = folder / "a.tif"
+    tifffile.imwrite(file, np.zeros((3, 16, 16), "u1"), photometric="minisblack", compression="zlib", metadata=None)
+    with tifffile.TiffFile(file, mode="r+b") as tif:
+        for page in tif.pages:
+            for name in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+                page.tags[name].overwrite(SIDE)
+    return str(file)
+
+
+def write_zarr(folder):
+    zarr.create_array(folder / "a.zarr", shape=(3, SIDE, SIDE), chunks=(1, SIDE, SIDE), dtype="u1", fill_value=0)
+    return str(folder / "a.zarr")
+
+
+def write_hdf5(folder):
+    with h5py.File(folder / "a.h5", "w") as file:
+        data = file.create_dataset("bone", (2, SIDE, SIDE), "u1", chunks=(1, SIDE, SIDE), compression="gzip")
+        data.id.write_direct_chunk((0, 0, 0), b"x", 0)
+        data.id.write_direct_chunk((1, 0, 0), b"x", 0)
+    return f"{folder / 'a.h5'}::bone"
+
+
+@pytest.mark.parametrize("write", [write_tiff, write_zarr, write_hdf5])
+def test_a_small_file_that_claims_much_is_refused_without_taking_it(tmp_path, monkeypatch, write):
+    source = write(tmp_path)
+    monkeypatch.setenv(VARIABLE, "0.1")
+    tracemalloc.start()
+    with pytest.raises(ScanError, match=r"take 0\.4 GB, more than the 0\.1 GB .* --max-gigabytes"):
+        open_volume(source)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+def test_a_box_within_the_limit_is_read_of_a_volume_beyond_it(tmp_path, monkeypatch):
+    voxels = bone_like(32)
+    zarr.create_array(tmp_path / "a.zarr", data=voxels, chunks=(8, 8, 8), shards=(32, 32, 32))
+    monkeypatch.setenv(VARIABLE, str(10_000 / 1e9))
+    volume = open_volume(str(tmp_path / "a.zarr"))
+    box = centred_box(volume.shape, 8)
+    np.testing.assert_array_equal(volume.read(box), voxels[box])
+    with pytest.raises(ScanError, match="give --crop, or --max-gigabytes"):
+        volume.read(centred_box(volume.shape, None))
+
+
+def test_the_limit_is_an_option_of_prepare(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "")  # so that what the command leaves is taken back
+    write_scans(tmp_path / "scans")
+    words = ("prepare", "scans/scans.csv", "--bone", "TB", "--workers", 0, "--slices", 2, "--max-gigabytes")
+    assert "--max-gigabytes if that is right" in refusal(*words, 1e-6)
+    assert os.environ[VARIABLE] == "1e-06"
+    call(*words, 1)
+
+
+def test_what_is_no_number_in_the_environment_is_said(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "much")
+    with pytest.raises(ScanError, match="BONEHPO_MAX_GIGABYTES is 'much'; give gigabytes as a number"):
+        max_bytes()
+    monkeypatch.delenv(VARIABLE)
+    assert max_bytes() > 1e8
