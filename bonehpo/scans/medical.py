@@ -11,7 +11,7 @@ import locale
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -300,9 +300,9 @@ def _even_distance(path: Path, files: Sequence[Path], positions: Mapping[Path, f
     return step
 
 
-@dataclass(kw_only=True)
-class NiftiVolume:
-    """A NIfTI. Before its first voxel is read the file is gone through, where ITK would hide what is wrong with it.
+@dataclass(frozen=True, kw_only=True)
+class _Nifti:
+    """A NIfTI that is gone through before its first voxel is read, where ITK would hide what is wrong with it.
 
     Attributes:
         path: The file.
@@ -315,23 +315,11 @@ class NiftiVolume:
     itk: ItkVolume
     offset: int
     n_bytes: int
-    _is_proven: bool = field(default=False, init=False)
 
     @property
     def is_packed(self) -> bool:
         """True if it is compressed."""
         return self.path.name.lower().endswith(".gz")
-
-    def read(self, box: Box) -> NDArray[Any]:
-        """Read a box of voxels.
-
-        Raises:
-            ScanError: The file is truncated or damaged, or holds NaN.
-        """
-        if not self._is_proven:
-            self._prove()
-            self._is_proven = True
-        return self.itk.read(box)
 
     def refuse_short(self, found: int) -> None:
         """Refuse a file of fewer bytes than its header promises.
@@ -347,7 +335,12 @@ class NiftiVolume:
                 f"{self.path}: truncated, {found} of {self.offset + self.n_bytes} bytes are there; copy it again"
             )
 
-    def _prove(self) -> None:
+    def prove(self) -> None:
+        """See that nothing is missing, and that every intensity is a number.
+
+        Raises:
+            ScanError: The file is truncated or damaged, or holds NaN.
+        """
         kind = _FLOATS.get(self.itk.number("datatype"))
         if kind is None and not self.is_packed:  # its size says it all
             return
@@ -374,8 +367,8 @@ class NiftiVolume:
             )
 
 
-def open_nifti(path: Path) -> NiftiVolume:
-    """Open a NIfTI by its header.
+def open_nifti(path: Path) -> ItkVolume:
+    """Open a NIfTI by its header; before its first voxel is read, the file is gone through.
 
     Raises:
         ScanError: It is truncated, or lies beside a file that its library would read in its place.
@@ -387,7 +380,8 @@ def open_nifti(path: Path) -> NiftiVolume:
         )
     itk = ItkVolume(path, "NiftiImageIO")
     n_bytes = math.prod(itk.shape) * itk.number("bitpix") // 8
-    volume = NiftiVolume(path=path, itk=itk, offset=itk.number("vox_offset"), n_bytes=n_bytes)
-    if not volume.is_packed:
-        volume.refuse_short(path.stat().st_size)
-    return volume
+    file = _Nifti(path=path, itk=itk, offset=itk.number("vox_offset"), n_bytes=n_bytes)
+    if not file.is_packed:
+        file.refuse_short(path.stat().st_size)
+    itk.before_reading(file.prove)
+    return itk

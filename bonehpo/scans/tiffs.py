@@ -108,7 +108,7 @@ def read_page(path: Path) -> Grey:
         ScanError: The file is damaged, in colours, or holds several pages.
     """
     with _opened(path) as tif:
-        pages = [page for page in tif.pages if not page.keyframe.is_reduced] if len(tif.pages) < 9 else list(tif.pages)
+        pages = [page for page in tif.pages if not page.keyframe.is_reduced]
         if len(pages) != 1:
             raise ScanError(
                 f"{path}: holds {len(tif.pages)} pages; in a folder and in a slice table each file is one page"
