@@ -9,6 +9,8 @@ meant, and what is not used or hardly meant is noted. Nothing but the CSV is ope
 import codecs
 import csv
 import difflib
+import io
+import itertools
 import math
 import os
 import re
@@ -55,8 +57,8 @@ class Row(NamedTuple):
 def read_rows(path: Path) -> list[Row]:
     """Read all lines of a table that hold something.
 
-    Separated by commas, semicolons or tabs, in UTF-8 or with a mark of its byte order; a first line `sep=;` and lines that
-    begin with # are passed over. Columns are known whatever their case.
+    Separated by commas, semicolons or tabs, in UTF-8 or with a mark of its byte order; comments (#) and a line `sep=;`
+    before the head are passed over. Columns are known whatever their case.
 
     Raises:
         ScanError: There is no table, it is not CSV in UTF-8, a needed column is missing, or it holds no line.
@@ -64,12 +66,8 @@ def read_rows(path: Path) -> list[Row]:
     if not path.is_file():
         raise ScanError(f"{path}: no such file; give a CSV with the columns specimen,state,path")
     try:
-        text = unicodedata.normalize("NFC", _decoded(path.read_bytes()))
-        lines = [
-            (n, line)
-            for n, line in enumerate(text.splitlines(keepends=True), start=1)
-            if not line.lstrip().startswith("#")
-        ]
+        whole = enumerate(io.StringIO(_decoded(path.read_bytes()), newline=""), start=1)
+        lines = list(itertools.dropwhile(lambda at: not at[1].strip() or at[1].startswith("#"), whole))
         separator, lines = _separator(lines)
         reader = csv.reader((line for _, line in lines), delimiter=separator, skipinitialspace=True, strict=True)
         table = [(lines[reader.line_num - 1][0], [cell.strip() for cell in cells]) for cells in reader]
@@ -77,9 +75,8 @@ def read_rows(path: Path) -> list[Row]:
         raise ScanError(f"{path}: not a CSV in UTF-8 ({error}); save it again as CSV UTF-8") from error
     table = [(line, cells) for line, cells in table if any(cells)]
     columns = [column.lower() for column in table[0][1]] if table else []
-    n_columns = max((i + 1 for _, cells in table for i, cell in enumerate(cells) if cell), default=0)
     _check_columns(path, columns)
-    rows = [_row(path, line, columns, cells[:n_columns], separator) for line, cells in table[1:]]
+    rows = [_row(path, line, columns, cells, separator) for line, cells in table[1:]]
     if not rows:
         raise ScanError(f"{path}: the table holds no scan; add one row for each scan")
     return rows
@@ -103,12 +100,12 @@ def _separator(lines: list[tuple[int, str]]) -> tuple[str, list[tuple[int, str]]
 
 
 def name_in(row: Row, column: str) -> str:
-    """The specimen or plane name in a cell.
+    """The specimen or plane name in a cell, in one form of Unicode.
 
     Raises:
         ScanError: The name could not be a folder or a key.
     """
-    name = row.cells[column]
+    name = unicodedata.normalize("NFC", row.cells[column])
     if not (0 < len(name) <= MAX_NAME and name.isprintable()) or any(part in name for part in _FORBIDDEN):
         rule = f"use 1 to {MAX_NAME} printable characters without {' '.join(_FORBIDDEN)}"
         raise ScanError(f"{row.where}: {column} {name[:20]!r} cannot name a folder; {rule}")
@@ -179,11 +176,12 @@ def source_in(row: Row, folder: Path) -> str:
     text = row.cells["path"]
     file, mark, inner = text.partition("::")
     file = os.path.expanduser(file)  # noqa: PTH111  a name with ~ is no path yet
-    if text and not (folder / file).exists():
-        file = file.replace("\\", "/")
-    if not text or not (folder / file).exists():
+    ways = [file, file.replace("\\", "/")]
+    ways += [unicodedata.normalize(form, way) for form in ("NFC", "NFD") for way in ways]
+    found = next((folder / way for way in ways if text and (folder / way).exists()), None)
+    if found is None:
         raise ScanError(f"{row.where}: path {text!r} does not exist; paths are relative to the folder of the CSV")
-    return f"{folder / file}{mark}{inner}"
+    return f"{found}{mark}{inner}"
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import unicodedata
 from pathlib import Path
 
 import h5py
@@ -108,7 +109,7 @@ AS_MEANT = {
     "old Macintosh": table_text(end="\r"),
     "UTF-16": table_text().encode("utf-16"),
     "capitals": table_text(head="Specimen,STATE,Path"),
-    "comments": "# made by the lab\n" + table_text() + "# end\n",
+    "comments": "# made by the lab\n\n# twice\n" + table_text(),
     "empty lines": table_text().replace("\nB", "\n\n,,\nB", 1) + ",,\n\n",
     "separators at the end": table_text(head="specimen,state,path,,", cell=lambda s, t: f"{s},{t},{s}{t}.tif,,"),
     "an index": table_text(head=",specimen,state,path", cell=lambda s, t: f"{t},{s},{t},{s}{t}.tif"),
@@ -152,6 +153,19 @@ def test_states_as_words_are_ordered_by_the_user(four):
     assert "state is 'intact'" in refusal(read_scans, path)
     assert "--states pristine,…,failed" in refusal(read_scans, path)
     assert "the states are intact, broken" in refusal(read_scans, path, ["intact", "broken"])
+
+
+def test_a_specimen_may_be_called_by_a_number_sign(four):
+    text = table_text(cell=lambda s, t: f"{'#3' if s == 'A' else s},{t},{s}{t}.tif")
+    assert read_scans(write_text(four, text)).specimens == ("#3", "B")
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+def test_a_path_is_found_in_either_form_of_unicode(four, written, stored):
+    (four / "A1.tif").rename(four / unicodedata.normalize(stored, "M\u00fcller.tif"))
+    text = table_text().replace("A1.tif", unicodedata.normalize(written, "M\u00fcller.tif"))
+    assert Path(read_scans(write_text(four, text)).scans[0].source).exists()
 
 
 def test_one_name_in_two_forms_of_unicode_is_one_specimen(four):
