@@ -68,7 +68,8 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
     SCAN is a volume in any format that prepare reads, as FILE.h5::/dataset; for a store of 2-D slices an image or a
     folder of images. Writes the probability of every slice as CSV, and a picture.
     """
-    found = Study(folder.path).predict(scan)
+    study = Study(folder.path)
+    found = study.predict(scan)
     csv, picture = found.write(out or Path.cwd())
     if as_json:
         print_json(
@@ -91,6 +92,7 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
     if found.ran_on == "phantom":
         say("Caution: that network was trained on phantoms; it knows nothing of real bone.")
     click.echo(f"Slices: {csv}\nPicture: {picture}")
+    print_next(study, flag(folder), "predict")
 
 
 @click.command(epilog="Example: bonehpo ui --bone TB")

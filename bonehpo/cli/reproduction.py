@@ -65,8 +65,15 @@ def _known_steps(ctx: click.Context, param: click.Parameter, names: tuple[str, .
 @click.option(
     "--dpi", type=click.IntRange(72, 2400), default=600, show_default=True, help="Of --figures: pixels an inch."
 )
+@click.pass_context
 def report(
-    folder: StudyFolder, storage: str | None, figures: Path | None, width_mm: float, suffix: str, dpi: int
+    ctx: click.Context,
+    folder: StudyFolder,
+    storage: str | None,
+    figures: Path | None,
+    width_mm: float,
+    suffix: str,
+    dpi: int,
 ) -> None:
     """Write everything recorded of a study as one HTML page that needs nothing else, and log it to MLflow.
 
@@ -74,6 +81,10 @@ def report(
     are drawn, in the width and format of a journal; lettering keeps its size.
     """
     study = Study(folder.path, storage=storage)
+    given = [f"--{name.replace('_', '-')}" for name in ("width_mm", "dpi") if _is_given(ctx, name)]
+    given += ["--format"] if _is_given(ctx, "suffix") else []
+    if figures is None and given:
+        raise click.UsageError(f"{', '.join(given)} is of --figures: name the folder with --figures DIR")
     if figures is not None:
         from bonehpo.report.figures.style import Export
         from bonehpo.workflow.report import export_figures
@@ -84,6 +95,10 @@ def report(
         return
     click.echo(f"Report: {study.report()}")
     print_next(study, flag(folder, storage), "report")
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
 
 
 @click.command(epilog="Example: bonehpo reproduce --bone TB --trials 50 --scans scans.csv")
@@ -176,7 +191,8 @@ def _print_step(done: "StepOutcome", study: Study, named: str) -> list[str]:
     if isinstance(done.found, Path):
         click.echo(f"Report: {done.found}")
     elif isinstance(done.found, SearchOutcome):
-        print_outcome(done.found, study, named, as_json=False)
+        if not print_outcome(done.found, study, named, as_json=False):
+            raise SystemExit(1)
     elif done.found is not None:
         print_result(done.found)
     return []

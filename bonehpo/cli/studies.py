@@ -263,12 +263,14 @@ def search(
             progress=display,
             note=display.note,
         )
-    print_outcome(outcome, study, named, as_json)
+    ends_well = print_outcome(outcome, study, named, as_json)
     if not as_json:
         print_next(study, named, "search")
+    if not ends_well:
+        raise SystemExit(1)
 
 
-def print_outcome(outcome: "SearchOutcome", study: Study, named: str, as_json: bool) -> None:
+def print_outcome(outcome: "SearchOutcome", study: Study, named: str, as_json: bool) -> bool:
     """Print the study that a search has brought to its end, or why it is not there yet.
 
     Args:
@@ -277,18 +279,17 @@ def print_outcome(outcome: "SearchOutcome", study: Study, named: str, as_json: b
         named: How a command names it, for those that are proposed.
         as_json: Whether to print JSON.
 
-    Raises:
-        SystemExit: Every trial failed.
+    Returns:
+        False where every trial failed.
     """
     if outcome.has_optimum:
         print_study(study, as_json)
-        return
+        return True
     if as_json:
         print_json(outcome._asdict())
     else:
         say(_why_no_optimum(outcome, named))
-    if outcome.n_complete == 0 and outcome.n_failed >= outcome.n_trials:
-        raise SystemExit(1)
+    return outcome.n_complete > 0 or outcome.n_failed < outcome.n_trials
 
 
 def _why_no_optimum(outcome: "SearchOutcome", study: str) -> str:
@@ -340,6 +341,8 @@ def _span(ends: tuple[int, int]) -> str:
 def show(folder: StudyFolder, storage: str | None, form: str | None, as_json: bool) -> None:
     """Print the trials of a study, its optimum, and how accurate that really is."""
     study = Study(folder.path, storage=storage)
+    if form is not None and as_json:
+        raise click.UsageError("--format and --json exclude each other: give one")
     if form is not None:
         from bonehpo.workflow.tables import formatted
 

@@ -33,10 +33,6 @@ class _Row(NamedTuple):
     """Commands after which this is no news."""
 
 
-def _good(standing: Standing) -> bool:
-    return standing.has_optimum and not standing.objections
-
-
 TABLE: tuple[_Row, ...] = (
     _Row(
         lambda s: not s.has_store,
@@ -106,7 +102,7 @@ TABLE: tuple[_Row, ...] = (
         NextStep("not audited", "bonehpo audit {study}", "asks whether a model that sees no damage does as well"),
     ),
     _Row(
-        lambda s: bool(s.objections),
+        lambda s: bool(s.objections) and not s.shortcuts,
         NextStep(
             "the search has not paid", "bonehpo search {study} --trials {more}", "tries more: the baseline does as well"
         ),
@@ -123,13 +119,14 @@ TABLE: tuple[_Row, ...] = (
         done=("report",),
     ),
     _Row(
-        lambda s: s.is_promotable and _good(s),
+        lambda s: s.is_promotable and not s.objections,
         NextStep("good", "bonehpo promote {study}", "registers the network"),
-        done=("promote",),
+        done=("promote", "predict"),
     ),
     _Row(
-        lambda s: s.is_promotable and _good(s),
+        lambda s: s.is_promotable and not s.objections,
         NextStep("promoted", "bonehpo predict {study} SCAN", "judges a new scan"),
+        done=("predict",),
     ),
     _Row(lambda _: True, NextStep("done", "bonehpo ui --bone {name}", "compares runs")),
 )

@@ -89,10 +89,11 @@ def objections_to(plan: SearchPlan, audited: Audited) -> tuple[str, ...]:
     """Everything for which `promote_optimum` would ask for a reason; nothing, where the gate is open.
 
     Raises:
-        PromotionRefused: There is no whole optimum.
+        PromotionRefused: There is no whole optimum, or its best network is gone.
     """
     whole = _whole_optimum(plan)
-    return objections(whole.folds, whole.optimum.trial, _baseline(plan, whole.summary), audited.warnings)
+    _best_network(plan, whole)
+    return _against(plan, whole, audited)
 
 
 def promote_optimum(
@@ -112,10 +113,7 @@ def promote_optimum(
     """
     whole = _whole_optimum(plan)
     against = _pass_gate(plan, whole, audited, because)
-    pair = best_pair(whole.refit)
-    network = plan.network(whole.optimum.keys[pair.label])
-    if not network.exists():
-        raise PromotionRefused(f"{network} is missing: run the same `bonehpo search` again, which fits it anew")
+    pair, network = _best_network(plan, whole)
     store = SliceStore.open(plan.folder.store)
     estimates = estimate(whole.folds, whole.optimum.trial)
     temperature = _temperature(next(fit for fit in whole.fits if fit.pair == pair))
@@ -171,10 +169,21 @@ def _whole_optimum(plan: SearchPlan) -> _Whole:
     return _Whole(summary, optimum, summary.optimum, fits, folds)
 
 
+def _best_network(plan: SearchPlan, whole: _Whole) -> tuple[HoldoutPair, Path]:
+    pair = best_pair(whole.refit)
+    network = plan.network(whole.optimum.keys[pair.label])
+    if not network.exists():
+        raise PromotionRefused(f"{network} is missing: run the same `bonehpo search` again, which fits it anew")
+    return pair, network
+
+
+def _against(plan: SearchPlan, whole: _Whole, audited: Audited) -> tuple[str, ...]:
+    return objections(whole.folds, whole.optimum.trial, _baseline(plan, whole.summary), audited.warnings)
+
+
 def _pass_gate(plan: SearchPlan, whole: _Whole, audited: Audited, because: str | None) -> tuple[str, ...]:
     """Objections to promotion, where a reason is given to promote nevertheless; nothing where the gate is open."""
-    trial = whole.optimum.trial
-    against = objections(whole.folds, trial, _baseline(plan, whole.summary), audited.warnings)
+    trial, against = whole.optimum.trial, _against(plan, whole, audited)
     if against and because is None:
         raise PromotionRefused(
             f"trial {trial} of study {plan.folder.name} is not promoted: {'; '.join(against)}. Say why it shall be promoted "

@@ -27,7 +27,7 @@ class Standing:
         n_trials: Trials that have begun.
         n_complete: Those that have a score.
         n_failed: Those that failed.
-        has_optimum: Whether the optimum is fitted again with fresh seeds.
+        has_optimum: Whether the optimum is fitted again with fresh seeds, and all of it is there.
         is_promotable: Whether its task is one whose networks are promoted.
         is_at_chance: Whether the nested accuracy cannot be told from guessing.
         leaks: What sets share, one sentence each.
@@ -74,17 +74,24 @@ def standing_of(study: Study) -> Standing:
         return Standing(is_standardised=is_standardised, is_promotable=is_promotable, leaks=leaks, results=names)
     audits = current_audits(plan)
     states = [row.state for row in summary.trials]
+    has_optimum = summary.optimum is not None
+    objections: tuple[str, ...] = ()
+    if has_optimum and is_promotable:
+        try:
+            objections = objections_to(plan, audited(plan))
+        except PromotionRefused:  # a fit or a network of it is gone, and a search brings it back
+            has_optimum = False
     return Standing(
         is_standardised=is_standardised,
         n_trials=len(states),
         n_complete=states.count("complete"),
         n_failed=states.count("failed"),
-        has_optimum=summary.optimum is not None,
+        has_optimum=has_optimum,
         is_promotable=is_promotable,
         is_at_chance=is_promotable and _is_at_chance(summary),
         leaks=leaks_of(audits[LEAKAGE]) if LEAKAGE in audits else (),
         shortcuts=flags(audits[AUDIT].tables) if AUDIT in audits else (),
-        objections=_objections(plan) if summary.optimum is not None and is_promotable else (),
+        objections=objections,
         results=names,
         has_report=_has_report(plan, results),
     )
@@ -92,13 +99,6 @@ def standing_of(study: Study) -> Standing:
 
 def _is_at_chance(summary: StudySummary) -> bool:
     return summary.estimates is not None and not summary.estimates.nested_score_bound > DAMAGE.chance
-
-
-def _objections(plan: SearchPlan) -> tuple[str, ...]:
-    try:
-        return objections_to(plan, audited(plan))
-    except PromotionRefused as refusal:
-        return (str(refusal),)
 
 
 def _has_report(plan: SearchPlan, results: StudyResults) -> bool:

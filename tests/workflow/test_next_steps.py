@@ -29,6 +29,8 @@ ROWS = {
     "at chance, explained": (CHANCE, "explain", "search --bone NEW --trials 5"),
     "flagged": (FLAGGED, "search", "audit --bone TB"),
     "flagged, audited": (FLAGGED, "audit", "prepare SCANS.csv --bone NEW --standardise"),
+    "flagged, looked at": (replace(FLAGGED, is_standardised=True), "inspect", "audit --bone TB"),
+    "predicted": (replace(EXPLAINED, has_report=True), "predict", "ui --bone TB"),
     "flagged, standardised": (replace(FLAGGED, is_standardised=True), "audit", "inspect --bone TB"),
     "not audited": (FOUND, "search", "audit --bone TB"),
     "has not paid": (replace(AUDITED, objections=("the baseline is better",)), "show", "search --bone TB --trials 10"),
@@ -73,13 +75,15 @@ def everything():
         yield Standing(**dict(zip(choices, values, strict=True)))
 
 
-COMMANDS = ("", "search", "show", "audit", "explain", "report", "reproduce", "promote", "sync")
+COMMANDS = ("", "search", "show", "inspect", "audit", "explain", "report", "reproduce", "promote", "predict", "sync")
 
 
 def test_promotion_is_advised_only_where_it_would_not_be_refused():
     for standing in everything():
         for after in COMMANDS:
             command = next_step(standing, "--bone TB", "TB", after).command
+            if standing.shortcuts:
+                assert "the baseline does as well" not in next_step(standing, "--bone TB", "TB", after).why
             if command.startswith("bonehpo promote"):
                 assert standing.has_optimum
                 assert standing.is_promotable
@@ -113,6 +117,13 @@ def test_the_standing_of_a_study_is_read(tmp_path):
     assert bool(found.objections) == (found.is_at_chance or bool(found.shortcuts) or len(found.objections) > 0)
     study.report()
     assert standing_of(study).has_report
+    for network in folder.optimum.glob("*.keras"):
+        network.rename(network.with_suffix(".away"))
+    without = standing_of(study)
+    assert not without.has_optimum
+    assert next_step(without, "--bone TB", "TB").command == "bonehpo search --bone TB --trials 2"
+    for network in folder.optimum.glob("*.away"):
+        network.rename(network.with_suffix(".keras"))
     if found.objections:
         with pytest.raises(bonehpo.PromotionRefused):
             study.promote()
