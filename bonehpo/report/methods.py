@@ -59,12 +59,16 @@ def _slices(of: Described) -> str:
     steps += ["filtered with a 3 × 3 × 3 median"] if recipe.median else []
     done = f" were {', '.join(steps)}, and" if steps else " were"
     standard = ", each given the same mean and standard deviation of intensity" if recipe.standardise else ""
+    labelled = (
+        "Slices of the first load state were labelled pristine and those of the last failed"
+        if of.study.task == DAMAGE.name
+        else "Slices of all load states were labelled with the apparent strain of their scan"
+    )
     units = "specimens" if of.study.split == "specimen" else "sets of (specimen, plane) groups"
     return (
         f"{what} of {of.study.bone} bone from {n} {units} at {len(of.states)} load states{voxel}{done} cut into "
         f"{recipe.n_slices} evenly spaced slices in each of the planes {', '.join(recipe.planes)}, of {recipe.side} × "
-        f"{recipe.side} pixels and 256 intensity levels{standard}. Slices of the first load state were labelled pristine "
-        f"and those of the last failed ({sum(of.record.n_images.values()):,} images)."
+        f"{recipe.side} pixels and 256 intensity levels{standard}. {labelled} ({sum(of.record.n_images.values()):,} images)."
     )
 
 
@@ -89,19 +93,19 @@ def _evaluation(of: Described) -> str:
     n = of.record.n_sets
     how = (
         f"Every trial was scored by cross-validation over all {n * (n - 1)} ordered pairs of a test and a validation set "
-        f"({n} sets; no network was tested on a set that it was trained or validated on)."
+        f"({n} sets). One network, trained on the other sets, serves both orders of a pair."
     )
     found = study.estimates
     if found is None:
         return how
     low, high = measure.span(found.nested_score_worse_end, found.nested_score_better_end)
-    best = study.row(found.trial)
+    best, unit = study.row(found.trial), measure.unit
     return (
         f"{how} The best trial ({in_words(best.hyperparameters)}; {best.n_parameters:,} parameters) had a mean test "
-        f"{measure.noun} of {abs(found.apparent_score):.3f} ± {found.sd:.3f} (sd over {found.n_folds} folds). As the search "
-        f"chose it by these scores, we report the nested {measure.noun}, in which the trial is chosen without the set under "
-        f"test: {abs(found.nested_score):.3f} (95 % interval over n = {len(found.nested_score_by_set)} sets {low:.3f} to "
-        f"{high:.3f}, approximate)."
+        f"{measure.noun} of {abs(found.apparent_score):.3f} ± {found.sd:.3f}{unit} (sd over {found.n_folds} folds). As the "
+        f"search chose it by these scores, we report the nested {measure.noun}, in which the trial is chosen without the set "
+        f"under test: {abs(found.nested_score):.3f}{unit} (95 % interval over n = {len(found.nested_score_by_set)} sets "
+        f"{low:.3f} to {high:.3f}, approximate)."
     )
 
 
@@ -132,7 +136,7 @@ def checklist(of: Described) -> tuple[Item, ...]:
             "first load state pristine, last failed" if study.task == DAMAGE.name else "apparent strain of the table",
         ),
         Item("Preparation of the data", "recipe in the slice store; see the paragraph"),
-        Item("Missing data", "none: a scan that lacks voxels is refused"),
+        Item("Missing data", "scans that lack voxels are refused, or told in the notes of the store"),
         Item(
             "Model, hyperparameters and how they were chosen",
             f"{len(study.trials)} trials, {of.record.sampler}, {study.protocol} protocol",

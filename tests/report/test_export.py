@@ -116,6 +116,24 @@ def test_the_methods_have_the_numbers_of_the_study(study):
     assert "Methods, for a paper" in page
 
 
+def test_the_methods_of_a_study_of_strain_speak_of_strain(tmp_path):
+    text = TOML.replace('bone = "TB"', 'bone = "TB"\ntask = "strain"').replace("epochs = 3", "epochs = 1")
+    study = bonehpo.Study(make_study(tmp_path, text, (0, 0.5, 1)).path, project=new_project(tmp_path / "records"))
+    study.search(1, workers=0)
+    study.report()
+    told = (study.folder.path / "methods.md").read_text("utf-8")
+    assert "labelled with the apparent strain of their scan" in told
+    assert f"under test: {-study.estimates.nested_score:.3f} % (95 % interval" in told
+    assert "pristine" not in told.partition("## Checklist")[0].replace("pristine scan", "")
+
+
+@pytest.mark.usefixtures("here")
+def test_options_that_would_do_nothing_are_refused(study):
+    assert "--format is of --figures" in call("report", "--bone", "TB", "--format", "png", code=2).stderr
+    assert "--width-mm, --dpi" in call("report", "--bone", "TB", "--dpi", 300, "--width-mm", 85, code=2).stderr
+    assert "exclude each other" in call("show", "--bone", "TB", "--format", "csv", "--json", code=2).stderr
+
+
 def test_references_are_bibtex():
     text = references_bib("0.1.0", 2026)
     assert re.findall(r"^@(\w+)\{(\w+),", text, re.MULTILINE) == [("article", "shen2021deep"), ("software", "bonehpo")]
