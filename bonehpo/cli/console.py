@@ -74,7 +74,7 @@ def folder_named(name: str) -> StudyFolder:
         UsageError: The name could not be that of a folder.
     """
     if not _NAME.fullmatch(name):
-        raise click.UsageError(f"--bone {name!r} cannot name a folder: use letters, digits, and _ . + -")
+        raise click.UsageError(f"{name!r} cannot name a folder in studies/: use letters, digits, and _ . + -")
     return StudyFolder(STUDIES.absolute() / name)
 
 

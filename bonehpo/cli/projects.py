@@ -1,11 +1,11 @@
 """Commands on a project: new, status; and the completion of names in a shell."""
 
+import shlex
 from pathlib import Path
 
 import click
 
 from bonehpo.cli.console import (
-    ProgressDisplay,
     json_option,
     memory_option,
     print_json,
@@ -49,15 +49,14 @@ def new(
     folder = folder_named(name)
     if folder.config.exists() and not (overwrite or dry_run):
         raise StudyError(f"{folder.config} is there already: change it by hand, or give --overwrite to begin it anew")
-    with ProgressDisplay():
-        found = look_over(scans, Steps(crop=crop, n_slices=slices, side=size), states)
+    found = look_over(scans, Steps(crop=crop, n_slices=slices, side=size), states)
     table, recipe = found.table, found.plan.recipe
     say(
         f"{scans}: {len(table.scans)} scans of {len(table.specimens)} specimens ({', '.join(table.specimens)}), load states "
         f"{table.states[0]} (pristine) to {table.states[-1]} (failed); every header was read."
     )
     if recipe.crop is not None:
-        low, high = found.kept
+        low, high = found.plan.kept
         share = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
         say(f"Crop:   the centre cube of {recipe.crop} voxels keeps {share} of a scan.", 8)
     say(
@@ -71,8 +70,8 @@ def new(
         say(f"Settings, the paper's with comments: {begin(folder, name, overwrite=overwrite)}")
     options = [f"--crop {recipe.crop}"] if recipe.crop is not None else []
     options += [f"--size {recipe.side}", f"--slices {recipe.n_slices}"]
-    words = " ".join([*options, *([f"--states {','.join(states)}"] if states else [])])
-    say(f"Next: bonehpo prepare {click.format_filename(scans)} {flag(folder)} {words}", 6)
+    options += [f"--states {shlex.quote(','.join(states))}"] if states else []
+    say(f"Next: bonehpo prepare {shlex.quote(str(scans))} {flag(folder)} {' '.join(options)}", 6)
 
 
 @click.command(epilog="Example: bonehpo status")

@@ -1,5 +1,6 @@
 """Commands on scans and stores: phantom, prepare, inspect, verify."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def phantom(
     with ProgressDisplay() as display:
         csv = make_phantom(spec, out, workers=workers, progress=display)
     click.echo(f"{len(spec.specimens)} specimens in {spec.n_states} load states are in {out}.")
-    click.echo(f"Next: bonehpo prepare {csv} --bone {bone}")
+    say(f"Next: bonehpo prepare {shlex.quote(str(csv))} --bone {bone}", len("Next: "))
 
 
 @click.command(epilog="Example: bonehpo prepare scans.csv --bone femur --slices 100")

@@ -1,5 +1,6 @@
 """From what the user asks and the headers of the scans to a recipe, before any scan is prepared."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,11 +31,13 @@ class Plan:
         recipe: How each scan will be prepared.
         preview_side: Voxels along each edge of the small volumes that are kept; None for 2-D slices.
         notes: One sentence each.
+        kept: Share of the voxels of a scan that the crop keeps, least and most; 1 where nothing is cropped.
     """
 
     recipe: Recipe
     preview_side: int | None
     notes: tuple[str, ...]
+    kept: tuple[float, float] = (1.0, 1.0)
 
 
 def plan_preparation(table: ScanTable, steps: Steps) -> Plan:
@@ -92,7 +95,13 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     notes = [*table.notes, *_volume_notes(steps, shapes), *_remarks(volumes), *_voxel_notes(table, volumes)]
     if recipe.voxel_um is None:
         notes.append("Neither table nor files give voxel_um: trabecular thickness and spacing are not measured.")
-    return Plan(recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=(*notes, *_standard_notes(recipe)))
+    kept = [1.0 if crop is None else crop**3 / math.prod(shape) for shape in shapes]
+    return Plan(
+        recipe=recipe,
+        preview_side=min(PREVIEW_SIDE, extent),
+        notes=(*notes, *_standard_notes(recipe)),
+        kept=(min(kept), max(kept)),
+    )
 
 
 def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:

@@ -11,6 +11,7 @@ from optuna.exceptions import ExperimentalWarning
 
 from bonehpo.domain import FoldScores
 from bonehpo.search.plan import SearchPlan
+from bonehpo.search.records import mean_and_sd
 from bonehpo.search.storage import attributes, remember
 from bonehpo.task import task_named
 
@@ -63,8 +64,6 @@ def describe_trial(trial: optuna.Trial, folds: Sequence[FoldScores], task: str) 
         folds: Its folds so far.
         task: Of the study.
     """
-    from bonehpo.search.records import mean_and_sd
-
     measure = task_named(task).measure
     spread = mean_and_sd([fold.test_score for fold in folds])
     trial.set_user_attr(f"test {measure.name}", f"{abs(spread.mean):.3f} ± {spread.sd:.3f} (sd of {len(folds)} folds)")

@@ -236,16 +236,12 @@ def what_counts(plan: SearchPlan, n_trials: int) -> str:
     except StudyMissing:
         return f"Study {name} begins: {n_trials} trials of {each}."
     begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
-    found = Counter(trial_state(trial) for trial in begun if trial.params)
-    parts = [f"{n} {state}" for state, n in found.items() if state != "unfinished"]
-    n_interrupted = len(begun) - sum(found.values()) + found["unfinished"]
-    parts += (
-        [f"{n_interrupted} interrupted, which {'goes' if n_interrupted == 1 else 'go'} on"] if n_interrupted else []
-    )
-    told = f": {', '.join(parts)}" if parts else ""
+    states = Counter(map(trial_state, begun))
+    told = ", ".join(f"{n} {state}" for state, n in states.items()) or "none has begun"
+    unfinished = " What is unfinished goes on, unless another process is at it." if states["unfinished"] else ""
     if len(begun) >= n_trials:
-        return f"Study {name} has {len(begun)} trials, and {n_trials} were asked for{told}. Nothing new is tried."
-    return f"Study {name} has {len(begun)} of {n_trials} trials{told}; {each}."
+        return f"Study {name} has {len(begun)} trials ({told}), and {n_trials} were asked for: no new one.{unfinished}"
+    return f"Study {name} has {len(begun)} of {n_trials} trials ({told}); {each}.{unfinished}"
 
 
 BYTES_PER_PREDICTION = 12

@@ -1,6 +1,5 @@
 """The beginning of a study: its scans looked over, a preparation proposed, its settings written with comments."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -10,7 +9,6 @@ from bonehpo.config import StudyConfig, StudyFolder
 from bonehpo.errors import NetworkError, StudyError
 from bonehpo.files import write_durably
 from bonehpo.preparation.planning import Plan, plan_preparation
-from bonehpo.scans.readers import open_volume
 from bonehpo.scans.table import ScanTable, read_scans
 from bonehpo.search.space import check_space
 from bonehpo.store.recipe import Steps
@@ -26,7 +24,6 @@ class Beginning:
     Attributes:
         table: The scans.
         plan: Their preparation.
-        kept: Share of the voxels of a scan that the crop keeps: least and most; 1 where nothing is cropped.
         n_images: Slices in the store.
         gigabytes: Size of the store, unpacked.
         cautions: What the user should know before, one sentence each.
@@ -34,7 +31,6 @@ class Beginning:
 
     table: ScanTable
     plan: Plan
-    kept: tuple[float, float]
     n_images: int
     gigabytes: float
     cautions: tuple[str, ...]
@@ -55,14 +51,10 @@ def look_over(scans: Path, steps: Steps, states: Sequence[str] = ()) -> Beginnin
     table = read_scans(scans, states)
     plan = plan_preparation(table, steps)
     recipe = plan.recipe
-    kept = [1.0]
-    if recipe.kind == "volumes" and recipe.crop is not None:
-        kept = [recipe.crop**3 / math.prod(open_volume(scan.source).shape) for scan in table.scans]
     n_images = len(table.scans) * len(recipe.planes) * recipe.n_slices
     return Beginning(
         table=table,
         plan=plan,
-        kept=(min(kept), max(kept)),
         n_images=n_images,
         gigabytes=n_images * recipe.side**2 / 1e9,
         cautions=(*_cautions(table), *_too_small(recipe.side)),

@@ -1,5 +1,6 @@
 """The folders of a project, and the plan of a search from the folder of its study."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ STUDIES = Path("studies")
 
 def flag(folder: StudyFolder, storage: str | None = None) -> str:
     """Name a study for the command that is proposed next, and its storage where that is not the usual one."""
-    name = f"--bone {folder.name}" if folder.path.parent == STUDIES.absolute() else f"--study {folder.path}"
-    return f"{name} --storage {storage}" if storage else name
+    is_usual = folder.path.parent == STUDIES.absolute()
+    words = ["--bone", folder.name] if is_usual else ["--study", str(folder.path)]
+    return shlex.join([*words, *(["--storage", storage] if storage else [])])
 
 
 def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":

@@ -15,7 +15,7 @@ from bonehpo.config import StudyConfig, StudyFolder, load_config
 @pytest.fixture
 def scans(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return write_striped(tmp_path / "scans")
+    return write_striped(tmp_path / "scans of 2026")
 
 
 def test_a_study_is_begun_and_the_command_that_is_printed_works_as_it_stands(scans, tmp_path):
@@ -44,6 +44,7 @@ def test_what_is_there_is_left_and_nothing_is_written_where_something_is_wrong(s
     call("new", "femur", scans, "--overwrite")
     assert 'bone = "femur"' in config.read_text()
     assert "give --crop 16 or less" in refusal("new", "other", scans, "--crop", 99)
+    assert "'a/b' cannot name a folder in studies/" in call("new", "a/b", scans, code=2).stderr
     assert "gone.csv" in refusal("new", "other", "gone.csv")
     assert not (tmp_path / "studies" / "other").exists()
 

@@ -44,7 +44,7 @@ from bonehpo.search.storage import (
     remember,
 )
 from bonehpo.search.study import SearchOptions, run_search
-from bonehpo.search.summary import forecast, summarise
+from bonehpo.search.summary import forecast, summarise, what_counts
 from bonehpo.store.images import load_images
 from bonehpo.workflow.plan import make_plan
 
@@ -114,6 +114,21 @@ def test_progress_counts_the_fits_of_trials_and_of_the_optimum_and_says_how_long
     for moment, p, n_trained in zip(times[5:], told[5:], (4, 5, 6, 6, 7, 8, 9), strict=True):
         whole = (moment - times[0]) / n_trained * (9 - p.done)  # with the start of TensorFlow
         assert 0.1 * whole <= p.seconds_left <= whole
+
+
+def test_what_counts_is_said_of_a_study_that_goes_on(finished, tmp_path):
+    plan, _, _ = finished
+    assert what_counts(plan, 5) == "Study TB has 2 of 5 trials (2 complete); 3 fits each, and as many for the optimum."
+    assert what_counts(plan, 1) == "Study TB has 2 trials (2 complete), and 1 were asked for: no new one."
+    other = plan_of(tmp_path)
+    assert what_counts(other, 3) == "Study TB begins: 3 trials of 3 fits each, and as many for the optimum."
+    open_study(open_storage(other.storage), "TB", other.identity).ask()
+    goes_on = "What is unfinished goes on, unless another process is at it."
+    assert (
+        what_counts(other, 3)
+        == f"Study TB has 1 of 3 trials (1 unfinished); 3 fits each, and as many for the optimum. {goes_on}"
+    )
+    assert what_counts(other, 1).endswith(f"no new one. {goes_on}")
 
 
 def test_a_search_ends_with_complete_trials_and_an_optimum_fitted_again(finished):
