@@ -103,8 +103,8 @@ def _evaluation(of: Described) -> str:
     return (
         f"{how} The best trial ({in_words(best.hyperparameters)}; {best.n_parameters:,} parameters) had a mean test "
         f"{measure.noun} of {abs(found.apparent_score):.3f} ± {found.sd:.3f}{unit} (sd over {found.n_folds} folds). As the "
-        f"search chose it by these scores, we report the nested {measure.noun}, in which the trial is chosen without the set "
-        f"under test: {abs(found.nested_score):.3f}{unit} (95 % interval over n = {len(found.nested_score_by_set)} sets "
+        f"search chose it by these scores, we report the nested {measure.noun}, in which the trial is chosen without the "
+        f"set under test: {abs(found.nested_score):.3f}{unit} (95 % interval over n = {len(found.nested_score_by_set)} sets "
         f"{low:.3f} to {high:.3f}, approximate)."
     )
 

@@ -98,7 +98,7 @@ def headline_cautions(study: StudySummary, kinds: Sequence[ResultKind], results:
         return tuple(found)
     bound = score_text(study.estimates.nested_score_bound, _measure(study))
     return (
-        f"Caution: it cannot be told from chance: at least {bound}, where guessing gives {DAMAGE.chance:g}.",
+        f"It cannot be told from chance: at least {bound}, where guessing gives {DAMAGE.chance:g}.",
         *found,
     )
 

@@ -15,7 +15,7 @@ from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 from bonehpo.analysis.calibration import ScanVerdict
 from bonehpo.errors import PhantomError
 from bonehpo.phantom import SPEC_JSON
-from bonehpo.report.figures.style import BLACK, PAGE_MM, PHANTOM, SERIES, Words, bare, draw_figure, pale, short
+from bonehpo.report.figures.style import BLACK, PAGE_MM, PHANTOM, SERIES, Words, bare, draw_figure, pale, pt, short
 from bonehpo.results.result import Drawn
 from bonehpo.scans.readers import open_volume
 from bonehpo.scans.sections import NORMALS, centred_box, cut
@@ -74,8 +74,8 @@ def _paint_middle_slices(figure: Figure, store: SliceStore) -> None:
             panel.imshow(middle, cmap="gray", vmin=0, vmax=255)
             bare(panel)
             if k == 0:
-                panel.set_title(f"state {state}, {plane}", fontsize=8)
-        row[0].set_ylabel(short(specimen), fontsize=8)
+                panel.set_title(f"state {state}, {plane}", fontsize=pt(8))
+        row[0].set_ylabel(short(specimen), fontsize=pt(8))
 
 
 def prediction_figure(found: ScanVerdict, slices: Mapping[str, npt.NDArray[np.uint8]], path: Path) -> None:
@@ -391,7 +391,7 @@ def _number_ends(axes: Axes, scans: Sequence[ScanRecord], i: int) -> None:
     for scan in (scans[0], scans[-1]):
         x, y = _point(scan)
         axes.plot(x, y, "o", color=color, markersize=9, markerfacecolor="white", clip_on=False, zorder=above)
-        axes.text(x, y, str(scan.state), fontsize=5, color=BLACK, ha="center", va="center_baseline", zorder=above)
+        axes.text(x, y, str(scan.state), fontsize=pt(5), color=BLACK, ha="center", va="center_baseline", zorder=above)
 
 
 def _words(store: SliceStore, name: str, title: str, caption: str) -> Words:
