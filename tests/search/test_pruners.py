@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import DOCS
 from planted_study import N_TRIALS, Tape, mean_of, new_study, plant_all, run, study_of, verdicts
+from scipy import stats
 
 from bonehpo.config import PrunerName
 from bonehpo.errors import StudyError
-from bonehpo.search.pruners import PRUNERS, PairedT
+from bonehpo.search.pruners import PRUNERS, PairedT, SignedRank
 from bonehpo.search.pruning import (
     INCUMBENT,
     PRUNER,
@@ -119,6 +120,28 @@ def test_a_fit_counts_once_for_the_paired_t_test_however_alike_its_folds_are():
     assert PRUNERS["signed-rank"].p_worse(same) < PRUNERS["signed-rank"].p_worse(apart)
 
 
+@pytest.mark.parametrize(("n_fits", "method"), [(5, "exact"), (10, "exact"), (45, "asymptotic")])
+def test_the_signed_rank_test_is_that_of_scipy(n_fits, method):
+    scores, incumbent = draw(n_fits, 0.78, n_fits)
+    expected = stats.wilcoxon((scores - incumbent).ravel(), alternative="less", zero_method="zsplit", method=method)
+    assert SignedRank().p_worse(scores - incumbent) == pytest.approx(expected.pvalue)
+
+
+@pytest.mark.parametrize("n_fits", [3, 10])
+def test_the_paired_t_test_is_that_of_scipy_on_the_means_of_the_fits(n_fits):
+    looks = np.stack([draw(seed, 0.78, n_fits)[0] - 0.8 for seed in range(4)])
+    expected = stats.ttest_1samp(looks.mean(axis=2), 0, axis=1, alternative="less")
+    np.testing.assert_allclose(PairedT().p_worse(looks), expected.pvalue)
+    assert PairedT().p_worse(np.full((n_fits, 2), -0.125)) == 0
+    assert PairedT().p_worse(np.full((n_fits, 2), 0.125)) == PairedT().p_worse(np.zeros((n_fits, 2))) == 1
+
+
+def test_before_the_first_look_nothing_is_decided():
+    decision = SignedRank().decide(np.zeros((1, 2)), np.ones((10, 2)), 10)
+    assert (decision.n_fits, decision.p, decision.stops) == (0, 1.0, False)
+    assert np.isnan(decision.difference)
+
+
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     return plant_all(tmp_path_factory.mktemp("planted"))
@@ -154,6 +177,12 @@ def test_a_stopped_trial_stays_out_of_the_optimum_and_of_every_estimate(searched
     assert set(folds_table(study)["trial"]) == set(read_optimum(study).trials) == whole
     assert set(found.estimates.chosen_by_set.values()) <= whole
     assert {row.trial for row in found.trials if row.mean_score is not None} == whole
+
+
+def test_the_networks_of_the_optimum_alone_are_kept(searched, planted):
+    keys = read_optimum(study_of(searched)).keys
+    assert {path.stem for path in searched.folder.optimum.glob("*.keras")} == set(keys.values())
+    assert set(keys.values()) < {path.stem for path in planted.optimum.glob("*.keras")}
 
 
 def test_who_stopped_a_trial_is_written_with_it_and_shown(searched):

@@ -8,7 +8,7 @@ import pytest
 from bonehpo.config import Range, Search, Space, StudyConfig
 from bonehpo.errors import NetworkError
 from bonehpo.hyperparameters import Hyperparameters
-from bonehpo.search.space import candidates, check_space, make_sampler, n_possible, suggest
+from bonehpo.search.space import candidates, check_space, make_sampler, n_possible, space_in_words, suggest
 
 SPACE = Space(layers=(2, 3, 4), learning_rate=(1e-4, 1e-3), kernel=(3, 5), batch=(10, 20))
 
@@ -78,6 +78,20 @@ def test_a_fixed_list_holds_no_more_than_it_does_and_a_sampler_has_no_end():
     assert [n_possible(config(sampler), 100) for sampler in ("tpe", "random", "grid", "sweep")] == [100, 100, 24, 6]
     assert n_possible(config("grid"), 5) == 5
     assert n_possible(config("grid", protocol="strict"), 100) == 24
+    assert n_possible(config("random", protocol="strict"), 5) == 5
+    assert n_possible(config("random", protocol="strict"), 100) <= 24
+
+
+def test_a_space_is_told_with_the_values_of_each_list_and_the_ends_of_a_range():
+    space = dataclasses.replace(SPACE, learning_rate=Range(low=1e-5, high=1e-1))
+    assert space_in_words(space) == {
+        "layers": "2, 3, 4", "learning_rate": "1e-05 to 0.1", "kernel": "3, 5", "batch": "10, 20",
+    }  # fmt: skip
+
+
+def test_two_samplers_are_told_apart():
+    assert isinstance(make_sampler(config("tpe"), 0), optuna.samplers.TPESampler)
+    assert isinstance(make_sampler(config("random"), 0), optuna.samplers.RandomSampler)
 
 
 def test_a_range_is_searched_evenly_in_the_logarithm():

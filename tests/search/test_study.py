@@ -44,7 +44,7 @@ from bonehpo.search.storage import (
     remember,
 )
 from bonehpo.search.study import SearchOptions, run_search
-from bonehpo.search.summary import forecast, summarise, what_counts
+from bonehpo.search.summary import forecast, importances, summarise, what_counts
 from bonehpo.store.images import load_images
 from bonehpo.workflow.plan import make_plan
 
@@ -214,6 +214,11 @@ def test_more_seeds_repeat_the_optimum_and_are_kept_by_later_calls(tmp_path):
     again = Tape()
     assert replay(plan, study_of(plan), again) == 0
     assert sorted(map(str, again.told)) == sorted(map(str, tape.told))
+    for key in found.repeats[-1].values():
+        (plan.folder.fits / f"{key}.npz").unlink()
+    less = summarise(plan).optimum
+    assert (less.refit_score, less.folds) == (summary.optimum.refit_score, summary.optimum.folds)
+    assert list(less.refit_score_by_repeat) == ["1", "2"]
 
 
 def test_an_optimum_that_was_written_before_there_were_repeats_is_read(finished):
@@ -253,6 +258,36 @@ def test_a_summary_tells_paper_and_nested_accuracy(finished):
     assert found.estimates.gap == pytest.approx(found.estimates.apparent_score - found.estimates.nested_score)
     assert set(found.estimates.nested_score_by_set) == set(plan.sets)
     assert len(found.optimum.folds) == 6
+
+
+def test_what_accounts_for_the_scores_needs_scores_that_differ(tmp_path):
+    fixed = TOML.replace("[1, 2]", "[1, 2, 3]").replace("[1e-4, 1e-2]", "[1e-2]").replace("[3, 5]", "[3]")
+    plan = plan_of(tmp_path, fixed)
+    study = open_study(open_storage(plan.storage), "TB", plan.identity)
+
+    def tell(value, layers):
+        trial = optuna.trial.create_trial(
+            params={"layers": layers, "learning_rate": 1e-2, "kernel": 3, "batch": 8},
+            distributions=trial_distributions(plan),
+            value=value,
+        )
+        study.add_trial(trial)
+
+    tell(0.5, 1)
+    assert importances(plan) == {}
+    for layers in (1, 2, 3):
+        tell(0.5, layers)
+    assert importances(plan) == {}
+    tell(0.9, 3)
+    found = importances(plan)
+    assert set(found) <= {"layers", "learning_rate", "kernel", "batch"}
+    assert max(found, key=found.get) == "layers"
+
+
+def trial_distributions(plan):
+    trial = optuna.create_study().ask()
+    suggest(trial, plan.config.space)
+    return trial.distributions
 
 
 def test_replay_tells_everything_again_from_storage_and_fits(finished):
