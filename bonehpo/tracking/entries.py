@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
 import numpy as np
@@ -17,7 +17,14 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from bonehpo.analysis.variance import Variance
 from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from bonehpo.learning.fits import Predictions
-from bonehpo.search.recorder import ConfigurationRecord, FoldRecord, OptimumRecord, StudyRecord, TrialSummary
+from bonehpo.search.recorder import (
+    ConfigurationRecord,
+    FoldRecord,
+    OptimumRecord,
+    StepImage,
+    StudyRecord,
+    TrialSummary,
+)
 from bonehpo.task import Measure, Task, task_named
 
 _ESTIMATES = (
@@ -202,6 +209,18 @@ def fold_metrics(fold: FoldRecord) -> list[Metric]:
 def metrics(values: Mapping[str, float], at: datetime) -> list[Metric]:
     """Named numbers of one moment."""
     return [_metric(name, value, milliseconds(at), 0) for name, value in values.items()]
+
+
+def opened_at_once(images: Sequence[StepImage]) -> list[StepImage]:
+    """Pictures with, for each series, its first at step 0 too.
+
+    The slider of the user interface stands at 0 when a page opens, and shows nothing where there is no such step.
+    """
+    first: dict[str, StepImage] = {}
+    for image in images:
+        if image.series not in first or image.step < first[image.series].step:
+            first[image.series] = image
+    return [*(replace(image, step=0) for image in first.values() if image.step > 0), *images]
 
 
 def predictions_csv(predictions: Predictions, task: Task) -> str:

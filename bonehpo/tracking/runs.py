@@ -181,7 +181,7 @@ class MlflowRecorder:
             )
             for configuration in record.configurations:
                 self._configuration(key, record, configuration)
-            for image in record.images:
+            for image in entries.opened_at_once(record.images):
                 self._ledger.show(key, entries.clean(image.series), image.step, image.pixels, record.finished)
             for file in record.files:
                 self._ledger.keep(key, str(file))

@@ -65,9 +65,9 @@ def serve_ui(tracking: Tracking, port: int, announce: Announce, studies: Sequenc
     address = f"http://{HOST}:{port}"
     pages = _pages(tracking, address, studies)
     _refuse_used(port)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.uri, "--workers", "1"]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", tracking.uri, "--workers", "1"]
     command += ["--default-artifact-root", str(tracking.artifacts), "--host", HOST, "--port", str(port)]
-    command += ["--uvicorn-opts", "--log-level warning"]
+    command += ["--app-name", "bonehpo", "--uvicorn-opts", "--log-level warning"]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with _stopped_by_signals(), tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
