@@ -84,7 +84,7 @@ sampler = "grid"
 """
 
 dropout = bonehpo.Study(root / "studies" / "dropout", project=root)
-steps = bonehpo.Steps(match=False, median=False, n_slices=8)
+steps = bonehpo.Steps(match="none", median=False, n_slices=8)
 bonehpo.prepare(root / "scans" / "scans.csv", dropout.folder.path, steps, overwrite=True, workers=0)
 dropout.folder.config.write_text(SETTINGS.format(more="dropout = [0.0, 0.5]"))
 dropout.search(n_trials=2, workers=0)

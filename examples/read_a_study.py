@@ -48,7 +48,7 @@ if not study.folder.store.exists():
             np.save(root / "scans" / f"{specimen}-{state}.npy", scan(number, state, brittleness))
             rows.append({"specimen": specimen, "state": state, "path": f"{specimen}-{state}.npy", "strain": strain})
     pd.DataFrame(rows).to_csv(root / "scans" / "scans.csv", index=False)
-    steps = bonehpo.Steps(match=False, median=False, n_slices=10)
+    steps = bonehpo.Steps(match="none", median=False, n_slices=10)
     bonehpo.prepare(root / "scans" / "scans.csv", study.folder.path, steps, workers=0)
 
 study.folder.config.write_text("""

@@ -23,7 +23,7 @@ GIANTS = {
     "distributed": {"engine"},
     "zarr": {"store", "scans"},
     "tifffile": {"scans", "phantom"},
-    "skimage": {"scans", "preparation", "phantom"},
+    "skimage": {"scans", "preparation", "leakage", "phantom"},
     "sklearn": {"analysis"},
     "h5py": {"scans"},
     "SimpleITK": {"scans"},

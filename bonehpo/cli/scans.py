@@ -24,6 +24,7 @@ from bonehpo.workflow.plan import flag
 from bonehpo.workflow.study import Study
 
 if TYPE_CHECKING:
+    from bonehpo.scans.phases import Matching
     from bonehpo.store.store import SliceStore
     from bonehpo.workflow.stores import Inspection
 
@@ -77,12 +78,20 @@ def phantom(
 @click.option("--slices", type=int, help="Slices in each plane.  [default: 300, or as many as there are]")
 @click.option("--crop", type=int, help="Side of the centre cube in voxels.  [default: the largest that all scans hold]")
 @click.option("--no-crop", is_flag=True, help="Take whole volumes.")
-@click.option("--no-match", is_flag=True, help="Leave histograms as they are.")
+@click.option(
+    "--match",
+    type=click.Choice(["phases", "histogram", "none"]),
+    help="Make intensities those of the reference: of pores and bone, or the whole histogram.  [default: phases]",
+)
+@click.option("--no-match", is_flag=True, help="The same as --match none.")
+@click.option(
+    "--paper", is_flag=True, help="As the paper: --match histogram --slices 300 --size 200, but for what is given."
+)
 @click.option("--no-median", is_flag=True, help="Leave out the 3×3×3 median filter.")
 @click.option(
     "--standardise", is_flag=True, help="Give each slice the same mean and spread of intensity levels, at the end."
 )
-@click.option("--reference", metavar="SPECIMEN:STATE", help="Scan whose histogram the others are matched to.")
+@click.option("--reference", metavar="SPECIMEN:STATE", help="Scan to which the others are matched.")
 @click.option("--overwrite", is_flag=True, help="Replace the study's store once the new one is whole.")
 @states_option
 @memory_option
@@ -94,7 +103,9 @@ def prepare(
     slices: int | None,
     crop: int | None,
     no_crop: bool,
+    match: "Matching | None",
     no_match: bool,
+    paper: bool,
     no_median: bool,
     standardise: bool,
     reference: str | None,
@@ -107,16 +118,20 @@ def prepare(
     SCANS.csv has one row per scan, specimen,state,path[,strain,stress_mpa,voxel_um], or one row per 2-D slice,
     specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
     """
-    from bonehpo.store.recipe import Steps
+    from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Steps
+    from bonehpo.workflow.stores import phases_caution
     from bonehpo.workflow.stores import prepare as prepare_store
+
+    if match not in (None, "none") and no_match:
+        raise click.UsageError(f"--match {match} and --no-match exclude each other; remove one")
 
     steps = Steps(
         cropped=not no_crop,
         crop=crop,
-        match=not no_match,
+        match=match or ("none" if no_match else "histogram" if paper else "phases"),
         median=not no_median,
-        n_slices=slices,
-        side=size,
+        n_slices=slices or (DEFAULT_SLICES if paper else None),
+        side=size or (DEFAULT_SIDE if paper else None),
         reference=reference,
         standardise=standardise,
     )
@@ -124,6 +139,7 @@ def prepare(
         store = prepare_store(
             scans, folder.path, steps, overwrite=overwrite, states=states, workers=workers, progress=display
         )
+        caution = phases_caution(store, display)
     for note in store.notes:
         say(f"Note: {note}", len("Note: "))
     say(
@@ -131,6 +147,8 @@ def prepare(
         f"of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
     )
     say(f"Store {store.id[:12]} is in {folder.store}.")
+    if caution:
+        say(f"Caution: {caution}", len("Caution: "))
     print_next(Study(folder.path), flag(folder), "prepare")
 
 
@@ -166,10 +184,10 @@ def _print_contents(store: "SliceStore") -> None:
         f"{len(store.specimens)} specimens, load states {store.states[0]} to {store.states[-1]}; of each scan "
         f"{store.n_slices} slices of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
     )
-    matched = f"matched to {recipe.reference}" if recipe.match else "as they were"
+    matched = f"matched to {recipe.reference} by {recipe.matching}" if recipe.match else "as they were"
     median = "3×3×3" if recipe.median else "none"
     levels = "; each slice with mean 128 and sd 40 intensity levels" if recipe.standardise else ""
-    say(f"Preparation: crop {recipe.crop or 'none'}, histograms {matched}, median {median}{levels}.")
+    say(f"Preparation: crop {recipe.crop or 'none'}, intensities {matched}, median {median}{levels}.")
     for note in store.notes:
         say(f"Note: {note}", len("Note: "))
     say("Bone volume fraction (Otsu):")

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bonehpo.domain import Group, ProgressCallback, ignore_progress
 from bonehpo.folds import Sets, holdout_pairs
 from bonehpo.leakage.near_duplicates import Duplicate, Seen, equal_slices, near_duplicates, read_hashes
+from bonehpo.leakage.phase_levels import drift_sentence, phase_levels
 from bonehpo.scans.intensity import LEVELS, STANDARD_MEAN, STANDARD_SD, intensity_moments
 from bonehpo.store.store import SliceStore
 
@@ -44,6 +46,7 @@ class LeakReport:
         n_slices: How many slices were looked at.
         n_blank: How many of them show nothing, and were left out.
         n_compared: Pairs of slices of different specimens that were compared.
+        levels: Levels of pores and bone by specimen and state, see `phase_levels`.
     """
 
     duplicates: tuple[Duplicate, ...]
@@ -51,6 +54,7 @@ class LeakReport:
     n_slices: int
     n_blank: int
     n_compared: int
+    levels: pd.DataFrame
 
 
 def find_leaks(store: SliceStore, sets: Sets, progress: ProgressCallback = ignore_progress) -> LeakReport:
@@ -68,6 +72,7 @@ def find_leaks(store: SliceStore, sets: Sets, progress: ProgressCallback = ignor
     seen = read_hashes(store, list(groups), progress)
     equal = equal_slices(seen, groups)
     near, n_compared = near_duplicates(seen, groups, equal)
+    levels = phase_levels(store)
     prints = [group.prints for group in seen]
     return LeakReport(
         duplicates=(*equal, *near),
@@ -76,8 +81,10 @@ def find_leaks(store: SliceStore, sets: Sets, progress: ProgressCallback = ignor
             _duplicates_check(equal, "content", _EQUAL),
             _duplicates_check(near, "specimens", _NEAR),
             *_preparation_checks(store, seen),
+            *_phases_checks(levels, store),
             _constants_check(seen, sets),
         ),
+        levels=levels,
         n_slices=sum(len(found.blank) for found in prints),
         n_blank=sum(int(found.blank.sum()) for found in prints),
         n_compared=n_compared,
@@ -117,10 +124,23 @@ def _preparation_checks(store: SliceStore, seen: list[Seen]) -> list[LeakCheck]:
     recipe = store.recipe
     if recipe.standardise:
         return [_standardised_check(seen)]
-    if recipe.match:
+    if recipe.matching == "histogram":
         return [_matched_check(store, seen)]
+    if recipe.matching == "phases":
+        return [LeakCheck("intensities", True, _BY_PHASES.format(recipe.reference.replace(":", " state ")))]
     sentence = "Histograms were not matched; one window of intensities, that of the reference, holds for all scans."
     return [LeakCheck("intensities", True, sentence)]
+
+
+_BY_PHASES = (
+    "One straight line a scan laid its pores and its bone where those of {0} are, the same way for every scan: no label was "
+    "used, but two intensities of {0} are in all other sets, also where it is held out."
+)
+
+
+def _phases_checks(levels: pd.DataFrame, store: SliceStore) -> list[LeakCheck]:
+    passed, sentence = drift_sentence(levels, store.recipe.matching)
+    return [LeakCheck("phases", passed, sentence)] if sentence else []
 
 
 def _standardised_check(seen: list[Seen]) -> LeakCheck:

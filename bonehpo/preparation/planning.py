@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bonehpo.errors import PreparationError, ScanError
-from bonehpo.preparation.scan import check_size, check_type, read_centre
+from bonehpo.preparation.scan import check_size, check_type, median_filtered, read_centre
 from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, histogram, intensity_window
+from bonehpo.scans.phases import find_phases
 from bonehpo.scans.readers import Volume, open_volume, read_image
 from bonehpo.scans.sections import NORMALS, Shape
 from bonehpo.scans.table import Scan, ScanTable
@@ -75,20 +76,22 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     extent = crop or smallest
     block = read_centre(volumes[reference], crop)
     counted = histogram(block)
+    by_phases = steps.match == "phases"
     recipe = Recipe(
         kind="volumes",
         crop=crop,
-        match=steps.match,
+        match=steps.match != "none",
         median=steps.median,
         n_slices=_n_slices(steps.n_slices, extent, "sections in the smallest volume"),
         side=steps.side or min(DEFAULT_SIDE, extent),
         planes=tuple(NORMALS),
         reference=f"{reference.specimen}:{reference.state}",
         dtype=str(block.dtype),
-        histogram=counted if steps.match else None,
+        histogram=counted if steps.match == "histogram" else None,
         window=intensity_window(counted, block.dtype),
         voxel_um=table.voxel_um or _voxel_of_files(volumes),
         standardise=steps.standardise,
+        phases=find_phases(histogram(median_filtered(block, done=False))) if by_phases else None,
     )
     for volume in volumes.values():
         check_type(volume.source, volume.dtype, recipe)
@@ -128,7 +131,7 @@ def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         standardise=steps.standardise,
     )
     notes = [
-        "2-D slices: crop to a cube, histogram matching and the 3×3×3 median need volumes and were skipped; "
+        "2-D slices: crop to a cube, matching of intensities and the 3×3×3 median need volumes and were skipped; "
         "bone_volume_fraction is the area fraction of the slices, and thickness, spacing and anisotropy are not measured.",
         f"Each scan gives {recipe.n_slices} slices in each plane, as many as {name} has in plane {plane}.",
     ]
@@ -206,7 +209,7 @@ def _volume_notes(steps: Steps, shapes: list[Shape]) -> list[str]:
         name
         for name, taken in (
             ("crop", steps.cropped),
-            ("histogram matching", steps.match),
+            ("matching of intensities", steps.match != "none"),
             ("median filter", steps.median),
         )
         if not taken

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.morphometry import Preview, condense, fraction_above, otsu
 from bonehpo.scans.intensity import LEVELS, IntensityMap, Window, histogram, levels, matching, scan_window, standardised
+from bonehpo.scans.phases import find_phases, matched_by_phases
 from bonehpo.scans.readers import Volume, open_volume, read_image
 from bonehpo.scans.sections import NORMALS, centred_box, cut, even_positions, resized, square
 from bonehpo.scans.table import Scan, ScanTable, SliceImage
@@ -38,6 +39,15 @@ def filter_median(volume: NDArray[Any]) -> None:
         at, above = volume[z].copy(), volume[min(z + 1, len(volume) - 1)]
         volume[z] = _median_of_sections(*(np.pad(section, 1, mode="edge") for section in (below, at, above)))
         below = at
+
+
+def median_filtered(volume: NDArray[Any], *, done: bool) -> NDArray[Any]:
+    """A volume after the 3×3×3 median: itself where that is done already, else a filtered copy."""
+    if done:
+        return volume
+    copy = volume.copy()
+    filter_median(copy)
+    return copy
 
 
 def _median_of_sections(below: Sections, at: Sections, above: Sections) -> Sections:
@@ -106,8 +116,9 @@ class PreparedScan:
 def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
     """Prepare one volume: crop, match, filter, cut, resize.
 
-    Memory peaks at the cropped volume in the type of its file plus a few sections. What is measured of the bone is
-    measured before matching, which gives every scan the reference's share of bright voxels, whatever bone it holds.
+    Memory peaks at the cropped volume in the type of its file plus a few sections; twice that where scans are matched by
+    phases and not filtered. What is measured of the bone is measured before matching: matching of histograms gives each scan
+    the reference's share of bright voxels, whatever bone it holds.
 
     Args:
         source: What `readers.open_volume` takes.
@@ -121,11 +132,13 @@ def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
     check_type(source, volume.dtype, recipe)
     block = read_centre(volume, recipe.crop)
     digest = content_hash(block)
-    own = histogram(block) if recipe.histogram else None
-    matched = matching(own, recipe.histogram) if own and recipe.histogram else None
-    to_level = levels(recipe.window, matched)
+    own = histogram(block) if recipe.match else None
+    to_level = levels(recipe.window, matching(own, recipe.histogram) if own and recipe.histogram else None)
     if recipe.median:
         filter_median(block)
+    if own and recipe.phases:
+        filtered = histogram(median_filtered(block, done=recipe.median))
+        to_level = levels(recipe.window, matched_by_phases(own, find_phases(filtered), recipe.phases))
     seen = condense(block, levels(scan_window(own, block.dtype) if own else recipe.window))
     if block.dtype.kind == "f":  # interpolation is slow: once here, and not for each plane
         for section in block:
@@ -219,12 +232,12 @@ def check_type(source: str, dtype: np.dtype[Any], recipe: Recipe) -> None:
         recipe: By which it is prepared.
 
     Raises:
-        ScanError: Its type differs and histograms are not matched.
+        ScanError: Its type differs and intensities are not matched.
     """
     if not recipe.match and dtype != recipe.dtype:
         raise ScanError(
             f"{source}: holds {dtype}, the reference {recipe.reference} {recipe.dtype}; "
-            "without histogram matching all scans need one intensity type"
+            "without matching all scans need one intensity type"
         )
 
 

@@ -79,7 +79,7 @@ def _table(study: StudySummary, trial: int, recipe: Recipe, contents: CardConten
     choice = row.hyperparameters
     steps = [
         f"crop {recipe.crop or 'none'}",
-        f"matched to {recipe.reference if recipe.match else 'none'}",
+        f"matched to {f'{recipe.reference} by {recipe.matching}' if recipe.match else 'none'}",
         f"median {'3×3×3' if recipe.median else 'none'}",
         f"slices {'standardised' if recipe.standardise else 'as they are'}",
     ]

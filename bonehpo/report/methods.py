@@ -55,7 +55,7 @@ def _slices(of: Described) -> str:
     what = "Synthetic micro-CT scans (phantoms)" if of.study.ran_on == "phantom" else "Micro-CT scans"
     voxel = f" (voxel side {recipe.voxel_um:g} µm)" if recipe.voxel_um else ""
     steps = [f"cropped to their central {recipe.crop}³ voxels"] if recipe.crop else []
-    steps += [f"matched in histogram to the pristine scan {recipe.reference}"] if recipe.match else []
+    steps += [f"matched in {_MATCHED[recipe.matching]} to the pristine scan {recipe.reference}"] if recipe.match else []
     steps += ["filtered with a 3 × 3 × 3 median"] if recipe.median else []
     done = f" were {', '.join(steps)}, and" if steps else " were"
     standard = ", each given the same mean and standard deviation of intensity" if recipe.standardise else ""
@@ -70,6 +70,9 @@ def _slices(of: Described) -> str:
         f"{recipe.n_slices} evenly spaced slices in each of the planes {', '.join(recipe.planes)}, of {recipe.side} × "
         f"{recipe.side} pixels and 256 intensity levels{standard}. {labelled} ({sum(of.record.n_images.values()):,} images)."
     )
+
+
+_MATCHED = {"histogram": "histogram", "phases": "intensity, linearly by their darkest pores and their mode of bone,"}
 
 
 def _networks(of: Described) -> str:

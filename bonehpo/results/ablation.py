@@ -1,4 +1,4 @@
-"""Ablation of the preparation (Appendix A): the same scans without histogram matching, without the filter, without both.
+"""Ablation of the preparation (Appendix A): the same scans matched another way, not matched, not filtered, neither.
 
 Networks are trained on pristine against failed slices of each variant and asked about every load state. Where scans carry
 something that only pristine ones have, a network needs no damage: it tells pristine from *every* loaded state.
@@ -25,6 +25,7 @@ from bonehpo.results.detection import first_damaged, state_table
 from bonehpo.results.finished import Configuration, Findings, FinishedStudy, fit_configurations, parameters_of
 from bonehpo.results.heat_maps import Asked, MapTask, SliceKey, explain_slices, read_slices
 from bonehpo.results.result import address_of
+from bonehpo.scans.phases import Matching
 from bonehpo.scans.table import read_scans
 from bonehpo.search.plan import SearchPlan
 from bonehpo.store.recipe import Steps
@@ -45,21 +46,34 @@ class Variant:
 
     Attributes:
         name: In tables and figures.
-        match: Whether histograms are matched.
+        match: How intensities are matched.
         median: Whether the 3×3×3 median filter runs.
     """
 
     name: str
-    match: bool
+    match: Matching
     median: bool
 
 
-VARIANTS = (
-    Variant(name="prepared", match=True, median=True),
-    Variant(name="no matching", match=False, median=True),
-    Variant(name="no filter", match=True, median=False),
-    Variant(name="raw", match=False, median=False),
-)
+def variants(prepared: Matching) -> tuple[Variant, ...]:
+    """The variants, of which the first is as the study's own store, but for its filter.
+
+    Args:
+        prepared: How the store of the study was matched.
+    """
+    return (
+        Variant(name="prepared", match=prepared, median=True),
+        *(Variant(name=name, match=match, median=True) for match, name in _OTHERS.items() if match != prepared),
+        Variant(name="no filter", match=prepared, median=False),
+        Variant(name="raw", match="none", median=False),
+    )
+
+
+_OTHERS: Mapping[Matching, str] = {
+    "phases": "matching by phases",
+    "histogram": "matching of histograms",
+    "none": "no matching",
+}
 EXPLAINED = ("prepared", "raw")
 """Variants of which heat maps are drawn."""
 
@@ -88,7 +102,8 @@ def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress:
     """
     if read_scans(scans).kind == "slices":
         raise ScanError(f"{scans} lists 2-D slices, which are neither matched nor filtered: give scans of volumes")
-    plans = {variant.name: _plan(finished, variant, scans, engine, progress) for variant in VARIANTS}
+    wanted = variants(finished.store.recipe.matching)
+    plans = {variant.name: _plan(finished, variant, scans, engine, progress) for variant in wanted}
     configurations = {name: _configuration(finished, name, plan) for name, plan in plans.items()}
     fitted = {
         name: configuration.whole()

@@ -79,6 +79,7 @@ def leakage_result(plan: SearchPlan, progress: ProgressCallback = ignore_progres
         tables={
             "checks": pd.DataFrame(report.checks, columns=["check", "passed", "sentence"]),
             "near-duplicates": _duplicates_table(report),
+            "phases": report.levels,
         },
         finished=datetime.now(UTC),
     )
@@ -96,7 +97,7 @@ def leakage_line(result: Result) -> str:
     looked = f"{n['n_slices']:.0f} slices by hash, {n['n_compared']:,.0f} pairs across specimens by perceptual hash"
     blank = f", {n['n_blank']:.0f} blank ones left out" if n["n_blank"] else ""
     cautions = [sentence for sentence in result.sentences if sentence.startswith("Caution")]
-    return " ".join([f"Leakage: {'none' if not cautions else 'see below'} ({looked}{blank}).", *cautions])
+    return " ".join([f"Leakage: {'see below' if leaks_of(result) else 'none'} ({looked}{blank}).", *cautions])
 
 
 def _duplicates_table(report: LeakReport) -> pd.DataFrame:

@@ -1,11 +1,13 @@
 """The steps that a user asks of the preparation, and the recipe that follows from them."""
 
+import typing
 from dataclasses import dataclass
 
 import msgspec
 
 from bonehpo.errors import PreparationError
 from bonehpo.scans.intensity import Histogram, Window
+from bonehpo.scans.phases import Matching, Phases
 from bonehpo.scans.table import TableKind
 
 DEFAULT_SLICES = 300
@@ -19,7 +21,8 @@ class Steps:
     Attributes:
         cropped: Whether to cut the centre out of each volume.
         crop: Side of the centre cube in voxels; None takes the largest that every scan holds.
-        match: Whether to match each histogram to that of the reference scan.
+        match: How to make intensities those of the reference scan: "phases" lays the darkest pores and the bulk of bone
+            where its are, "histogram" gives each scan its whole histogram, as the paper did, "none" leaves them as they are.
         median: Whether to filter with the 3×3×3 median.
         n_slices: Slices in each plane; None takes `DEFAULT_SLICES`, or as many as there are.
         side: Side of a slice in pixels; None takes `DEFAULT_SIDE`, or the side of the smallest section.
@@ -29,7 +32,7 @@ class Steps:
 
     cropped: bool = True
     crop: int | None = None
-    match: bool = True
+    match: Matching = "phases"
     median: bool = True
     n_slices: int | None = None
     side: int | None = None
@@ -40,6 +43,8 @@ class Steps:
         for name, value in (("crop", self.crop), ("slices", self.n_slices), ("size", self.side)):
             if value is not None and value < 1:
                 raise PreparationError(f"--{name} is {value}; give a number of at least 1")
+        if self.match not in typing.get_args(Matching):
+            raise PreparationError(f"--match is {self.match}; give one of {', '.join(typing.get_args(Matching))}")
         if self.crop is not None and not self.cropped:
             raise PreparationError(f"--crop {self.crop} and --no-crop exclude each other; remove one")
 
@@ -53,19 +58,21 @@ class Recipe:
     Attributes:
         kind: Whether scans are volumes or 2-D slices.
         crop: Side of the centre cube in voxels; None where nothing is cropped.
-        match: Whether histograms are matched to `histogram`.
+        match: Whether intensities are matched: to `phases` where they are given, otherwise to `histogram`.
         median: Whether the 3×3×3 median filter runs.
         n_slices: Slices in each plane.
         side: Side of a slice in pixels.
         planes: Names of the planes.
         reference: "SPECIMEN:STATE" of the reference scan.
         dtype: Its intensity type.
-        histogram: Its histogram after the crop; None where it is not matched to.
+        histogram: Its histogram after the crop; None where scans are not matched to it.
         window: Intensities that become levels 0 and 255.
         voxel_um: Side of a voxel of the scans in µm, if known.
         standardise: Whether each slice has mean 128 and standard deviation 40 intensity levels, see
         `intensities.standardised`. Older
             recipes do not say, and did not.
+        phases: Pores and bone of the reference; None where scans are not matched to them. Older recipes do not say, and were
+            not.
     """
 
     kind: TableKind
@@ -81,6 +88,14 @@ class Recipe:
     window: Window
     voxel_um: float | None
     standardise: bool = False
+    phases: Phases | None = None
+
+    @property
+    def matching(self) -> Matching:
+        """Matching of intensities."""
+        if not self.match:
+            return "none"
+        return "histogram" if self.phases is None else "phases"
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads."""

@@ -92,6 +92,22 @@ def prepare(
         )
 
 
+def phases_caution(store: SliceStore, progress: ProgressCallback = ignore_progress) -> str:
+    """A caution where pores or bone of a store change their intensity with the load state by themselves; else nothing.
+
+    Args:
+        store: Of which all scans are read.
+        progress: Told of each specimen.
+
+    Raises:
+        StoreError: The store is damaged.
+    """
+    from bonehpo.leakage.phase_levels import drift_sentence, phase_levels
+
+    passed, sentence = drift_sentence(phase_levels(store, of_task(progress, "prepare")), store.recipe.matching)
+    return "" if passed else sentence
+
+
 def open_store(path: AnyPath) -> SliceStore:
     """Open a slice store.
 

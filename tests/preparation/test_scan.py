@@ -78,7 +78,7 @@ def test_more_intensities_than_a_histogram_keeps_move_no_slice_by_half_a_level()
 
 def test_a_volume_becomes_the_slices_that_the_libraries_make_of_it(tmp_path):
     csv = write_scans(tmp_path, side=30)
-    store = prepared(csv, tmp_path, crop=24, n_slices=8, side=16)
+    store = prepared(csv, tmp_path, crop=24, n_slices=8, side=16, match="histogram")
     scan, reference = bone_like(30, 102)[3:27, 3:27, 3:27], bone_like(30, 1)[3:27, 3:27, 3:27]
     volume = median_filter(match_histograms(scan, reference), size=3)
     window = store.recipe.window
@@ -98,12 +98,12 @@ def test_a_volume_becomes_the_slices_that_the_libraries_make_of_it(tmp_path):
 
 def test_without_any_step_eight_bit_voxels_stay_as_they_are(tmp_path):
     csv = write_scans(tmp_path, side=20, dtype="uint8")
-    store = prepared(csv, tmp_path, cropped=False, match=False, median=False)
+    store = prepared(csv, tmp_path, cropped=False, match="none", median=False)
     volume = bone_like(20, 1, "uint8")
     assert_array_equal(store.group("TB5", 1, "XY"), volume)
     assert_array_equal(store.group("TB5", 1, "XZ"), volume.transpose(1, 0, 2))
     assert_array_equal(store.group("TB5", 1, "YZ"), volume.transpose(2, 0, 1))
-    assert store.notes[0] == "Skipped as asked: crop, histogram matching, median filter."
+    assert store.notes[0] == "Skipped as asked: crop, matching of intensities, median filter."
 
 
 def test_without_matching_one_window_serves_all_scans(tmp_path):
@@ -114,8 +114,25 @@ def test_without_matching_one_window_serves_all_scans(tmp_path):
     np.save(tmp_path / "b2.npy", bone_like(20, 3))
     files = (("A", 1, "bright"), ("A", 2, "dark"), ("B", 1, "b1"), ("B", 2, "b2"))
     csv = write_table(tmp_path, [{"specimen": s, "state": t, "path": f"{f}.npy"} for s, t, f in files])
-    store = prepared(csv, tmp_path, match=False)
+    store = prepared(csv, tmp_path, match="none")
     assert store.group("A", 2, "XY").mean() < 0.8 * store.group("A", 1, "XY").mean()
+
+
+@pytest.mark.parametrize("median", [True, False])
+def test_phases_take_gain_and_offset_of_a_scan_away(tmp_path, median):
+    structure = bone_like(24, 1, "uint8") // 4
+    for state, (gain, offset) in enumerate(((150, 900), (190, 4000), (120, -700)), start=1):
+        np.save(tmp_path / f"{state}.npy", (structure * np.int32(gain) + offset).astype("i4"))
+    for name, seed in (("other", 2), ("another", 3)):
+        np.save(tmp_path / f"{name}.npy", (bone_like(24, seed, "uint8") // 4 * np.int32(150) + 900).astype("i4"))
+    files = [("A", 1, "1"), ("A", 2, "2"), ("A", 3, "3"), ("B", 1, "other"), ("B", 3, "another")]
+    csv = write_table(tmp_path, [{"specimen": s, "state": t, "path": f"{f}.npy"} for s, t, f in files])
+    store = prepared(csv, tmp_path, median=median)
+    assert store.recipe.matching == "phases"
+    for plane in store.planes:
+        first = store.group("A", 1, plane).astype(int)
+        for state in (2, 3):
+            assert np.abs(store.group("A", state, plane) - first).max() <= 1
 
 
 def test_cuts_are_the_centres_of_equal_parts():
@@ -294,7 +311,7 @@ def test_the_states_of_a_specimen_have_one_shape(tmp_path):
 
 def test_mixed_intensity_types_need_matching(tmp_path):
     csv = spoilt(tmp_path, bone_like(20, 9, "uint8"))
-    assert "spoilt.npy: holds uint8, the reference TB5:1 uint16" in refusal(csv, tmp_path, match=False)
+    assert "spoilt.npy: holds uint8, the reference TB5:1 uint16" in refusal(csv, tmp_path, match="none")
     assert prepared(csv, tmp_path).scan("TB12", 2).dtype == "uint8"
 
 

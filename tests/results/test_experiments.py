@@ -209,7 +209,7 @@ def test_specimens_may_lack_loaded_states(tmp_path):
     csv.write_text("".join(line for line in lines if not line.startswith(("TB6,2", "TB9,3"))))
     folder = StudyFolder(tmp_path / "studies" / "TB")
     with open_engine(0) as engine:
-        prepare(csv, folder.store, Steps(match=False, median=False, n_slices=2), engine)
+        prepare(csv, folder.store, Steps(match="none", median=False, n_slices=2), engine)
     folder.config.write_text(TOML, encoding="utf-8")
     finished = finish(make_plan(folder))
     mean = make_result("detection", finished).tables["mean"].set_index("state")

@@ -96,7 +96,7 @@ def test_a_split_that_leaks_learns_labels_that_mean_nothing(tmp_path):
     folder = StudyFolder(tmp_path / "studies" / "TB")
     scans = write_table(tmp_path, rows)
     with open_engine(0) as engine:
-        prepare(scans, folder.store, Steps(match=False, median=False, n_slices=4), engine)
+        prepare(scans, folder.store, Steps(match="none", median=False, n_slices=4), engine)
     folder.config.write_text(TOML.replace("epochs = 3", "epochs = 12") + '[split]\nkind = "mixed"\n', encoding="utf-8")
     mixed = finish(make_plan(folder))
     with open_engine(0) as engine:

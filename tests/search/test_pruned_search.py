@@ -293,7 +293,7 @@ def train(root, n_workers):
         np.save(scans / f"{name}-{state}.npy", striped(i, state - 1))
         rows.append({"specimen": name, "state": state, "path": f"{name}-{state}.npy"})
     with open_engine(0) as engine:
-        prepare(write_table(scans, rows), folder.store, Steps(match=False, median=False, n_slices=4), engine)
+        prepare(write_table(scans, rows), folder.store, Steps(match="none", median=False, n_slices=4), engine)
     folder.config.write_text(TRAINED)
     plan = make_plan(folder)
     study = open_study(open_storage(plan.storage), "TB", plan.identity)

@@ -136,6 +136,11 @@ def test_the_paired_t_test_is_that_of_scipy_on_the_means_of_the_fits(n_fits):
     assert PairedT().p_worse(np.full((n_fits, 2), 0.125)) == PairedT().p_worse(np.zeros((n_fits, 2))) == 1
 
 
+def test_the_first_look_is_at_three_fits():
+    decision = PairedT().decide(np.full((9, 2), 0.5), np.ones((10, 2)), 10)
+    assert (decision.n_fits, decision.p, decision.stops) == (3, 0.0, True)
+
+
 def test_before_the_first_look_nothing_is_decided():
     decision = SignedRank().decide(np.zeros((1, 2)), np.ones((10, 2)), 10)
     assert (decision.n_fits, decision.p, decision.stops) == (0, 1.0, False)

@@ -219,6 +219,7 @@ def test_more_seeds_repeat_the_optimum_and_are_kept_by_later_calls(tmp_path):
     less = summarise(plan).optimum
     assert (less.refit_score, less.folds) == (summary.optimum.refit_score, summary.optimum.folds)
     assert list(less.refit_score_by_repeat) == ["1", "2"]
+    assert replay(plan, study_of(plan), Tape()) == 3
 
 
 def test_an_optimum_that_was_written_before_there_were_repeats_is_read(finished):

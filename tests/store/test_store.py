@@ -121,7 +121,7 @@ def test_black_slices_are_stored(tmp_path):
     volume[:10] = 0
     np.save(tmp_path / "dark.npy", volume)
     csv.write_text(csv.read_text().replace("TB12_2.tif", "dark.npy"))
-    store = make(csv, tmp_path / "TB" / "slices.zarr", match=False, median=False)
+    store = make(csv, tmp_path / "TB" / "slices.zarr", match="none", median=False)
     shard = (store.path / "slices/c/1/1/0/0/0/0").read_bytes()
     index = np.frombuffer(shard[-2 * 16 - 4 : -4], "<u8")  # offset and length of two chunks, then a checksum
     assert (index != 2**64 - 1).all(), "zarr marks a chunk that is not stored by this number"
@@ -377,7 +377,7 @@ from bonehpo.errors import StoreError
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 with open_engine(0) as engine:
     try:
-        prepare(Path(sys.argv[1]), Path(sys.argv[2]), Steps(), engine)
+        prepare(Path(sys.argv[1]), Path(sys.argv[2]), Steps(match="histogram"), engine)
     except StoreError as error:
         print(error)
 """

@@ -74,7 +74,7 @@ def _template(damages: tuple[float, ...], side: int, n_slices: int) -> Path:
         prepare(
             write_striped(folder / "scans", damages, side),
             folder / "TB" / "slices.zarr",
-            Steps(match=False, median=False, n_slices=n_slices),
+            Steps(match="none", median=False, n_slices=n_slices),
             engine,
         )
     return folder

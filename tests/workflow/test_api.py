@@ -126,7 +126,7 @@ def project(tmp_path_factory):
     study = bonehpo.Study(root / "studies" / "TB", project=root)
     study.folder.path.mkdir(parents=True)
     study.folder.config.write_text(LONG_ENOUGH)
-    steps = bonehpo.Steps(match=False, median=False, n_slices=4)
+    steps = bonehpo.Steps(match="none", median=False, n_slices=4)
     bonehpo.prepare(csv, study.folder.path, steps, workers=0, progress=told.append)
     outcome = study.search(2, workers=0, progress=told.append, note=notes.append)
     return study, outcome, told, notes

@@ -1,0 +1,154 @@
+"""Intensity of pores and bone by load state: whether preparation has written the label into the pixels.
+
+Pixels are looked at that are pore in every load state of a specimen, and others that are bone in every state: damage is in
+neither. Whatever their level tells of the load state comes from the scanner or from preparation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.ndimage import binary_erosion
+
+from bonehpo.domain import Progress, ProgressCallback, ignore_progress
+from bonehpo.preparation.morphometry import otsu
+from bonehpo.scans.intensity import LEVELS
+from bonehpo.scans.phases import Matching
+from bonehpo.store.store import SliceStore
+
+Phase = Literal["pore", "bone"]
+PHASES: tuple[Phase, ...] = ("pore", "bone")
+
+N_STATES = 5
+"""Load states that are looked at, evenly chosen, the first and the last among them."""
+
+MIN_PIXELS = 30
+"""Pixels of a phase in a specimen, from which on their mean counts."""
+
+TOLERANCE = 5.0
+"""Levels by which a phase may differ between the first and the last state: 2 % of all levels."""
+
+ALPHA = 0.05
+"""Of the paired t-test over specimens: a difference that is not the same way in nearly all of them is the scanner's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """Difference of the level of a phase between the last and the first load state.
+
+    Attributes:
+        phase: Pore or bone.
+        mean: Over specimens, in levels.
+        sd: Standard deviation of it.
+        n: Specimens that hold the phase.
+        p: Of the paired t-test; NaN with fewer than two specimens.
+        is_label: True where it is larger than `TOLERANCE` and, by the test, no accident.
+    """
+
+    phase: Phase
+    mean: float
+    sd: float
+    n: int
+    p: float
+
+    @property
+    def is_label(self) -> bool:
+        """True where the level of the phase tells pristine from failed."""
+        return abs(self.mean) > TOLERANCE and self.p < ALPHA
+
+
+def phase_levels(store: SliceStore, progress: ProgressCallback = ignore_progress) -> pd.DataFrame:
+    """Measure the mean level of pores and of bone in the scans of a store.
+
+    Args:
+        store: Of volumes; of 2-D slices, which need not show the same place in every state, nothing is measured.
+        progress: Told of each specimen.
+
+    Returns:
+        A row for each specimen and state: specimen, state, pore, bone (levels; NaN where a specimen has too little of the
+        phase), n_pore, n_bone (pixels).
+
+    Raises:
+        StoreError: A group is damaged.
+    """
+    rows: list[tuple[str, int, float, float, int, int]] = []
+    if store.recipe.kind == "volumes":
+        for i, specimen in enumerate(store.specimens):
+            held = [state for state in store.states if store.has(specimen, state)]
+            places = np.unique(np.linspace(0, len(held) - 1, N_STATES).round().astype(int))
+            rows += _levels_of(store, specimen, [held[place] for place in places])
+            progress(Progress(i + 1, len(store.specimens), f"intensity of {specimen}"))
+    return pd.DataFrame(rows, columns=["specimen", "state", "pore", "bone", "n_pore", "n_bone"])
+
+
+def _levels_of(
+    store: SliceStore, specimen: str, states: Sequence[int]
+) -> list[tuple[str, int, float, float, int, int]]:
+    sums, counts = np.zeros((len(states), len(PHASES))), np.zeros(len(PHASES), np.int64)
+    for plane in store.planes:
+        stacks = np.stack([store.group(specimen, state, plane) for state in states])
+        for i, mask in enumerate(_phase_masks(stacks)):
+            counts[i] += np.count_nonzero(mask)
+            sums[:, i] += stacks[:, mask].sum(axis=1, dtype=np.float64)
+    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts >= MIN_PIXELS)
+    return [
+        (specimen, state, float(pore), float(bone), int(counts[0]), int(counts[1]))
+        for state, (pore, bone) in zip(states, means, strict=True)
+    ]
+
+
+def _phase_masks(stacks: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
+    """Inside of what is pore, and of what is bone, in all states, (slice, y, x) each: a pixel from its border on."""
+    thresholds = [otsu(np.bincount(stack.ravel(), minlength=LEVELS)) for stack in stacks]
+    is_bone = [stack > (LEVELS if t is None else t) for stack, t in zip(stacks, thresholds, strict=True)]
+    cross = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
+    masks = []
+    for mask in (~np.logical_or.reduce(is_bone), np.logical_and.reduce(is_bone)):
+        inner = binary_erosion(mask, cross, border_value=1)
+        masks.append(inner if np.count_nonzero(inner) >= MIN_PIXELS else mask)
+    return masks
+
+
+def drifts(levels: pd.DataFrame) -> tuple[Drift, ...]:
+    """Differences between the last and the first state, of each phase that at least one specimen holds."""
+    found = []
+    for phase in PHASES:
+        ends = levels.dropna(subset=[phase]).groupby("specimen", sort=False)[phase].agg(["first", "last"])
+        differences = (ends["last"] - ends["first"]).to_numpy()
+        if len(differences):
+            sd, p = float("nan"), float("nan")
+            if len(differences) > 1:
+                sd = float(differences.std(ddof=1))
+                p = float(stats.ttest_1samp(differences, 0).pvalue) if sd > 0 else float(differences[0] == 0)
+            found.append(Drift(phase=phase, mean=float(differences.mean()), sd=sd, n=len(differences), p=p))
+    return tuple(found)
+
+
+def drift_sentence(levels: pd.DataFrame, matching: Matching) -> tuple[bool, str]:
+    """True where intensities are free of the label, and the finding as a sentence; empty where nothing was measured.
+
+    Args:
+        levels: As `phase_levels` gives them.
+        matching: How the scans were matched.
+    """
+    found = drifts(levels)
+    if not found:
+        return True, ""
+    told = ", ".join(
+        f"{drift.phase} {drift.mean:+.1f} ± {drift.sd:.1f}" if drift.n > 1 else f"{drift.phase} {drift.mean:+.1f}"
+        for drift in found
+    )
+    n = max(drift.n for drift in found)
+    words = f"from the first to the last state (levels of 255, mean ± sd of {n} specimens: {told})"
+    remedy = "See docs/explanation/matching.md." if matching == "phases" else "Prepare with --match phases."
+    labels = [drift.phase for drift in found if drift.is_label]
+    if labels:
+        return False, (
+            f"Voxels that are {' or '.join(labels)} in every load state change their intensity {words}: grey levels tell "
+            f"the states without any damage. {remedy}"
+        )
+    return True, f"Voxels that are pore, or bone, in every load state keep their intensity {words}."
