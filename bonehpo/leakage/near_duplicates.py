@@ -198,7 +198,7 @@ def _fine_structure(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _inside(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """1 within the convex hull of the bone of a slice, `RIM` pixels from its edge on; 0 elsewhere, and where it is narrow."""
+    """1 in the convex hull of the bone of a slice, `RIM` pixels from its edge on; 0 elsewhere, and where it is narrow."""
     smooth = gaussian_filter(thumbnails.astype(np.float32), (0, 1, 1))
     thresholds = [otsu(np.bincount(image.ravel(), minlength=LEVELS)) or 0 for image in thumbnails]
     hulls = np.stack([convex_hull_image(image > level) for image, level in zip(smooth, thresholds, strict=True)])

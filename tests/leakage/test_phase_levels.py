@@ -27,10 +27,10 @@ def write_blocks(folder: Path, n_specimens: int = 5, brighter: float = 0.0) -> P
     for i in range(n_specimens):
         rng = np.random.default_rng(50 + i)
         field = gaussian_filter(rng.standard_normal((SIDE,) * 3), 2.2)
-        pores = field > np.quantile(field, 0.95)
+        pores = field > np.quantile(field, 0.98)
         z, y, x = np.mgrid[:SIDE, :SIDE, :SIDE] - SIDE / 2
         slope_y, slope_x = rng.uniform(-1, 1, 2)
-        crack = np.abs(z - slope_y * y - slope_x * x - 3 * np.sin(x / 5 + i)) < 1.5
+        crack = np.abs(z - slope_y * y - slope_x * x - 3 * np.sin(x / 5 + i)) < 2
         for state in (1, 2):
             solid = ~pores & ~(crack if state == 2 else False)
             volume = 50 + 110 * gaussian_filter(solid.astype(float), 0.7) + rng.normal(0, 3, solid.shape)
