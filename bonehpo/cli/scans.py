@@ -91,6 +91,9 @@ def phantom(
 @click.option(
     "--standardise", is_flag=True, help="Give each slice the same mean and spread of intensity levels, at the end."
 )
+@click.option(
+    "--no-registration", is_flag=True, help="Do not measure how far scans lie from the first of their specimen."
+)
 @click.option("--reference", metavar="SPECIMEN:STATE", help="Scan to which the others are matched.")
 @click.option("--overwrite", is_flag=True, help="Replace the study's store once the new one is whole.")
 @states_option
@@ -108,6 +111,7 @@ def prepare(
     paper: bool,
     no_median: bool,
     standardise: bool,
+    no_registration: bool,
     reference: str | None,
     overwrite: bool,
     states: tuple[str, ...],
@@ -119,7 +123,7 @@ def prepare(
     specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
     """
     from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Steps
-    from bonehpo.workflow.stores import phases_caution
+    from bonehpo.workflow.stores import phases_caution, registration_caution
     from bonehpo.workflow.stores import prepare as prepare_store
 
     if match not in (None, "none") and no_match:
@@ -134,12 +138,13 @@ def prepare(
         side=size or (DEFAULT_SIDE if paper else None),
         reference=reference,
         standardise=standardise,
+        registration=not no_registration,
     )
     with ProgressDisplay() as display:
         store = prepare_store(
             scans, folder.path, steps, overwrite=overwrite, states=states, workers=workers, progress=display
         )
-        caution = phases_caution(store, display)
+        label = phases_caution(store, display)
     for note in store.notes:
         say(f"Note: {note}", len("Note: "))
     say(
@@ -147,8 +152,9 @@ def prepare(
         f"of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
     )
     say(f"Store {store.id[:12]} is in {folder.store}.")
-    if caution:
-        say(f"Caution: {caution}", len("Caution: "))
+    for caution in (registration_caution(store), label):
+        if caution:
+            say(f"Caution: {caution}", len("Caution: "))
     print_next(Study(folder.path), flag(folder), "prepare")
 
 
@@ -178,6 +184,8 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
 
 
 def _print_contents(store: "SliceStore") -> None:
+    from bonehpo.workflow.stores import registration_caution
+
     recipe = store.recipe
     say(f"Store {store.id[:12]} of {store.bone}, made from {'phantoms' if store.is_phantom else 'scans'}.")
     say(
@@ -190,6 +198,8 @@ def _print_contents(store: "SliceStore") -> None:
     say(f"Preparation: crop {recipe.crop or 'none'}, intensities {matched}, median {median}{levels}.")
     for note in store.notes:
         say(f"Note: {note}", len("Note: "))
+    if caution := registration_caution(store):
+        say(f"Caution: {caution}", len("Caution: "))
     say("Bone volume fraction (Otsu):")
     _print_bone_fractions(store)
     say("Pristine and failed:")

@@ -4,7 +4,9 @@ Each scan is prepared by one task, which holds one cropped volume in the type of
 so that memory does not grow with the number of scans. When the volume is let go, measuring takes up to 90 MB.
 """
 
+import hashlib
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from bonehpo.engine import Engine
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.morphometry import Morphometry, measure, preview_cube
 from bonehpo.preparation.planning import plan_preparation
+from bonehpo.preparation.registration import OFFSETS, Offset, Reduced, measure_offset, write_offsets
 from bonehpo.preparation.scan import PreparedScan, cut_damage, find_masks, prepare_images, prepare_volume
 from bonehpo.scans.images import KINDS
 from bonehpo.scans.table import Scan, ScanTable, SliceImage, read_scans
@@ -84,8 +87,20 @@ def prepare(
     )
     with new_store(out, overwrite=overwrite) as folder:
         create_arrays(folder, manifest)
-        seal(folder, manifest, _run(table, _tasks(table, manifest, masks, folder), engine, progress))
-    return SliceStore.open(out)
+        small = _small_volumes(folder) if steps.registration and table.kind == "volumes" else None
+        stored = _run(table, _tasks(table, manifest, masks, folder, small), engine, progress)
+        offsets = _offsets(table, small, engine, progress) if small else {}
+        seal(folder, manifest, stored)
+    store = SliceStore.open(out)
+    write_offsets(out.parent / OFFSETS, store.id, offsets)
+    return store
+
+
+def _small_volumes(folder: Path) -> Path:
+    """Folder for what is registered; no file of it gets into the store."""
+    small = folder / ".registration"
+    small.mkdir()
+    return small
 
 
 _SOME_MASKS = "Only {} of {} scans have a mask in the folder truth: the store does not know where they are damaged."
@@ -118,6 +133,7 @@ class _Task:
     mask: Path | None
     folder: Path
     csv_folder: Path
+    small: Path | None
 
     @property
     def specimen(self) -> int:
@@ -134,7 +150,9 @@ class _Done:
     contents: tuple[str, ...]
 
 
-def _tasks(table: ScanTable, manifest: Manifest, masks: Mapping[Scan, Path], folder: Path) -> list[_Task]:
+def _tasks(
+    table: ScanTable, manifest: Manifest, masks: Mapping[Scan, Path], folder: Path, small: Path | None
+) -> list[_Task]:
     return [
         _Task(
             scan=scan,
@@ -142,6 +160,7 @@ def _tasks(table: ScanTable, manifest: Manifest, masks: Mapping[Scan, Path], fol
             mask=masks[scan] if manifest.damage else None,
             folder=folder.resolve(),
             csv_folder=table.csv.resolve().parent,
+            small=small and small.resolve(),
         )
         for scan in table.scans
     ]
@@ -167,6 +186,8 @@ def _prepare_one(task: _Task) -> _Done:
     groups = [prepared.slices[plane] for plane in recipe.planes]
     write_slices(task.folder, "slices", task.specimen, task.state, groups)
     _write_preview(task, prepared)
+    if task.small and prepared.reduced:
+        np.savez(_small_file(task.small, scan), levels=prepared.reduced.levels, factor=prepared.reduced.factor)
     measured = _measure(prepared, recipe)
     record = ScanRecord(
         specimen=scan.specimen,
@@ -185,6 +206,52 @@ def _prepare_one(task: _Task) -> _Done:
         stress_mpa=scan.stress_mpa,
     )
     return _Done(stored=StoredScan(record=record, positions=prepared.positions), contents=prepared.contents)
+
+
+def _small_file(small: Path, scan: Scan) -> Path:
+    return small / f"{hashlib.sha256(scan.name.encode()).hexdigest()}.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """A scan and the first of its specimen, as small volumes."""
+
+    scan: Scan
+    first: Path
+    other: Path
+
+
+def _offsets(table: ScanTable, small: Path, engine: Engine, progress: ProgressCallback) -> dict[Scan, Offset]:
+    """Measure the offset of every scan from the first of its specimen, and remove the small volumes."""
+    first = {scan.specimen: scan for scan in sorted(table.scans, key=lambda scan: -scan.state)}
+    pairs = [
+        _Pair(
+            scan=scan,
+            first=_small_file(small, first[scan.specimen]).resolve(),
+            other=_small_file(small, scan).resolve(),
+        )
+        for scan in table.scans
+        if scan != first[scan.specimen]
+        and _small_file(small, scan).exists()
+        and _small_file(small, first[scan.specimen]).exists()
+    ]
+    found: dict[Scan, Offset] = {}
+    for done, outcome in enumerate(engine.run(_measure_pair, pairs), start=1):
+        offset = outcome.result()
+        if offset is not None:
+            found[outcome.task.scan] = offset
+        progress(Progress(done, len(pairs), f"registration of {outcome.task.scan.name}"))
+    shutil.rmtree(small)
+    return {scan: found[scan] for scan in table.scans if scan in found}
+
+
+def _measure_pair(pair: _Pair) -> Offset | None:
+    return measure_offset(_load_reduced(pair.first), _load_reduced(pair.other))
+
+
+def _load_reduced(file: Path) -> Reduced:
+    with np.load(file) as stored:
+        return Reduced(levels=stored["levels"], factor=int(stored["factor"]))
 
 
 def _measure(prepared: PreparedScan, recipe: Recipe) -> Morphometry:

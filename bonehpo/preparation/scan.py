@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.morphometry import Preview, condense, fraction_above, otsu
+from bonehpo.preparation.registration import Reduced, reduced
 from bonehpo.scans.intensity import LEVELS, IntensityMap, Window, histogram, levels, matching, scan_window, standardised
 from bonehpo.scans.phases import find_phases, matched_by_phases
 from bonehpo.scans.readers import Volume, open_volume, read_image
@@ -101,6 +102,7 @@ class PreparedScan:
         shape: Voxels of the whole source along (z, y, x); empty for 2-D slices.
         dtype: Intensity type of the source.
         preview: The filtered volume in small, before matching; None for 2-D slices.
+        reduced: The same for registration; None for 2-D slices, and where it is too small.
     """
 
     slices: Mapping[str, NDArray[np.uint8]]
@@ -111,6 +113,7 @@ class PreparedScan:
     shape: tuple[int, ...]
     dtype: str
     preview: Preview | None
+    reduced: Reduced | None = None
 
 
 def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
@@ -139,6 +142,7 @@ def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
     if own and recipe.phases:
         filtered = histogram(median_filtered(block, done=recipe.median))
         to_level = levels(recipe.window, matched_by_phases(own, find_phases(filtered), recipe.phases))
+    small = reduced(block)
     seen = condense(block, levels(scan_window(own, block.dtype) if own else recipe.window))
     if block.dtype.kind == "f":  # interpolation is slow: once here, and not for each plane
         for section in block:
@@ -155,6 +159,7 @@ def prepare_volume(source: str, recipe: Recipe) -> PreparedScan:
         shape=volume.shape,
         dtype=str(volume.dtype),
         preview=seen,
+        reduced=small,
     )
 
 

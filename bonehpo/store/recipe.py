@@ -28,6 +28,7 @@ class Steps:
         side: Side of a slice in pixels; None takes `DEFAULT_SIDE`, or the side of the smallest section.
         reference: "SPECIMEN:STATE"; None takes the first specimen's pristine scan.
         standardise: Whether each slice gets the same mean and spread of intensity levels at the end.
+        registration: Whether to measure how far each scan lies from the first of its specimen; no voxel changes by it.
     """
 
     cropped: bool = True
@@ -38,6 +39,7 @@ class Steps:
     side: int | None = None
     reference: str | None = None
     standardise: bool = False
+    registration: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("crop", self.crop), ("slices", self.n_slices), ("size", self.side)):

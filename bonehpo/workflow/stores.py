@@ -59,7 +59,7 @@ def prepare(
         scans: CSV with a row for each scan, `specimen,state,path[,strain,stress_mpa,voxel_um]`, or for each 2-D slice,
             `specimen,state,plane,position,path`. Paths are relative to it. State 1 is pristine, the last is failed.
         study: Folder of the study, `studies/TB`; the store becomes its `slices.zarr`.
-        steps: What to do to each scan; None for what the paper did.
+        steps: What to do to each scan; None for the defaults.
         overwrite: Replace a store that is there already, once the new one is whole.
         states: Words for the load states, from pristine to failed, where the table has words for them.
         workers: Worker processes; None for one per core, 0 to work in this process.
@@ -106,6 +106,13 @@ def phases_caution(store: SliceStore, progress: ProgressCallback = ignore_progre
 
     passed, sentence = drift_sentence(phase_levels(store, of_task(progress, "prepare")), store.recipe.matching)
     return "" if passed else sentence
+
+
+def registration_caution(store: SliceStore) -> str:
+    """A caution where scans of a store lie apart from the first of their specimen, as `prepare` measured; else nothing."""
+    from bonehpo.preparation.registration import OFFSETS, offsets_caution
+
+    return offsets_caution(store.path.parent / OFFSETS, store.id)
 
 
 def open_store(path: AnyPath) -> SliceStore:
