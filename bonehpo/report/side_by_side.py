@@ -9,7 +9,7 @@ from bonehpo.errors import StudyError
 from bonehpo.files import write_whole
 from bonehpo.hyperparameters import in_words
 from bonehpo.report.page import Report, commands
-from bonehpo.report.sections import command_of, headline_cautions, states_in_words
+from bonehpo.report.sections import audit_checks, command_of, headline_cautions, states_in_words
 from bonehpo.report.template import filled
 from bonehpo.report.views import (
     NONE,
@@ -25,7 +25,7 @@ from bonehpo.report.views import (
 from bonehpo.results.kind import FromOptimum, ResultKind
 from bonehpo.results.result import Drawn
 from bonehpo.search.summary import StudySummary
-from bonehpo.task import task_named
+from bonehpo.task import DAMAGE, task_named
 
 TEMPLATE = "side_by_side.html.j2"
 FIGURE = "Fig"
@@ -62,6 +62,14 @@ class NumberRow(NamedTuple):
 
     label: str
     texts: tuple[str, ...]
+
+
+class Doubts(NamedTuple):
+    """Everything that must stand beside the headline number of a study, and the checks that were, and were not, made."""
+
+    cautions: tuple[str, ...]
+    made: tuple[str, ...]
+    not_made: tuple[str, ...]
 
 
 def write_side_by_side(sides: Sides, path: Path) -> Path:
@@ -102,7 +110,7 @@ def render_side_by_side(sides: Sides) -> str:
         mixed=" and ".join(study.name for study in studies if study.split == "mixed"),
         headline=number_rows([_headline(side) for side in sides]),
         run=number_rows([_run(side) for side in sides]),
-        cautions=[_cautions(side) for side in sides],
+        doubts=[_doubts(side) for side in sides],
         parts=paper_parts(sides),
         sides=sides,
         made=sides.left.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
@@ -176,9 +184,16 @@ def _run(side: Report) -> dict[str, str]:
     }
 
 
-def _cautions(side: Report) -> tuple[str, ...]:
-    found = headline_cautions(side.study, side.kinds, side.results)
-    return found if side.study.estimates is not None else ("No trial is complete yet.", *found)
+def _doubts(side: Report) -> Doubts:
+    cautions = headline_cautions(side.study, side.kinds, side.results)
+    if side.study.estimates is None:
+        cautions = ("No trial is complete yet.", *cautions)
+    checks = audit_checks(side.kinds, side.results) if side.study.task == DAMAGE.name else ()
+    return Doubts(
+        cautions,
+        made=tuple(check.heading for check in checks if check.cautions is not None),
+        not_made=tuple(check.heading for check in checks if check.cautions is None),
+    )
 
 
 def paper_parts(sides: Sides) -> tuple[Part, ...]:
