@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from bonehpo.workflow.prediction import Prediction
     from bonehpo.workflow.saved_results import SavedResult, StudyResults
     from bonehpo.workflow.searching import SearchForecast
+    from bonehpo.workflow.side_by_side import report_side_by_side
     from bonehpo.workflow.stores import make_phantom, open_store, prepare
     from bonehpo.workflow.study import Study, predict
 
@@ -99,6 +100,7 @@ __all__ = [
     "open_store",
     "predict",
     "prepare",
+    "report_side_by_side",
 ]
 
 _HOMES = {
@@ -123,6 +125,7 @@ _HOMES = {
     "open_store": "bonehpo.workflow.stores",
     "predict": "bonehpo.workflow.study",
     "prepare": "bonehpo.workflow.stores",
+    "report_side_by_side": "bonehpo.workflow.side_by_side",
 }
 """Module of each name that is loaded on demand."""
 

@@ -52,7 +52,7 @@ def study_option(function: Command) -> Command:
     return bone(study(function))
 
 
-def _remember(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+def _remember(ctx: click.Context, _: click.Parameter, value: Path | tuple[Path, ...] | None) -> None:
     ctx.meta["bonehpo.study"] = value
 
 
@@ -65,6 +65,45 @@ def _folder_of_bone(ctx: click.Context, _: click.Parameter, value: str | None) -
     if value is None:
         raise click.UsageError("which study? Give --bone NAME for studies/NAME, or --study DIR")
     return folder_named(value)
+
+
+def studies_option(function: Command) -> Command:
+    """`--bone X` or `--study DIR`, once or twice: hands the command one or two of `StudyFolder` as `folders`."""
+    bone = click.option(
+        "--bone",
+        "folders",
+        metavar="NAME",
+        multiple=True,
+        callback=_folders_of_bones,
+        shell_complete=complete_study,
+        help="The study in studies/NAME, such as TB or CB; twice for two studies side by side.",
+    )
+    study = click.option(
+        "--study",
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+        multiple=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_remember,
+        help="The study in this folder, in place of --bone.",
+    )
+    return bone(study(function))
+
+
+def _folders_of_bones(ctx: click.Context, _: click.Parameter, names: tuple[str, ...]) -> tuple[StudyFolder, ...]:
+    studies: tuple[Path, ...] = ctx.meta.get("bonehpo.study") or ()
+    if studies and names:
+        raise click.UsageError("give --bone or --study, not both")
+    if not studies and not names:
+        raise click.UsageError("which study? Give --bone NAME for studies/NAME, or --study DIR")
+    if len(names or studies) > LARGEST_REPORT:
+        raise click.UsageError(f"a page holds one study, or two side by side, but {len(names or studies)} were named")
+    return tuple(map(folder_named, names)) or tuple(StudyFolder(path.resolve()) for path in studies)
+
+
+LARGEST_REPORT = 2
+"""Studies on one page."""
 
 
 def folder_named(name: str) -> StudyFolder:

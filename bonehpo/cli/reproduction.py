@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bonehpo.cli.console import ProgressDisplay, print_next, say, storage_option, study_option
+from bonehpo.cli.console import ProgressDisplay, print_next, say, storage_option, studies_option
 from bonehpo.cli.results import print_result, run_options, visible_option, weights_option
 from bonehpo.cli.studies import print_outcome
 from bonehpo.config import StudyFolder
@@ -39,8 +39,14 @@ def _known_steps(ctx: click.Context, param: click.Parameter, names: tuple[str, .
 
 
 @click.command(epilog="Example: bonehpo report --bone TB")
-@study_option
+@studies_option
 @storage_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Of two studies: the page.  [default: studies/CB-TB.html for CB and TB]",
+)
 @click.option(
     "--figures",
     type=click.Path(path_type=Path, file_okay=False),
@@ -68,8 +74,9 @@ def _known_steps(ctx: click.Context, param: click.Parameter, names: tuple[str, .
 @click.pass_context
 def report(
     ctx: click.Context,
-    folder: StudyFolder,
+    folders: tuple[StudyFolder, ...],
     storage: str | None,
+    out: Path | None,
     figures: Path | None,
     width_mm: float,
     suffix: str,
@@ -79,12 +86,25 @@ def report(
 
     Beside it methods.md, which a paper can take over, with a checklist, and references.bib. With --figures the figures alone
     are drawn, in the width and format of a journal; lettering keeps its size.
+
+    Two studies, --bone CB --bone TB, make one page side by side: headline numbers, and what the paper shows of both bones.
     """
-    study = Study(folder.path, storage=storage)
     given = [f"--{name.replace('_', '-')}" for name in ("width_mm", "dpi") if _is_given(ctx, name)]
     given += ["--format"] if _is_given(ctx, "suffix") else []
     if figures is None and given:
         raise click.UsageError(f"{', '.join(given)} is of --figures: name the folder with --figures DIR")
+    if len(folders) > 1:
+        if figures is not None:
+            raise click.UsageError("--figures draws those of one study: name one")
+        from bonehpo.workflow.side_by_side import report_side_by_side
+
+        left, right = (Study(folder.path, storage=storage) for folder in folders)
+        click.echo(f"Report: {report_side_by_side(left, right, out)}")
+        return
+    if out is not None:
+        raise click.UsageError("--out is of two studies: the page of one is report.html in its folder")
+    (folder,) = folders
+    study = Study(folder.path, storage=storage)
     if figures is not None:
         from bonehpo.report.figures.style import Export
         from bonehpo.workflow.report import export_figures

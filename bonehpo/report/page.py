@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from bonehpo.files import write_whole
 from bonehpo.hyperparameters import in_words
 from bonehpo.report.sections import (
@@ -18,10 +16,12 @@ from bonehpo.report.sections import (
     missing_results,
     nested_view,
     result_sections,
+    states_in_words,
     trials_view,
     variance_sentences,
     variance_view,
 )
+from bonehpo.report.template import filled
 from bonehpo.report.views import figure_views
 from bonehpo.results.kind import ResultKind
 from bonehpo.results.result import Drawn, Result
@@ -82,14 +82,8 @@ def render_page(report: Report) -> str:
         sorted(report.drawn.get(STUDY_FIGURES, ()), key=lambda figure: figure.name == "learning-curves"), 1
     )
     sections = result_sections(study, report.kinds, report.results, report.drawn, len(own) + 1)
-    environment = Environment(
-        loader=PackageLoader("bonehpo.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return filled(
+        TEMPLATE,
         study=study,
         task=task_named(study.task),
         record=report.record,
@@ -102,7 +96,7 @@ def render_page(report: Report) -> str:
         limits=variance_sentences(study),
         trials=trials_view(study),
         best=None if study.estimates is None else study.row(study.estimates.trial),
-        states=_count_states(study),
+        states=states_in_words(study),
         own=own,
         sections=sections,
         audit=audit_checks(report.kinds, report.results) if study.task == DAMAGE.name else (),
@@ -110,12 +104,6 @@ def render_page(report: Report) -> str:
         commands=commands(report),
         in_words=in_words,
     )
-
-
-def _count_states(study: StudySummary) -> str:
-    """Numbers of trials by their end: "48 complete, 2 failed"."""
-    states = [row.state for row in study.trials]
-    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "none"
 
 
 def commands(report: Report) -> tuple[str, ...]:

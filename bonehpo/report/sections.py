@@ -14,6 +14,8 @@ from bonehpo.report.views import (
     figure_views,
     score_text,
     sentences,
+    signed_text,
+    span_text,
     spread_text,
     table_view,
     value_text,
@@ -47,7 +49,7 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
         Headline(
             f"Nested {measure.noun}",
             score_text(found.nested_score, measure),
-            f"What to expect on {unseen}; {_span(found.nested_score_worse_end, found.nested_score_better_end, measure)} "
+            f"What to expect on {unseen}; {span_text(found.nested_score_worse_end, found.nested_score_better_end, measure)} "
             f"(95\u00a0%), {measure.bound} {score_text(found.nested_score_bound, measure)} (one-sided 95\u00a0%); "
             f"approximate, n\u00a0=\u00a0{len(found.nested_score_by_set)} test sets.",
         ),
@@ -55,7 +57,7 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
             "Bootstrapped",
             score_text(found.bootstrap_score, measure),
             "A second opinion: trials chosen on test sets drawn with replacement, scored on those not drawn; "
-            f"{_span(found.bootstrap_score_worse_end, found.bootstrap_score_better_end, measure)} (95\u00a0%).",
+            f"{span_text(found.bootstrap_score_worse_end, found.bootstrap_score_better_end, measure)} (95\u00a0%).",
         ),
         Headline(
             f"Apparent {measure.noun}",
@@ -65,7 +67,7 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
         ),
         Headline(
             "Optimism",
-            _signed(found.gap, measure),
+            signed_text(found.gap, measure),
             f"By so much the apparent {measure.noun} is better than the nested one.",
         ),
     ]
@@ -107,14 +109,10 @@ def _measure(study: StudySummary) -> Measure:
     return task_named(study.task).measure
 
 
-def _span(worse_end: float, better_end: float, measure: Measure) -> str:
-    """An interval of scores as people read it."""
-    low, high = measure.span(worse_end, better_end)
-    return f"{spread_text(low, measure)} to {spread_text(high, measure)}"
-
-
-def _signed(gap: float, measure: Measure) -> str:
-    return f"{gap:+.{measure.decimals}f}{measure.unit}".replace("-", "−")
+def states_in_words(study: StudySummary) -> str:
+    """Numbers of trials by their end: "48 complete, 2 failed"."""
+    states = [row.state for row in study.trials]
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "none"
 
 
 def nested_view(study: StudySummary) -> TableView | None:

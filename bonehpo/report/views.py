@@ -154,6 +154,29 @@ def spread_text(sd: float | None, measure: Measure) -> str:
     return f"{sd:.{measure.decimals}f}{measure.unit}"
 
 
+def span_text(worse_end: float, better_end: float, measure: Measure) -> str:
+    """An interval of scores as people read it.
+
+    Examples:
+        >>> from bonehpo.task import ACCURACY
+        >>> span_text(0.75, 1.125, ACCURACY)
+        '0.750 to 1.000'
+    """
+    low, high = measure.span(worse_end, better_end)
+    return f"{spread_text(low, measure)} to {spread_text(high, measure)}"
+
+
+def signed_text(gap: float, measure: Measure) -> str:
+    """A difference of scores, with its sign.
+
+    Examples:
+        >>> from bonehpo.task import ACCURACY
+        >>> signed_text(-0.0125, ACCURACY)
+        '−0.013'
+    """
+    return f"{gap:+.{measure.decimals}f}{measure.unit}".replace("-", "−")
+
+
 def figure_views(drawn: Sequence[Drawn], first_number: int) -> tuple[FigureView, ...]:
     """Figures with their pictures read from disk, numbered from `first_number` on."""
     return tuple(

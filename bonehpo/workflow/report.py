@@ -9,7 +9,7 @@ from bonehpo.report.figures.studies import importance_figure, learning_curves_fi
 from bonehpo.report.figures.style import Export, exported
 from bonehpo.report.methods import Described, methods_page, paragraphs, references_bib
 from bonehpo.report.page import STUDY_FIGURES, Report, write_page
-from bonehpo.results.result import Drawn, address_of, result_folder, result_record
+from bonehpo.results.result import Drawn, Result, address_of, result_folder, result_record
 from bonehpo.results.specimens import make_specimens
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.recorder import Recorder, ResultRecord
@@ -34,8 +34,7 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
     recorder.study(found.record)
     store = SliceStore.open(plan.folder.store)
     specimens = make_specimens(store, plan.folder)
-    found_results = (kind.current(plan, found.optimum) for kind in RESULT_KINDS.values())
-    results = [result for result in found_results if result is not None]
+    results = current_results(plan, found.optimum)
     drawn = {result.name: RESULT_KINDS[result.name].draw(result, plan.folder) for result in results}
     recorder.result(result_record(specimens, plan.folder))
     drawn[STUDY_FIGURES] = _own_figures(plan, summary, found.optimum)
@@ -74,6 +73,17 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
     return page
 
 
+def current_results(plan: SearchPlan, optimum: Optimum | None) -> list[Result]:
+    """The saved results that were made from a study as it is now, in the order of the page.
+
+    Args:
+        plan: Of the study.
+        optimum: Of the study as it is now; None while it has none.
+    """
+    found = (kind.current(plan, optimum) for kind in RESULT_KINDS.values())
+    return [result for result in found if result is not None]
+
+
 def export_figures(plan: SearchPlan, export: Export) -> tuple[Path, ...]:
     """Draw all figures of a study as a journal wants them.
 
@@ -90,9 +100,8 @@ def export_figures(plan: SearchPlan, export: Export) -> tuple[Path, ...]:
     found, summary = read_study(plan), summarise(plan)
     with exported(export):
         figures = list(_own_figures(plan, summary, found.optimum))
-        for kind in RESULT_KINDS.values():
-            result = kind.current(plan, found.optimum)
-            figures += [] if result is None else kind.draw(result, plan.folder)
+        for result in current_results(plan, found.optimum):
+            figures += RESULT_KINDS[result.name].draw(result, plan.folder)
     return tuple(figure.png for figure in figures)
 
 

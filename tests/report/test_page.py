@@ -1,7 +1,5 @@
-import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 from math import nan
 from pathlib import Path
@@ -11,7 +9,7 @@ import made_up_study
 import pandas as pd
 import pytest
 from made_up_results import draw
-from selenium import webdriver
+from read_page import Page, requests
 from selenium.webdriver.common.by import By
 
 from bonehpo.errors import StudyError
@@ -24,30 +22,6 @@ from bonehpo.workflow.kinds import RESULT_KINDS
 KINDS = tuple(RESULT_KINDS.values())
 WINDOW = "1200,900"
 """Of the browser, in pixels."""
-
-
-class Page(HTMLParser):
-    """The elements of a page, each with its attributes, and its visible text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._hidden = False
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self._hidden = tag == "style"
-
-    def handle_endtag(self, tag: str) -> None:
-        self._hidden = False
-
-    def handle_data(self, data: str) -> None:
-        self.text += "" if self._hidden else data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -314,12 +288,6 @@ def test_the_page_is_written_whole_or_refused_in_one_line(drawings, tmp_path):
     assert len(str(refusal.value).splitlines()) == 1
 
 
-def requests(browser: webdriver.Chrome) -> list[str]:
-    """Addresses that the browser has asked for since the last call."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-
-
 @pytest.mark.parametrize("ran_on", ["phantom", "scans"])
 def test_a_browser_shows_the_page_without_a_request_or_a_complaint(browser, drawings, tmp_path, ran_on):
     report = phantom_report(drawings) if ran_on == "phantom" else replace(scans_report(), drawn=drawings)
@@ -331,20 +299,3 @@ def test_a_browser_shows_the_page_without_a_request_or_a_complaint(browser, draw
     images = browser.find_elements(By.TAG_NAME, "img")
     assert len(images) == sum(map(len, drawings.values()))
     assert all(image.get_property("complete") and image.get_property("naturalWidth") > 0 for image in images)
-
-
-def test_nothing_sticks_out_of_a_phone_but_what_can_be_scrolled(browser, tmp_path, drawings):
-    path = write_page(replace(scans_report(), drawn=drawings), tmp_path / "report.html")
-    phone = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    browser.get(path.as_uri())
-    width = browser.execute_script("return document.documentElement.scrollWidth")
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert width <= 360
-
-
-def test_the_page_prints_on_a4(browser, tmp_path, drawings):
-    path = write_page(phantom_report(drawings), tmp_path / "report.html")
-    browser.get(path.as_uri())
-    printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
-    assert printed["data"].startswith("JVBERi0")

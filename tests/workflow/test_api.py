@@ -24,7 +24,7 @@ NAMES = (
     *("SearchOutcome", "SearchProgress", "SliceStore", "Steps", "StoreDamaged"),
     *("StoreError", "StoreMissing", "Study", "StudyConfig", "StudyError"),
     *("StudyMissing", "StudyResults", "StudySummary", "TrackingError", "__version__"),
-    *("make_phantom", "open_store", "predict", "prepare"),
+    *("make_phantom", "open_store", "predict", "prepare", "report_side_by_side"),
 )
 
 HEAVY = (
