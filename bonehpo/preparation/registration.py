@@ -314,8 +314,8 @@ def offsets_caution(file: Path, store_id: str) -> str:
     ]
     if other:
         sentences.append(
-            f"The first scan of the specimen is unlike {', '.join(other[:3])}{' and others' if len(other) > 3 else ''}: see that "
-            "both show the same bone."
+            f"The first scan of the specimen is unlike {', '.join(other[:3])}{' and others' if len(other) > 3 else ''}: see "
+            "that both show the same bone."
         )
     if not all(offset.is_certain for offset in apart.values()):
         sentences.append("Where bone is deformed, no shift holds for all of it: those marked as not certain are rough.")

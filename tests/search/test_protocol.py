@@ -10,6 +10,7 @@ from bonehpo.config import Search, Space, StudyConfig, parse_config
 from bonehpo.errors import ConfigError, StudyError
 from bonehpo.search.space import CANDIDATES, candidates, is_done, n_possible, read_fixed_list, settle_candidates
 from bonehpo.search.storage import attributes, load_study, open_storage, open_study, remember
+from bonehpo.search.summary import StudySummary
 
 SPACE = Space(layers=(2, 3, 4), learning_rate=(1e-4, 1e-3), kernel=(3, 5), batch=(10, 20))
 
@@ -132,3 +133,16 @@ def test_an_optimum_may_be_chosen_only_when_the_list_is_done(plan):
     assert is_done(study, strict(plan, protocol="adaptive"))
     study.tell(study.ask(), 0.6)
     assert is_done(study, plan)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        ("strict", "the list of its candidates was not written down"),
+        ("adaptive", "may depend on scores that were seen"),
+    ],
+)
+def test_the_protocol_is_told_in_words(protocol, words):
+    names = dict.fromkeys(("name", "bone", "task", "ran_on", "store_id", "split"), "")
+    study = StudySummary(**names, protocol=protocol, trials=(), estimates=None, optimum=None)
+    assert words in study.protocol_in_words

@@ -119,6 +119,11 @@ def test_progress_counts_the_fits_of_trials_and_of_the_optimum_and_says_how_long
         assert reckoned - left / n_trained <= p.seconds_left <= reckoned  # heard within a second
 
 
+def test_a_search_prunes_only_where_it_is_asked_to(finished):
+    assert not SearchOptions(n_trials=1).prune
+    assert not summarise(finished[0]).pruned
+
+
 def test_what_counts_is_said_of_a_study_that_goes_on(finished, tmp_path):
     plan, _, _ = finished
     assert what_counts(plan, 5) == "Study TB has 2 of 5 trials (2 complete); 3 fits each, and as many for the optimum."
