@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bonehpo.errors import ScanError
 from bonehpo.scans import folders, medical, tiffs
 from bonehpo.scans.images import KINDS
-from bonehpo.scans.limits import refuse_large
+from bonehpo.scans.limits import refuse_empty_chunks, refuse_large
 from bonehpo.scans.sections import Box
 
 RAW_MARKERS = frozenset({"image_key", "rotation_angle", "theta", "data_white", "data_dark"})
@@ -170,6 +170,7 @@ def _open_zarr(path: Path, inner: str) -> Header:
         node, inner = _zarr_volume(path, inner.strip("/"), node)
         remarks.append(f"{inner} of the group is read, its full resolution.")
     refuse_large(str(path), node.chunks, node.dtype, "voxels of a chunk")  # of a shard single chunks are read
+    refuse_empty_chunks(str(path), node.shape, node.chunks, node.dtype)
     void = [file for file in (path / inner.strip("/")).rglob("*") if file.is_file() and file.stat().st_size == 0]
     if void:
         raise ScanError(f"{void[0]}: is empty, and would be read as zeros; copy the volume again")

@@ -52,3 +52,27 @@ def refuse_large(where: str, shape: Sequence[int], dtype: np.dtype[Any], what: s
             f"{where}: {' × '.join(map(str, shape))} {what} of {dtype} take {size / 1e9:.1f} GB, more than the "
             f"{max_bytes() / 1e9:.1f} GB that one scan may; give --crop, or --max-gigabytes if that is right"
         )
+
+
+CHUNK_BYTES, CHUNK_RATIO = 2**26, 64
+"""Bytes of a chunk, and its size over that of its array, up to which it is read: a voxel needs its whole chunk in memory."""
+
+
+def refuse_empty_chunks(where: str, shape: Sequence[int], chunk: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Refuse chunks that are large, and nearly all of which lies beyond the array.
+
+    Args:
+        where: The file, for the refusal.
+        shape: Of the array.
+        chunk: Of its chunks.
+        dtype: Its type.
+
+    Raises:
+        ScanError: A chunk claims far more than the array.
+    """
+    size, whole = (math.prod(map(int, extents)) * dtype.itemsize for extents in (chunk, shape))
+    if size > CHUNK_BYTES and size > CHUNK_RATIO * whole:
+        raise ScanError(
+            f"{where}: each chunk claims {' × '.join(map(str, chunk))} voxels, all of the array are "
+            f"{' × '.join(map(str, shape))}; its metadata are damaged, copy it again"
+        )

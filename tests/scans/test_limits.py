@@ -1,5 +1,6 @@
 """What claims more memory than a scan may take is refused before it is decoded."""
 
+import json
 import os
 import tracemalloc
 
@@ -82,3 +83,13 @@ def test_what_is_no_number_in_the_environment_is_said(monkeypatch):
         max_bytes()
     monkeypatch.delenv(VARIABLE)
     assert max_bytes() > 1e8
+
+
+def test_a_chunk_that_claims_far_more_than_its_array_is_refused(tmp_path):
+    volume = tmp_path / "a.zarr"
+    zarr.create_array(volume, shape=(8, 8, 8), chunks=(8, 8, 8), dtype="uint8")[...] = 1
+    told = json.loads((volume / "zarr.json").read_text())
+    told["chunk_grid"]["configuration"]["chunk_shape"] = [2_000_000, 8, 8]
+    (volume / "zarr.json").write_text(json.dumps(told))
+    with pytest.raises(ScanError, match="each chunk claims 2000000 × 8 × 8 voxels"):
+        open_volume(str(volume))
