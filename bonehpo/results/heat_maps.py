@@ -307,10 +307,16 @@ def _agreement_table(explained: _Explained) -> pd.DataFrame:
         for asked in _checked(explained.finished, name):
             found = agreement(np.stack([explained.map(pair, asked) for pair in pairs]))
             key = asked.key
-            rows.append((key.specimen, key.state, key.plane, key.position, found.n_maps, found.correlation))
-    names = ["specimen", "state", "plane", "position", "n_networks", "correlation"]
-    table = pd.DataFrame(rows, columns=names).groupby(names[:3], sort=False)
-    return table.agg(n_networks=("n_networks", "max"), correlation=("correlation", "mean")).reset_index()
+            n_blank = len(pairs) - found.n_maps
+            rows.append((key.specimen, key.state, key.plane, len(pairs), n_blank, found.correlation))
+    groups = ["specimen", "state", "plane"]
+    table = pd.DataFrame(rows, columns=[*groups, "n_networks", "n_blank", "correlation"]).groupby(groups, sort=False)
+    return table.agg(
+        n_networks=("n_networks", "max"),
+        n_maps=("n_networks", "sum"),
+        n_blank=("n_blank", "sum"),
+        correlation=("correlation", "mean"),
+    ).reset_index()
 
 
 def _sanity_table(trained: MapTask, randomised: Sequence[MapTask], found: Mapping[MapTask, MapAnswer]) -> pd.DataFrame:
@@ -360,6 +366,7 @@ def _metrics(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
     metrics = {
         "agreement": float(tables["agreement"]["correlation"].mean()),
         "correlation_randomised": float(tables["sanity"]["correlation"].iloc[-1]),
+        "blank": float(tables["agreement"]["n_blank"].sum() / tables["agreement"]["n_maps"].sum()),
     }
     if "energy" in tables:
         names = ("share", "chance", "dark", "bright")
@@ -370,12 +377,25 @@ def _metrics(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
 
 def _sentences(tables: Mapping[str, pd.DataFrame], has_damage: bool) -> list[str]:
     found = _metrics(tables)
-    sentences = [
-        f"Maps of networks that were tested on the same slices agree by a rank correlation of {found['agreement']:.2f}.",
-        f"With all weights random, maps still resemble the trained network's by {found['correlation_randomised']:.2f}: "
-        "near 1 would mean that they show edges, whatever was learnt.",
-    ]
-    if has_damage:
+    n_maps, n_blank = (int(tables["agreement"][name].sum()) for name in ("n_maps", "n_blank"))
+    sentences = []
+    if n_blank:
+        sentences.append(
+            f"Caution: {n_blank} of {n_maps} maps of failed slices are blank: in the last layer nothing speaks for "
+            "*failed*. "
+            + ("There is nothing to compare." if n_blank == n_maps else "They are left out of what follows.")
+        )
+    if np.isfinite(found["agreement"]):
+        sentences.append(
+            "Maps of networks that were tested on the same slices agree by a rank correlation of "
+            f"{found['agreement']:.2f}."
+        )
+    if np.isfinite(found["correlation_randomised"]):
+        sentences.append(
+            "With all weights random, maps still resemble the trained network's by "
+            f"{found['correlation_randomised']:.2f}: near 1 would mean that they show edges, whatever was learnt."
+        )
+    if has_damage and np.isfinite(found["energy_share"]):
         gain = found["energy_gain"]
         trivial = max(found[f"energy_{name}"] for name in ("chance", "dark", "bright"))
         caution = "" if found["energy_share"] > LITTLE_GAIN * trivial else "Caution: "

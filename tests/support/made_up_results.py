@@ -263,6 +263,8 @@ def grad_cam(world: World = PHANTOM) -> Result:
             "state": world.n_states,
             "plane": plane,
             "n_networks": 4,
+            "n_maps": 40,
+            "n_blank": 0,
             "correlation": math.nan if world.fails and k == i == 0 else 0.7 + 0.08 * rng.standard_normal() - 0.1 * k,
         }
         for i, specimen in enumerate(world.specimens)
