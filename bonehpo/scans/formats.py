@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bonehpo.errors import ScanError
 from bonehpo.scans import folders, medical, tiffs
 from bonehpo.scans.images import KINDS
-from bonehpo.scans.limits import refuse_empty_chunks, refuse_large
+from bonehpo.scans.limits import refuse_chunks, refuse_large
 from bonehpo.scans.sections import Box
 
 RAW_MARKERS = frozenset({"image_key", "rotation_angle", "theta", "data_white", "data_dark"})
@@ -163,18 +163,25 @@ def _open_npy(path: Path, _: str) -> Header:
     return Header(array.shape, array.dtype, lambda box: np.array(np.load(path, mmap_mode="r")[box]))
 
 
+LEAST_STORED = 0.01
+"""Share of the chunks of a zarr volume, of fewer of which it is refused: the rest would be of one intensity."""
+
+
 def _open_zarr(path: Path, inner: str) -> Header:
     node = zarr.open(path, mode="r", path=inner.strip("/"))
     remarks: list[str] = []
     if isinstance(node, zarr.Group):
         node, inner = _zarr_volume(path, inner.strip("/"), node)
         remarks.append(f"{inner} of the group is read, its full resolution.")
-    refuse_large(str(path), node.chunks, node.dtype, "voxels of a chunk")  # of a shard single chunks are read
-    refuse_empty_chunks(str(path), node.shape, node.chunks, node.dtype)
+    refuse_chunks(str(path), node.shape, node.chunks, node.dtype)  # of a shard single chunks are read
     void = [file for file in (path / inner.strip("/")).rglob("*") if file.is_file() and file.stat().st_size == 0]
     if void:
         raise ScanError(f"{void[0]}: is empty, and would be read as zeros; copy the volume again")
     n_stored = node.nchunks_initialized
+    if n_stored < LEAST_STORED * node.nchunks:
+        raise ScanError(
+            f"{path}: {n_stored} of its {node.nchunks} chunks are stored, which is no scan; copy the volume again"
+        )
     if n_stored < node.nchunks:
         remarks.append(
             f"{n_stored} of {node.nchunks} chunks are stored, the others are read as {node.fill_value}. Writers leave out "

@@ -57,9 +57,12 @@ def refuse_large(where: str, shape: Sequence[int], dtype: np.dtype[Any], what: s
 CHUNK_BYTES, CHUNK_RATIO = 2**26, 64
 """Bytes of a chunk, and its size over that of its array, up to which it is read: a voxel needs its whole chunk in memory."""
 
+N_CHUNKS = 2**21
+"""Chunks up to which a volume is read: each is looked for by its name, which takes a second and 0.4 GB for so many."""
 
-def refuse_empty_chunks(where: str, shape: Sequence[int], chunk: Sequence[int], dtype: np.dtype[Any]) -> None:
-    """Refuse chunks that are large, and nearly all of which lies beyond the array.
+
+def refuse_chunks(where: str, shape: Sequence[int], chunk: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Refuse chunks of which one takes too much memory, nearly nothing lies in the array, or too many would be looked for.
 
     Args:
         where: The file, for the refusal.
@@ -68,11 +71,19 @@ def refuse_empty_chunks(where: str, shape: Sequence[int], chunk: Sequence[int], 
         dtype: Its type.
 
     Raises:
-        ScanError: A chunk claims far more than the array.
+        ScanError: The chunks can't be read so, or can't be what was written.
     """
+    refuse_large(where, chunk, dtype, "voxels of a chunk")
     size, whole = (math.prod(map(int, extents)) * dtype.itemsize for extents in (chunk, shape))
+    of_chunk, of_array = (" × ".join(map(str, extents)) for extents in (chunk, shape))
     if size > CHUNK_BYTES and size > CHUNK_RATIO * whole:
         raise ScanError(
-            f"{where}: each chunk claims {' × '.join(map(str, chunk))} voxels, all of the array are "
-            f"{' × '.join(map(str, shape))}; its metadata are damaged, copy it again"
+            f"{where}: each chunk claims {of_chunk} voxels, all of the array are {of_array}; its metadata are damaged, "
+            "copy it again"
+        )
+    n = math.prod(-(-int(extent) // int(length)) for extent, length in zip(shape, chunk, strict=True))
+    if n > N_CHUNKS:
+        raise ScanError(
+            f"{where}: claims {of_array} voxels in {n:.3g} chunks of {of_chunk}, more than the {N_CHUNKS:.3g} that are "
+            "read; copy it again if that is not its shape, else save it in larger chunks"
         )

@@ -93,3 +93,24 @@ def test_a_chunk_that_claims_far_more_than_its_array_is_refused(tmp_path):
     (volume / "zarr.json").write_text(json.dumps(told))
     with pytest.raises(ScanError, match="each chunk claims 2000000 × 8 × 8 voxels"):
         open_volume(str(volume))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_more_chunks_than_can_be_looked_for_are_refused(tmp_path, version):
+    volume = tmp_path / "a.zarr"
+    zarr.create_array(volume, shape=(8, 8, 8), chunks=(8, 8, 8), dtype="uint8", zarr_format=version)[...] = 1
+    metadata = volume / (".zarray" if version == 2 else "zarr.json")
+    told = json.loads(metadata.read_text())
+    told["shape"] = [8, 8, 2**32]
+    metadata.write_text(json.dumps(told))
+    with pytest.raises(ScanError, match=r"a\.zarr: claims 8 × 8 × 4294967296 voxels in 5\.37e\+08 chunks of 8 × 8 × 8"):
+        open_volume(str(volume))
+
+
+def test_a_volume_of_which_nearly_nothing_is_stored_is_refused(tmp_path):
+    array = zarr.create_array(tmp_path / "a.zarr", shape=(8, 8, 804), chunks=(8, 8, 4), dtype="uint8")
+    array[:, :, :8] = 1
+    with pytest.raises(ScanError, match=r"a\.zarr: 2 of its 201 chunks are stored, which is no scan"):
+        open_volume(str(tmp_path / "a.zarr"))
+    array[:, :, :12] = 1
+    assert "3 of 201 chunks are stored" in " ".join(open_volume(str(tmp_path / "a.zarr")).remarks)
