@@ -10,18 +10,29 @@ from pathlib import Path
 
 from bonehpo.domain import ProgressCallback, ignore_progress, of_task
 from bonehpo.engine import Workers, open_engine
+from bonehpo.errors import BonehpoError
+from bonehpo.results.audit import NAME as AUDIT
+from bonehpo.results.audit import audit_seconds, visible_state
+from bonehpo.results.finished import finished_study
+from bonehpo.results.kind import ResultOptions
 from bonehpo.results.leakage import NAME as LEAKAGE
 from bonehpo.results.leakage import leakage_line, prove_no_leak
+from bonehpo.results.result import result_record
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.pruning import why_not_pruned
+from bonehpo.search.recorder import Recorder
 from bonehpo.search.space import check_space, n_possible
 from bonehpo.search.study import SearchOptions, SearchOutcome, SearchProgress, run_search
 from bonehpo.search.summary import Forecast, forecast, what_counts
 from bonehpo.tracking.runs import recorder_for
-from bonehpo.workflow.audit import audit_after_search
+from bonehpo.workflow.kinds import RESULT_KINDS
+from bonehpo.workflow.results import ResultBuilder
 from bonehpo.workflow.tables import TablesKept
 
 logger = logging.getLogger(__name__)
+
+AUTOMATIC_S = 5.0
+"""Seconds that an audit may take at the end of a search; one that takes longer is left to `audit` and `reproduce`."""
 
 
 def search_study(
@@ -69,7 +80,7 @@ def search_study(
             outcome = run_search(plan, engine, recorder, options, reached)
         tables.write()
         if outcome.has_optimum:
-            audit_after_search(plan, recorder, progress, note)
+            _audit(plan, recorder, progress, note)
     return outcome
 
 
@@ -119,3 +130,27 @@ def forecast_search(plan: SearchPlan, n_trials: int, *, n_seeds: int = 1, worker
         images_per_s=speed.images_per_s,
         precision=speed.precision,
     )
+
+
+def _audit(plan: SearchPlan, recorder: Recorder, progress: ProgressCallback, note: Callable[[str], None]) -> None:
+    """Record the leakage report of a search that has its optimum, and make its shortcut audit where that is quick.
+
+    What goes wrong is told and ends nothing: the search is done.
+
+    Args:
+        plan: Of the study.
+        recorder: Who writes it down.
+        progress: Told of the task `audit`.
+        note: Told why there is no audit.
+    """
+    try:
+        finished = finished_study(plan)
+        recorder.result(result_record(prove_no_leak(plan, despite_leaks=True), plan.folder))
+        takes_long = audit_seconds(finished.store, visible_state(finished, None)) > AUTOMATIC_S
+        if takes_long or plan.config.task not in RESULT_KINDS[AUDIT].tasks:
+            return
+        with open_engine(0) as engine:
+            builder = ResultBuilder(finished=finished, engine=engine, recorder=recorder, progress=progress)
+            builder.make(AUDIT, ResultOptions())
+    except BonehpoError as error:
+        note(f"Note: no shortcut audit: {error}")

@@ -11,8 +11,7 @@ from bonehpo.search.plan import SearchPlan
 from bonehpo.search.summary import StudySummary, summarise
 from bonehpo.store.store import SliceStore
 from bonehpo.task import DAMAGE, task_named
-from bonehpo.workflow.audit import audited, current_audits
-from bonehpo.workflow.promotion import objections_to
+from bonehpo.workflow.gate import audited, current_audits, objections_to
 from bonehpo.workflow.saved_results import StudyResults
 from bonehpo.workflow.study import Study
 

@@ -177,7 +177,7 @@ class Study:
         Raises:
             StudyMissing: The study has not begun.
         """
-        from bonehpo.workflow.audit import current_audits
+        from bonehpo.workflow.gate import current_audits
         from bonehpo.workflow.saved_results import saved
 
         plan = self.plan
@@ -356,7 +356,7 @@ class Study:
             TrackingError: MLflow cannot be written.
         """
         from bonehpo.tracking.database import open_tracking
-        from bonehpo.workflow.audit import audited
+        from bonehpo.workflow.gate import audited
         from bonehpo.workflow.promotion import promote_optimum
 
         plan, tracking = self.plan, open_tracking(self.project)

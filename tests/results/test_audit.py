@@ -35,7 +35,7 @@ from bonehpo.preparation.prepare import prepare
 from bonehpo.results.audit import score_models
 from bonehpo.results.detection import first_damaged
 from bonehpo.store.recipe import Steps
-from bonehpo.workflow.audit import audited
+from bonehpo.workflow.gate import audited
 from bonehpo.workflow.plan import make_plan
 
 SPECIMENS = ("A", "B", "C", "D", "E")

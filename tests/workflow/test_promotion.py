@@ -19,8 +19,9 @@ from bonehpo.learning.learners import predict
 from bonehpo.learning.networks import build_network, load_network, reset_weights, save_calibrated, standardise
 from bonehpo.tracking.database import open_tracking, relocate
 from bonehpo.tracking.registry import load_registered
+from bonehpo.workflow.gate import Audited, check_folds, objections
 from bonehpo.workflow.plan import make_plan
-from bonehpo.workflow.promotion import Audited, check_folds, objections, promote_optimum
+from bonehpo.workflow.promotion import promote_optimum
 
 
 @pytest.mark.parametrize(
