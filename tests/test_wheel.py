@@ -81,6 +81,7 @@ def test_the_installed_package_is_the_wheel_and_not_the_checkout(bin_folder, tmp
         assert Path(path).is_relative_to(bin_folder.parent)
 
 
+@pytest.mark.torture
 def test_the_installed_package_goes_from_phantom_to_prediction_away_from_the_checkout(bin_folder, tmp_path):
     def bonehpo(*words: object) -> str:
         return run(bin_folder / "bonehpo", *words, folder=tmp_path)

@@ -46,7 +46,7 @@ def store_of(folder: Path, scans, **steps) -> SliceStore:
         np.save(folder / f"{specimen}-{state}.npy", volume)
         rows.append({"specimen": specimen, "state": state, "path": f"{specimen}-{state}.npy"})
     with open_engine(0) as engine:
-        steps = {"match": "none", "median": False, **steps}
+        steps = {"match": "none", "median": False, "registration": False, **steps}
         return prepare(
             write_table(folder, rows), folder / "TB" / "slices.zarr", Steps(n_slices=N_SLICES, **steps), engine
         )

@@ -42,7 +42,7 @@ def write_blocks(folder: Path, n_specimens: int = 5, brighter: float = 0.0) -> P
 
 def store_of(folder: Path, csv: Path, match: str) -> SliceStore:
     with open_engine(0) as engine:
-        return prepare(csv, folder / match / "slices.zarr", Steps(match=match, n_slices=12), engine)
+        return prepare(csv, folder / match / "slices.zarr", Steps(match=match, n_slices=12, registration=False), engine)
 
 
 @pytest.fixture(scope="module")

@@ -393,6 +393,7 @@ def peak_kib(csv, out):
     return int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.torture
 def test_memory_does_not_grow_with_the_number_of_scans(tmp_path):
     rows = []
     for i in range(10):

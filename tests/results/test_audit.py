@@ -288,7 +288,7 @@ def scored(store, accuracy):
 
 def prepared(csv, out, **steps):
     with open_engine(0) as engine:
-        return prepare(csv, out, Steps(**steps), engine)
+        return prepare(csv, out, Steps(registration=False, **steps), engine)
 
 
 @pytest.mark.parametrize("kind", ["TB", "CB"])
