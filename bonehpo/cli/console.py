@@ -23,6 +23,7 @@ from bonehpo.errors import BonehpoError
 from bonehpo.workflow.plan import STUDIES
 
 if TYPE_CHECKING:
+    from bonehpo.scans.sections import Crop
     from bonehpo.workflow.study import Study
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -164,6 +165,33 @@ def states_option(function: Command) -> Command:
         metavar="WORDS",
         callback=words,
         help="Words of the column state, from pristine to failed, as intact,damaged,failed.  [default: numbers]",
+    )(function)
+
+
+def crop_option(function: Command) -> Command:
+    """`--crop SIDE` or `--crop Z,Y,X`: hands the command a `Crop`."""
+
+    def voxels(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> "Crop":
+        if value is None:
+            return None
+        try:
+            numbers = tuple(int(number) for number in value.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) == 1:
+            return numbers[0]
+        if len(numbers) == 3:
+            return numbers
+        raise click.BadParameter(
+            f"{value!r} is neither the side of a cube, as 110, nor voxels along Z,Y,X, as 110,450,450"
+        )
+
+    return click.option(
+        "--crop",
+        metavar="SIDE|Z,Y,X",
+        callback=voxels,
+        help="Side of the centre cube in voxels, or voxels along each axis; sections that are no squares are laid into "
+        "squares.  [default: the largest cube that all scans hold]",
     )(function)
 
 
@@ -329,6 +357,13 @@ def say(text: str, indent: int = 0, *, err: bool = False) -> None:
             break_on_hyphens=False,
         )
     click.echo(text, err=err)
+
+
+def say_notes(notes: Sequence[str]) -> None:
+    """Print notes, each under its word: a caution says so itself."""
+    for note in notes:
+        word = "Caution: " if note.startswith("Caution: ") else "Note: "
+        say(word + note.removeprefix("Caution: "), len(word))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

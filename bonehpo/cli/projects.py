@@ -2,19 +2,25 @@
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bonehpo.cli.console import (
+    crop_option,
     json_option,
     memory_option,
     print_json,
     print_table,
     say,
+    say_notes,
     states_option,
 )
 from bonehpo.errors import StudyError
 from bonehpo.workflow.plan import STUDIES, flag
+
+if TYPE_CHECKING:
+    from bonehpo.scans.sections import Crop
 
 
 @click.command(epilog="Example: bonehpo new femur scans.csv --slices 100")
@@ -22,7 +28,7 @@ from bonehpo.workflow.plan import STUDIES, flag
 @click.argument("scans", type=click.Path(path_type=Path), metavar="SCANS.csv")
 @click.option("--size", type=int, help="Side of a slice in pixels.  [default: 200, or less where scans are smaller]")
 @click.option("--slices", type=int, help="Slices in each plane.  [default: 300, or as many as there are]")
-@click.option("--crop", type=int, help="Side of the centre cube in voxels.  [default: the largest that all scans hold]")
+@crop_option
 @click.option("--overwrite", is_flag=True, help="Replace a study.toml that is there.")
 @click.option("--dry-run", is_flag=True, help="Look the scans over, and write nothing.")
 @states_option
@@ -32,7 +38,7 @@ def new(
     scans: Path,
     size: int | None,
     slices: int | None,
-    crop: int | None,
+    crop: "Crop",
     overwrite: bool,
     dry_run: bool,
     states: tuple[str, ...],
@@ -43,6 +49,7 @@ def new(
     studies/NAME/study.toml with a comment for each key, and prints the command that comes next.
     """
     from bonehpo.cli.console import folder_named
+    from bonehpo.scans.sections import crop_in_words
     from bonehpo.store.recipe import Steps
     from bonehpo.workflow.beginning import begin, look_over
 
@@ -56,19 +63,17 @@ def new(
         f"{table.states[0]} (pristine) to {table.states[-1]} (failed); every header was read."
     )
     if recipe.crop is not None:
-        low, high = found.plan.kept
-        share = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
-        say(f"Crop:   the centre cube of {recipe.crop} voxels keeps {share} of a scan.", 8)
+        say(f"Crop:   {crop_in_words(recipe.crop)}.", 8)
     say(
         f"Slices: {recipe.n_slices} of {recipe.side} × {recipe.side} pixels in each of {', '.join(recipe.planes)}, "
         f"{found.n_images:,} in all; the store takes up to {found.gigabytes:.2f} GB.",
         8,
     )
-    for caution in (*found.plan.notes, *found.cautions):
-        say(f"Note: {caution}", 6)
+    say_notes((*found.plan.notes, *found.cautions))
     if not dry_run:
         say(f"Settings, the paper's with comments: {begin(folder, name, overwrite=overwrite)}")
-    options = [f"--crop {recipe.crop}"] if recipe.crop is not None else []
+    given = ",".join(map(str, recipe.crop)) if isinstance(recipe.crop, tuple) else str(recipe.crop)
+    options = [f"--crop {given}"] if recipe.crop is not None else []
     options += [f"--size {recipe.side}", f"--slices {recipe.n_slices}"]
     options += [f"--states {shlex.quote(','.join(states))}"] if states else []
     say(f"Next: bonehpo prepare {shlex.quote(str(scans))} {flag(folder)} {' '.join(options)}", 6)

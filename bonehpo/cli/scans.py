@@ -8,12 +8,14 @@ import click
 
 from bonehpo.cli.console import (
     ProgressDisplay,
+    crop_option,
     json_option,
     memory_option,
     print_json,
     print_next,
     print_table,
     say,
+    say_notes,
     states_option,
     study_option,
     workers_option,
@@ -25,6 +27,7 @@ from bonehpo.workflow.study import Study
 
 if TYPE_CHECKING:
     from bonehpo.scans.phases import Matching
+    from bonehpo.scans.sections import Crop
     from bonehpo.store.store import SliceStore
     from bonehpo.workflow.stores import Inspection
 
@@ -76,7 +79,7 @@ def phantom(
 @study_option
 @click.option("--size", type=int, help="Side of a slice in pixels.  [default: 200, or less where scans are smaller]")
 @click.option("--slices", type=int, help="Slices in each plane.  [default: 300, or as many as there are]")
-@click.option("--crop", type=int, help="Side of the centre cube in voxels.  [default: the largest that all scans hold]")
+@crop_option
 @click.option("--no-crop", is_flag=True, help="Take whole volumes.")
 @click.option(
     "--match",
@@ -104,7 +107,7 @@ def prepare(
     folder: StudyFolder,
     size: int | None,
     slices: int | None,
-    crop: int | None,
+    crop: "Crop",
     no_crop: bool,
     match: "Matching | None",
     no_match: bool,
@@ -123,7 +126,7 @@ def prepare(
     specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
     """
     from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Steps
-    from bonehpo.workflow.stores import phases_caution, registration_caution
+    from bonehpo.workflow.stores import montage_of, phases_caution, registration_caution
     from bonehpo.workflow.stores import prepare as prepare_store
 
     if match not in (None, "none") and no_match:
@@ -145,13 +148,13 @@ def prepare(
             scans, folder.path, steps, overwrite=overwrite, states=states, workers=workers, progress=display
         )
         label = phases_caution(store, display)
-    for note in store.notes:
-        say(f"Note: {note}", len("Note: "))
+    say_notes(store.notes)
     say(
         f"{len(store.manifest.scans)} scans of {len(store.specimens)} specimens; of each scan {store.n_slices} slices "
         f"of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
     )
     say(f"Store {store.id[:12]} is in {folder.store}.")
+    say(f"Montage: {montage_of(store)}")
     for caution in (registration_caution(store), label):
         if caution:
             say(f"Caution: {caution}", len("Caution: "))
@@ -184,6 +187,7 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
 
 
 def _print_contents(store: "SliceStore") -> None:
+    from bonehpo.scans.sections import crop_in_words
     from bonehpo.workflow.stores import registration_caution
 
     recipe = store.recipe
@@ -195,9 +199,10 @@ def _print_contents(store: "SliceStore") -> None:
     matched = f"matched to {recipe.reference} by {recipe.matching}" if recipe.match else "as they were"
     median = "3×3×3" if recipe.median else "none"
     levels = "; each slice with mean 128 and sd 40 intensity levels" if recipe.standardise else ""
-    say(f"Preparation: crop {recipe.crop or 'none'}, intensities {matched}, median {median}{levels}.")
-    for note in store.notes:
-        say(f"Note: {note}", len("Note: "))
+    say(f"Preparation: {crop_in_words(recipe.crop)}, intensities {matched}, median {median}{levels}.")
+    if sizes := recipe.pixel_um:
+        say(f"A pixel is {', '.join(f'{size:.3g} µm in {plane}' for plane, size in sizes.items())}.")
+    say_notes(store.notes)
     if caution := registration_caution(store):
         say(f"Caution: {caution}", len("Caution: "))
     say("Bone volume fraction (Otsu):")

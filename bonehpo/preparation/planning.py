@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from bonehpo.errors import PreparationError, ScanError
+from bonehpo.preparation.registration import SMALLEST_SIDE
 from bonehpo.preparation.scan import check_size, check_type, median_filtered, read_centre
 from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, histogram, intensity_window
 from bonehpo.scans.phases import find_phases
 from bonehpo.scans.readers import Volume, open_volume, read_image
-from bonehpo.scans.sections import NORMALS, Shape
+from bonehpo.scans.sections import NORMALS, Crop, Shape, crop_in_words, extents, longer_edges
 from bonehpo.scans.table import Scan, ScanTable
 from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Recipe, Steps
 
@@ -32,13 +33,11 @@ class Plan:
         recipe: How each scan will be prepared.
         preview_side: Voxels along each edge of the small volumes that are kept; None for 2-D slices.
         notes: One sentence each.
-        kept: Share of the voxels of a scan that the crop keeps, least and most; 1 where nothing is cropped.
     """
 
     recipe: Recipe
     preview_side: int | None
     notes: tuple[str, ...]
-    kept: tuple[float, float] = (1.0, 1.0)
 
 
 def plan_preparation(table: ScanTable, steps: Steps) -> Plan:
@@ -73,7 +72,8 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     crop = (steps.crop or smallest) if steps.cropped else None
     for volume in sorted(volumes.values(), key=lambda volume: min(volume.shape)):
         check_size(volume, crop)
-    extent = crop or smallest
+    kept = [extents(shape, crop) for shape in shapes]
+    extent, frames = min(min(shape) for shape in kept), _frames(kept)
     block = read_centre(volumes[reference], crop)
     counted = histogram(block)
     by_phases = steps.match == "phases"
@@ -83,7 +83,7 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         match=steps.match != "none",
         median=steps.median,
         n_slices=_n_slices(steps.n_slices, extent, "sections in the smallest volume"),
-        side=steps.side or min(DEFAULT_SIDE, extent),
+        side=steps.side or min(DEFAULT_SIDE, *frames.values()),
         planes=tuple(NORMALS),
         reference=f"{reference.specimen}:{reference.state}",
         dtype=str(block.dtype),
@@ -92,19 +92,25 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         voxel_um=table.voxel_um or _voxel_of_files(volumes),
         standardise=steps.standardise,
         phases=find_phases(histogram(median_filtered(block, done=False))) if by_phases else None,
+        frames=frames if any(len(set(shape)) > 1 or shape != kept[0] for shape in kept) else None,
     )
     for volume in volumes.values():
         check_type(volume.source, volume.dtype, recipe)
-    notes = [*table.notes, *_volume_notes(steps, shapes), *_remarks(volumes), *_voxel_notes(table, volumes)]
+    notes = [*table.notes, *_volume_notes(steps, shapes, recipe), *_remarks(volumes), *_voxel_notes(table, volumes)]
+    if steps.registration and extent < SMALLEST_SIDE:
+        notes.append(
+            f"{extent} voxels along an edge are too few to measure how far scans lie apart, which takes {SMALLEST_SIDE}: see "
+            "yourself that slices of one number show the same place."
+        )
     if recipe.voxel_um is None:
         notes.append("Neither table nor files give voxel_um: trabecular thickness and spacing are not measured.")
-    kept = [1.0 if crop is None else crop**3 / math.prod(shape) for shape in shapes]
-    return Plan(
-        recipe=recipe,
-        preview_side=min(PREVIEW_SIDE, extent),
-        notes=(*notes, *_standard_notes(recipe)),
-        kept=(min(kept), max(kept)),
-    )
+    return Plan(recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=(*notes, *_standard_notes(recipe)))
+
+
+def _frames(kept: Sequence[Shape]) -> dict[str, int]:
+    """For each plane the longest edge of a section, of all scans: all are laid into squares of one size."""
+    edges = [longer_edges(shape) for shape in kept]
+    return {plane: max(edge[plane] for edge in edges) for plane in NORMALS}
 
 
 def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
@@ -204,7 +210,11 @@ _STANDARDISED = (
 )
 
 
-def _volume_notes(steps: Steps, shapes: list[Shape]) -> list[str]:
+LITTLE = 1 / 3
+"""Share of its voxels, of fewer of which a crop leaves a scan less than its user may think."""
+
+
+def _volume_notes(steps: Steps, shapes: list[Shape], recipe: Recipe) -> list[str]:
     skipped = [
         name
         for name, taken in (
@@ -215,6 +225,27 @@ def _volume_notes(steps: Steps, shapes: list[Shape]) -> list[str]:
         if not taken
     ]
     notes = [f"Skipped as asked: {', '.join(skipped)}."] if skipped else []
-    if not steps.cropped and any(len(set(shape)) > 1 for shape in shapes):
-        notes.append("Volumes are not cubes and were not cropped: slices are stretched to squares.")
+    if recipe.crop is not None:
+        notes += _kept(shapes, recipe.crop)
+    if recipe.frames is not None:
+        frames = " and ".join(map(str, sorted(set(recipe.frames.values()))))
+        notes.append(
+            f"Sections that are no squares are laid into squares of {frames} voxels, black around them: none is squeezed."
+        )
     return notes
+
+
+def _kept(shapes: Sequence[Shape], crop: Crop) -> list[str]:
+    """What the crop keeps of each scan, least first; nothing where it keeps all."""
+    shares = {shape: math.prod(extents(shape, crop)) / math.prod(shape) for shape in dict.fromkeys(shapes)}
+    if all(share == 1 for share in shares.values()):
+        return []
+    least, most = min(shares, key=lambda shape: shares[shape]), max(shares, key=lambda shape: shares[shape])
+    share = f"{shares[least]:.0%}"
+    if f"{shares[most]:.0%}" != share:
+        share += f" to {shares[most]:.0%}"
+    told = f"{' × '.join(map(str, least))} voxels → {crop_in_words(crop)}: {share} of each scan."
+    if shares[least] >= LITTLE:
+        return [told]
+    widest = ",".join(str(min(lengths)) for lengths in zip(*shapes, strict=True))
+    return [f"Caution: {told} --crop {widest} would keep all that every scan holds."]

@@ -22,7 +22,7 @@ from bonehpo.preparation.registration import Reduced, reduced
 from bonehpo.scans.intensity import LEVELS, IntensityMap, Window, histogram, levels, matching, scan_window, standardised
 from bonehpo.scans.phases import find_phases, matched_by_phases
 from bonehpo.scans.readers import Volume, open_volume, read_image
-from bonehpo.scans.sections import NORMALS, centred_box, cut, even_positions, resized, square
+from bonehpo.scans.sections import NORMALS, Crop, centred_box, cut, even_positions, extents, framed, resized, square
 from bonehpo.scans.table import Scan, ScanTable, SliceImage
 from bonehpo.store.recipe import Recipe
 
@@ -202,8 +202,8 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
     )
 
 
-def read_centre(volume: Volume, crop: int | None) -> NDArray[Any]:
-    """Read the centre cube of a volume, or all of it when `crop` is None, and check its intensities.
+def read_centre(volume: Volume, crop: Crop) -> NDArray[Any]:
+    """Read what a crop leaves of a volume, and check its intensities.
 
     Raises:
         PreparationError: The volume is smaller than the crop.
@@ -215,16 +215,22 @@ def read_centre(volume: Volume, crop: int | None) -> NDArray[Any]:
     return block
 
 
-def check_size(volume: Volume, crop: int | None) -> None:
+def check_size(volume: Volume, crop: Crop) -> None:
     """Refuse a volume that is smaller than the crop.
 
     Raises:
         PreparationError: It is.
     """
-    if crop is not None and min(volume.shape) < crop:
-        size = "×".join(str(extent) for extent in volume.shape)
+    wanted = extents(volume.shape, crop)
+    if any(extent < size for extent, size in zip(volume.shape, wanted, strict=True)):
+        size = "×".join(map(str, volume.shape))
+        if isinstance(crop, int):
+            asked, fits = str(crop), str(min(volume.shape))
+        else:
+            asked = "×".join(map(str, wanted))
+            fits = ",".join(str(min(pair)) for pair in zip(volume.shape, wanted, strict=True))
         raise PreparationError(
-            f"{volume.source}: {size} voxels are fewer than the crop of {crop}; give --crop {min(volume.shape)} or less"
+            f"{volume.source}: {size} voxels are fewer than the crop of {asked}; give --crop {fits} or less"
         )
 
 
@@ -247,7 +253,7 @@ def check_type(source: str, dtype: np.dtype[Any], recipe: Recipe) -> None:
 
 
 def cut_slices(volume: NDArray[Any], plane: str, to_level: IntensityMap, recipe: Recipe) -> NDArray[np.uint8]:
-    """Cut a prepared volume into the slices of one plane, evenly spaced, resized and, if the recipe says so, standardised.
+    """Cut a prepared volume into the slices of one plane: evenly spaced, resized and, if the recipe says so, standardised.
 
     Args:
         volume: Intensities, (z, y, x).
@@ -261,7 +267,9 @@ def cut_slices(volume: NDArray[Any], plane: str, to_level: IntensityMap, recipe:
     positions = even_positions(volume.shape[NORMALS[plane]], recipe.n_slices)
     slices = np.empty((len(positions), recipe.side, recipe.side), np.uint8)
     for level, position in zip(slices, positions, strict=True):
-        level[...] = _rounded(resized(to_level(cut(volume, plane, position)), recipe.side), recipe)
+        section = to_level(cut(volume, plane, position))
+        whole = section if recipe.frames is None else framed(section, recipe.frames[plane])
+        level[...] = _rounded(resized(whole, recipe.side), recipe)
     return slices
 
 

@@ -6,6 +6,7 @@ from bonehpo.analysis.calibration import Calibration, calibration_in_words
 from bonehpo.analysis.estimates import Estimates
 from bonehpo.domain import HoldoutPair
 from bonehpo.hyperparameters import told
+from bonehpo.scans.sections import crop_in_words
 from bonehpo.search.summary import StudySummary
 from bonehpo.store.recipe import Recipe
 
@@ -78,7 +79,7 @@ def _table(study: StudySummary, trial: int, recipe: Recipe, contents: CardConten
     row = study.row(trial)
     choice = row.hyperparameters
     steps = [
-        f"crop {recipe.crop or 'none'}",
+        f"crop: {crop_in_words(recipe.crop)}",
         f"matched to {f'{recipe.reference} by {recipe.matching}' if recipe.match else 'none'}",
         f"median {'3×3×3' if recipe.median else 'none'}",
         f"slices {'standardised' if recipe.standardise else 'as they are'}",

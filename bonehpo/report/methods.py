@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from bonehpo.config import StudyConfig
 from bonehpo.hyperparameters import in_words
+from bonehpo.scans.sections import crop_in_words
 from bonehpo.search.recorder import StudyRecord
 from bonehpo.search.summary import StudySummary
 from bonehpo.store.recipe import Recipe
@@ -54,7 +55,7 @@ def _slices(of: Described) -> str:
     recipe, n = of.recipe, of.record.n_sets
     what = "Synthetic micro-CT scans (phantoms)" if of.study.ran_on == "phantom" else "Micro-CT scans"
     voxel = f" (voxel side {recipe.voxel_um:g} µm)" if recipe.voxel_um else ""
-    steps = [f"cropped to their central {recipe.crop}³ voxels"] if recipe.crop else []
+    steps = [f"cropped to {crop_in_words(recipe.crop)}"] if recipe.crop else []
     steps += [f"matched in {_MATCHED[recipe.matching]} to the pristine scan {recipe.reference}"] if recipe.match else []
     steps += ["filtered with a 3 × 3 × 3 median"] if recipe.median else []
     done = f" were {', '.join(steps)}, and" if steps else " were"

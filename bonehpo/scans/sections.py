@@ -10,6 +10,9 @@ from skimage.transform import resize
 Shape = tuple[int, int, int]
 """Voxels along (z, y, x)."""
 
+Crop = int | Shape | None
+"""What is cut out of the middle of a volume: a cube of this side, voxels along (z, y, x), or all of it."""
+
 Box = tuple[slice, slice, slice]
 """Ranges along (z, y, x), each with a start and a stop."""
 
@@ -27,10 +30,43 @@ def centred(extent: int, size: int) -> slice:
     return slice(start, start + size)
 
 
-def centred_box(shape: Shape, side: int | None) -> Box:
-    """The cube of `side` voxels in the middle of a volume, or all of it when `side` is None."""
-    z, y, x = (centred(extent, extent if side is None else side) for extent in shape)
+def extents(shape: Shape, crop: Crop) -> Shape:
+    """Voxels along (z, y, x) of a volume of some shape, once it is cropped."""
+    if crop is None:
+        return shape
+    return (crop, crop, crop) if isinstance(crop, int) else crop
+
+
+def crop_in_words(crop: Crop) -> str:
+    """What is cut out.
+
+    >>> crop_in_words(110)
+    'the centre cube of 110 voxels'
+    >>> crop_in_words((110, 450, 450))
+    'the centre 110 × 450 × 450 voxels'
+    """
+    if crop is None:
+        return "all of it"
+    return f"the centre cube of {crop} voxels" if isinstance(crop, int) else f"the centre {_times(crop)} voxels"
+
+
+def _times(shape: Shape) -> str:
+    return " × ".join(map(str, shape))
+
+
+def centred_box(shape: Shape, crop: Crop) -> Box:
+    """The part in the middle of a volume that a crop leaves."""
+    z, y, x = (centred(extent, size) for extent, size in zip(shape, extents(shape, crop), strict=True))
     return z, y, x
+
+
+def longer_edges(shape: Shape) -> dict[str, int]:
+    """For each plane of a volume, voxels along the longer edge of its sections.
+
+    >>> longer_edges((110, 450, 300))
+    {'XY': 450, 'XZ': 300, 'YZ': 450}
+    """
+    return {plane: max(shape[axis] for axis in range(3) if axis != normal) for plane, normal in NORMALS.items()}
 
 
 def even_positions(extent: int, n_slices: int) -> NDArray[np.int64]:
@@ -59,6 +95,15 @@ def square(image: NDArray[Any]) -> NDArray[Any]:
     """The largest square in the middle of an image."""
     side = min(image.shape)
     return image[centred(image.shape[0], side), centred(image.shape[1], side)]
+
+
+def framed(image: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """An image in the middle of a square of `side` pixels: cut where it is larger, with zeros around where it is smaller."""
+    rows, columns = (centred(extent, min(extent, side)) for extent in image.shape)
+    frame = np.zeros((side, side), image.dtype)
+    kept = image[rows, columns]
+    frame[centred(side, kept.shape[0]), centred(side, kept.shape[1])] = kept
+    return frame
 
 
 def resized(image: NDArray[np.float64], side: int) -> NDArray[np.float64]:

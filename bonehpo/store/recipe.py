@@ -8,6 +8,7 @@ import msgspec
 from bonehpo.errors import PreparationError
 from bonehpo.scans.intensity import Histogram, Window
 from bonehpo.scans.phases import Matching, Phases
+from bonehpo.scans.sections import Crop, extents, longer_edges
 from bonehpo.scans.table import TableKind
 
 DEFAULT_SLICES = 300
@@ -20,7 +21,7 @@ class Steps:
 
     Attributes:
         cropped: Whether to cut the centre out of each volume.
-        crop: Side of the centre cube in voxels; None takes the largest that every scan holds.
+        crop: Side of the centre cube in voxels, or voxels along (z, y, x); None takes the largest cube that all hold.
         match: How to make intensities those of the reference scan: "phases" lays the darkest pores and the bulk of bone
             where its are, "histogram" gives each scan its whole histogram, as the paper did, "none" leaves them as they are.
         median: Whether to filter with the 3×3×3 median.
@@ -32,7 +33,7 @@ class Steps:
     """
 
     cropped: bool = True
-    crop: int | None = None
+    crop: Crop = None
     match: Matching = "phases"
     median: bool = True
     n_slices: int | None = None
@@ -42,7 +43,9 @@ class Steps:
     registration: bool = True
 
     def __post_init__(self) -> None:
-        for name, value in (("crop", self.crop), ("slices", self.n_slices), ("size", self.side)):
+        crop = self.crop if isinstance(self.crop, tuple) else (self.crop,)
+        given = (*(("crop", extent) for extent in crop), ("slices", self.n_slices), ("size", self.side))
+        for name, value in given:
             if value is not None and value < 1:
                 raise PreparationError(f"--{name} is {value}; give a number of at least 1")
         if self.match not in typing.get_args(Matching):
@@ -59,7 +62,7 @@ class Recipe:
 
     Attributes:
         kind: Whether scans are volumes or 2-D slices.
-        crop: Side of the centre cube in voxels; None where nothing is cropped.
+        crop: Side of the centre cube in voxels, or voxels along (z, y, x); None where nothing is cropped.
         match: Whether intensities are matched: to `phases` where they are given, otherwise to `histogram`.
         median: Whether the 3×3×3 median filter runs.
         n_slices: Slices in each plane.
@@ -75,10 +78,13 @@ class Recipe:
             recipes do not say, and did not.
         phases: Pores and bone of the reference; None where scans are not matched to them. Older recipes do not say, and were
             not.
+        frames: For each plane, voxels along the edge of the square into which its sections are laid before they are resized:
+            their longer edge, zeros around them. None where sections are squares; older recipes do not say, and squeezed
+            what is no square.
     """
 
     kind: TableKind
-    crop: int | None
+    crop: Crop
     match: bool
     median: bool
     n_slices: int
@@ -91,6 +97,20 @@ class Recipe:
     voxel_um: float | None
     standardise: bool = False
     phases: Phases | None = None
+    frames: dict[str, int] | None = None
+
+    @property
+    def pixel_um(self) -> dict[str, float]:
+        """For each plane, side of a pixel of its slices in µm; empty where that is unknown or differs between scans."""
+        if self.voxel_um is None or self.kind == "slices":
+            return {}
+        if self.frames is not None:
+            edges = self.frames
+        elif self.crop is not None:
+            edges = longer_edges(extents((0, 0, 0), self.crop))
+        else:
+            return {}
+        return {plane: self.voxel_um * edges[plane] / self.side for plane in self.planes}
 
     @property
     def matching(self) -> Matching:

@@ -108,6 +108,26 @@ def phases_caution(store: SliceStore, progress: ProgressCallback = ignore_progre
     return "" if passed else sentence
 
 
+def montage_of(store: SliceStore, picture: Path | None = None) -> Path:
+    """Draw the middle slices of a store, pristine and failed.
+
+    Args:
+        store: The slices.
+        picture: PNG to write; None for `montage.png` in the folder of the study.
+
+    Returns:
+        The PNG.
+
+    Raises:
+        StoreDamaged: A slice that is drawn is not what was written.
+    """
+    from bonehpo.report.figures import montage
+
+    place = picture or store.path.parent / "montage.png"
+    montage(store, place)
+    return place
+
+
 def registration_caution(store: SliceStore) -> str:
     """A caution where scans of a store lie apart from the first of their specimen, as `prepare` measured; else nothing."""
     from bonehpo.preparation.registration import OFFSETS, offsets_caution
@@ -162,13 +182,11 @@ def inspect_store(folder: StudyFolder, montage: Path | None = None) -> Inspectio
         StoreError: There is no store, or it is damaged.
         StudyError: The folder cannot be written.
     """
-    from bonehpo.report.figures import montage as draw_montage
     from bonehpo.results.specimens import make_specimens
     from bonehpo.workflow.kinds import RESULT_KINDS
 
     store = SliceStore.open(folder.store)
-    picture = montage or folder.path / "montage.png"
-    draw_montage(store, picture)
+    picture = montage_of(store, montage)
     result = make_specimens(store, folder)
     place = result_folder(folder, result.name)
     figures = tuple(figure.png for figure in RESULT_KINDS[result.name].draw(result, folder))

@@ -238,6 +238,8 @@ def test_an_unopenable_mlflow_database_is_told_and_stops_no_search(here):
         (["search", "--bone", "TB", "--trials", "1", "--timeout", "soon"], "is not a duration"),
         (["phantom", "--bone", "XB", "--out", "x"], "'XB' is not one of"),
         (["sarch"], "No such command 'sarch'"),
+        (["prepare", "scans.csv", "--bone", "TB", "--crop", "4,4"], "'4,4' is neither the side of a cube, as 110, nor"),
+        (["prepare", "scans.csv", "--bone", "TB", "--crop", "4,x,4"], "nor voxels along Z,Y,X"),
     ],
 )
 def test_wrong_usage_ends_with_2(here, words, complaint):
@@ -250,6 +252,7 @@ def test_wrong_usage_ends_with_2(here, words, complaint):
         (["--crop", "0"], "--crop is 0"),
         (["--slices", "0"], "--slices is 0"),
         (["--crop", "99"], "99"),
+        (["--crop", "9,9,99"], "99"),
         (["--reference", "TB7:1"], "TB7:1"),
     ],
 )

@@ -21,7 +21,7 @@ def scans(tmp_path, monkeypatch):
 def test_a_study_is_begun_and_the_command_that_is_printed_works_as_it_stands(scans, tmp_path):
     said = call("new", "femur", scans).stdout
     assert "6 scans of 3 specimens (TB5, TB6, TB9), load states 1 (pristine) to 2 (failed)" in said
-    assert "the centre cube of 16 voxels keeps 100% of a scan" in said
+    assert "Crop:   the centre cube of 16 voxels." in said
     assert "16 of 16 × 16 pixels in each of XY, XZ, YZ, 288 in all" in said
     assert "Two load states" in said
     assert "The paper's space does not fit: layers=6 pools images of 16 × 16" in said
@@ -36,7 +36,8 @@ def test_a_study_is_begun_and_the_command_that_is_printed_works_as_it_stands(sca
 def test_what_is_there_is_left_and_nothing_is_written_where_something_is_wrong(scans, tmp_path):
     call("new", "femur", scans, "--dry-run")
     assert not (tmp_path / "studies").exists()
-    assert "keeps 12% of a scan" in call("new", "femur", scans, "--crop", 8, "--slices", 4).stdout
+    said = call("new", "femur", scans, "--crop", 8, "--slices", 4).stdout
+    assert "Caution: 16 × 16 × 16 voxels → the centre cube of 8 voxels: 12% of each scan." in said
     config = tmp_path / "studies" / "femur" / "study.toml"
     config.write_text('bone = "mine"\n')
     assert "is there already" in refusal("new", "femur", scans)

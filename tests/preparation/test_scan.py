@@ -280,7 +280,10 @@ def test_without_a_voxel_size_lengths_are_not_measured_and_a_note_says_so(tmp_pa
     store = prepared(write_scans(tmp_path), tmp_path)
     assert store.scan("TB5", 1).trabecular_thickness_um is None
     assert store.scan("TB5", 1).degree_of_anisotropy is not None
-    assert store.notes == ("Neither table nor files give voxel_um: trabecular thickness and spacing are not measured.",)
+    assert store.notes[0].startswith("20 voxels along an edge are too few to measure how far scans lie apart")
+    assert store.notes[1:] == (
+        "Neither table nor files give voxel_um: trabecular thickness and spacing are not measured.",
+    )
 
 
 def spoilt(tmp_path, volume):
@@ -391,6 +394,85 @@ def peak_kib(csv, out):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", MEMORY, str(csv), str(out)]
     return int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+def write_boxes(folder, shapes, states=(1, 2)):
+    """Scans of the given shapes, dark, with a bright box of 8 × 8 × 8 voxels in the middle; and their table."""
+    rows = []
+    for specimen, shape in shapes.items():
+        for state in states:
+            volume = np.random.default_rng([state, ord(specimen)]).integers(20, 40, shape).astype(np.uint8)
+            volume[tuple(slice(extent // 2 - 4, extent // 2 + 4) for extent in shape)] = 200
+            np.save(folder / f"{specimen}{state}.npy", volume)
+            rows.append({"specimen": specimen, "state": state, "path": f"{specimen}{state}.npy", "voxel_um": 5.0})
+    return write_table(folder, rows)
+
+
+def bright_box(image):
+    """Rows and columns of an image that hold bright pixels."""
+    return tuple(np.count_nonzero((image > 120).any(axis=axis)) for axis in (1, 0))
+
+
+def test_sections_that_are_no_squares_are_laid_into_squares_and_not_squeezed(tmp_path):
+    csv = write_boxes(tmp_path, {"A": (16, 40, 32), "B": (20, 40, 32)})
+    store = prepared(csv, tmp_path, crop=(16, 40, 32), n_slices=16, match="none", median=False, registration=False)
+    assert store.recipe.frames == {"XY": 40, "XZ": 32, "YZ": 40}
+    assert store.side == 32
+    assert store.recipe.pixel_um == {"XY": 5.0 * 40 / 32, "XZ": 5.0, "YZ": 5.0 * 40 / 32}
+    xz = store.group("A", 1, "XZ")[8]
+    assert bright_box(xz) == (8, 8)
+    assert not xz[:8].any()
+    assert not xz[24:].any()
+    assert xz[8:24].all()
+    for plane in ("XY", "YZ"):
+        rows, columns = bright_box(store.group("B", 2, plane)[8])
+        assert rows == columns
+    again = prepare_scan(str(tmp_path / "A1.npy"), Recipe.from_json(store.recipe.to_json()))
+    assert_array_equal(again.slices["XZ"], store.group("A", 1, "XZ"))
+
+
+def test_whole_volumes_of_several_shapes_have_one_scale(tmp_path):
+    csv = write_boxes(tmp_path, {"A": (16, 40, 32), "B": (20, 24, 24)})
+    store = prepared(csv, tmp_path, cropped=False, n_slices=4, match="none", median=False, registration=False, side=40)
+    assert store.recipe.frames == {"XY": 40, "XZ": 32, "YZ": 40}
+    for specimen in "AB":
+        assert bright_box(store.group(specimen, 1, "XY")[2]) == (8, 8)
+    assert "none is squeezed" in " ".join(store.notes)
+
+
+def test_scans_that_are_larger_than_those_of_the_store_are_cut_to_its_squares(tmp_path):
+    csv = write_boxes(tmp_path, {"A": (16, 24, 24), "B": (16, 24, 24)})
+    store = prepared(csv, tmp_path, cropped=False, n_slices=4, match="none", median=False, registration=False)
+    larger = np.load(tmp_path / "A1.npy")
+    np.save(tmp_path / "larger.npy", np.pad(larger, 3, constant_values=90))
+    found = prepare_scan(str(tmp_path / "larger.npy"), store.recipe)
+    assert bright_box(found.slices["XY"][2]) == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("crop", "told"),
+    [
+        (16, "16 × 40 × 32 voxels → the centre cube of 16 voxels: 20% of each scan. --crop 16,40,32 would keep all"),
+        ((16, 32, 32), "16 × 40 × 32 voxels → the centre 16 × 32 × 32 voxels: 80% of each scan."),
+        ((16, 40, 32), ""),
+    ],
+    ids=["a cube", "most", "all"],
+)
+def test_it_is_said_what_a_crop_keeps(tmp_path, crop, told):
+    csv = write_boxes(tmp_path, {"A": (16, 40, 32), "B": (16, 40, 32)})
+    notes = prepared(csv, tmp_path, crop=crop, n_slices=4, registration=False).notes
+    found = [note for note in notes if "→" in note]
+    assert bool(found) == bool(told)
+    assert all(told in note for note in found)
+    assert all(note.startswith("Caution: ") == ("20%" in note) for note in found)
+
+
+def test_a_crop_of_three_lengths_fits_or_is_refused(tmp_path):
+    csv = write_boxes(tmp_path, {"A": (16, 40, 32), "B": (12, 40, 32)})
+    told = refusal(csv, tmp_path, crop=(16, 40, 30))
+    assert told.endswith("12×40×32 voxels are fewer than the crop of 16×40×30; give --crop 12,40,30 or less")
+    with pytest.raises(PreparationError, match="--crop is 0"):
+        Steps(crop=(4, 0, 4))
 
 
 @pytest.mark.torture

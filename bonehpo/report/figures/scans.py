@@ -28,6 +28,8 @@ INCH_PER_SLICE = 1.3
 def montage(store: SliceStore, path: Path) -> None:
     """Draw the middle slice of every specimen in its first and last load state, in every plane.
 
+    The contrast is stretched, by the same for all slices: see `_stretch`.
+
     Args:
         store: The slices; only the groups that are drawn are read, and each is checked.
         path: PNG to write; its folder must exist.
@@ -53,7 +55,8 @@ def middle_slices_figure(store: SliceStore, folder: Path) -> Drawn:
         StoreDamaged: A group that is drawn is not what was written.
     """
     bone = f"{store.bone}, phantom" if store.is_phantom else store.bone
-    caption = f"The middle slice of each of n = {len(store.specimens)} specimens, in every plane, as networks see it."
+    n = len(store.specimens)
+    caption = f"The middle slice of each of n = {n} specimens, in every plane. The contrast is stretched, alike in all."
     words = Words(
         name="middle-slices",
         title=f"Slices, pristine and failed ({bone})",
@@ -68,14 +71,29 @@ def middle_slices_figure(store: SliceStore, folder: Path) -> Drawn:
 def _paint_middle_slices(figure: Figure, store: SliceStore) -> None:
     columns = [(state, plane) for state in (store.states[0], store.states[-1]) for plane in store.planes]
     panels = figure.subplots(len(store.specimens), len(columns), squeeze=False)
+    middle = {
+        (specimen, *column): store.group(specimen, *column)[store.n_slices // 2]
+        for specimen in store.specimens
+        for column in columns
+    }
+    low, high = _stretch(list(middle.values()))
     for k, (row, specimen) in enumerate(zip(panels, store.specimens, strict=True)):
         for panel, (state, plane) in zip(row, columns, strict=True):
-            middle = store.group(specimen, state, plane)[store.n_slices // 2]
-            panel.imshow(middle, cmap="gray", vmin=0, vmax=255)
+            panel.imshow(middle[specimen, state, plane], cmap="gray", vmin=low, vmax=high)
             bare(panel)
             if k == 0:
                 panel.set_title(f"state {state}, {plane}", fontsize=pt(8))
         row[0].set_ylabel(short(specimen), fontsize=pt(8))
+
+
+def _stretch(slices: Sequence[npt.NDArray[np.uint8]]) -> tuple[float, float]:
+    """Levels that are drawn black and white: between them lie all pixels but the darkest and the brightest 0.5 %.
+
+    Pixels of level 0 are left out, as those around sections that are no squares.
+    """
+    pixels = np.concatenate([image[image > 0] for image in slices])
+    low, high = np.percentile(pixels, (0.5, 99.5)) if pixels.size else (0.0, 0.0)
+    return (float(low), float(high)) if low < high else (0.0, 255.0)
 
 
 def prediction_figure(found: ScanVerdict, slices: Mapping[str, npt.NDArray[np.uint8]], path: Path) -> None:
