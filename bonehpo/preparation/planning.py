@@ -99,8 +99,8 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     notes = [*table.notes, *_volume_notes(steps, shapes, recipe), *_remarks(volumes), *_voxel_notes(table, volumes)]
     if steps.registration and extent < SMALLEST_SIDE:
         notes.append(
-            f"{extent} voxels along an edge are too few to measure how far scans lie apart, which takes {SMALLEST_SIDE}: see "
-            "yourself that slices of one number show the same place."
+            f"{extent} voxels along an edge are too few to measure how far scans lie apart, which takes {SMALLEST_SIDE}: "
+            "see yourself that slices of one number show the same place."
         )
     if recipe.voxel_um is None:
         notes.append("Neither table nor files give voxel_um: trabecular thickness and spacing are not measured.")
