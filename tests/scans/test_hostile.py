@@ -12,9 +12,7 @@ from mutations import mutated
 from reading_process import Reading, ReadingProcess
 from seeds import SEEDS, Seed
 
-pytestmark = pytest.mark.torture
-
-QUICK, LONG = 8, 60
+QUICK, LONG = 8, 460
 """Inputs of each seed."""
 
 RANDOM_SEED = 20261127
