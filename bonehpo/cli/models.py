@@ -60,16 +60,18 @@ def promote(folder: StudyFolder, storage: str | None, force: bool, because: str 
 @study_option
 @click.argument("scan", metavar="SCAN")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for CSV and picture.  [default: where you are]")
+@click.option("--first", metavar="SCAN", help="First scan of the same specimen: say how far SCAN lies from it.")
 @memory_option
 @json_option
-def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> None:
+def predict(folder: StudyFolder, scan: str, out: Path | None, first: str | None, as_json: bool) -> None:
     """Run the champion on SCAN, prepared as its training scans were.
 
     SCAN is a volume in any format that prepare reads, as FILE.h5::/dataset; for a store of 2-D slices an image or a
-    folder of images. Writes the probability of every slice as CSV, and a picture.
+    folder of images. Writes the probability of every slice as CSV, and a picture. Where training scans were registered,
+    SCAN is laid on the one of --first.
     """
     study = Study(folder.path)
-    found = study.predict(scan)
+    found = study.predict(scan, first=first)
     csv, picture = found.write(out or Path.cwd())
     if as_json:
         print_json(
@@ -79,6 +81,7 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
                 "ran_on": found.ran_on,
                 "p_failed": found.mean,
                 "planes": found.planes,
+                "registration": found.registration,
                 "csv": str(csv),
                 "picture": str(picture),
             }
@@ -91,6 +94,8 @@ def predict(folder: StudyFolder, scan: str, out: Path | None, as_json: bool) -> 
     say(f"Scan: {found.verdict} (mean p(failed) {found.mean:.3f}), by {found.model} version {found.version}")
     if found.ran_on == "phantom":
         say("Caution: that network was trained on phantoms; it knows nothing of real bone.")
+    if found.registration:
+        say(found.registration)
     click.echo(f"Slices: {csv}\nPicture: {picture}")
     print_next(study, flag(folder), "predict")
 

@@ -97,6 +97,11 @@ def phantom(
 @click.option(
     "--no-registration", is_flag=True, help="Do not measure how far scans lie from the first of their specimen."
 )
+@click.option(
+    "--register",
+    is_flag=True,
+    help="Lay each scan on the first of its specimen; all are interpolated once, the first too.",
+)
 @click.option("--reference", metavar="SPECIMEN:STATE", help="Scan to which the others are matched.")
 @click.option("--overwrite", is_flag=True, help="Replace the study's store once the new one is whole.")
 @states_option
@@ -115,6 +120,7 @@ def prepare(
     no_median: bool,
     standardise: bool,
     no_registration: bool,
+    register: bool,
     reference: str | None,
     overwrite: bool,
     states: tuple[str, ...],
@@ -142,6 +148,7 @@ def prepare(
         reference=reference,
         standardise=standardise,
         registration=not no_registration,
+        register=register,
     )
     with ProgressDisplay() as display:
         store = prepare_store(

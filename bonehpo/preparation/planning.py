@@ -3,17 +3,17 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from bonehpo.errors import PreparationError, ScanError
-from bonehpo.preparation.registration import SMALLEST_SIDE
+from bonehpo.preparation.registration import SMALLEST_SIDE, STILL, Offset, is_shown
 from bonehpo.preparation.scan import check_size, check_type, median_filtered, read_centre
 from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, histogram, intensity_window
 from bonehpo.scans.phases import find_phases
 from bonehpo.scans.readers import Volume, open_volume, read_image
-from bonehpo.scans.sections import NORMALS, Crop, Shape, crop_in_words, extents, longer_edges
+from bonehpo.scans.sections import NORMALS, Crop, Shape, centred_box, crop_in_words, extents, longer_edges
 from bonehpo.scans.table import Scan, ScanTable
 from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Recipe, Steps
 
@@ -33,17 +33,24 @@ class Plan:
         recipe: How each scan will be prepared.
         preview_side: Voxels along each edge of the small volumes that are kept; None for 2-D slices.
         notes: One sentence each.
+        offsets: Of the scans that are moved to lie on the first of their specimen.
     """
 
     recipe: Recipe
     preview_side: int | None
     notes: tuple[str, ...]
+    offsets: Mapping[Scan, Offset] = field(default_factory=dict)
 
 
-def plan_preparation(table: ScanTable, steps: Steps) -> Plan:
+def plan_preparation(table: ScanTable, steps: Steps, offsets: Mapping[Scan, Offset] | None = None) -> Plan:
     """Settle every step against the scans.
 
     Headers of all scans are read, and the voxels of the reference scan alone.
+
+    Args:
+        table: The scans.
+        steps: What the user asks.
+        offsets: Of scans that are to be laid on the first of their specimen, where they are known.
 
     Raises:
         ScanError: A scan cannot be read, or does not go with the others.
@@ -52,7 +59,7 @@ def plan_preparation(table: ScanTable, steps: Steps) -> Plan:
     reference = _reference(table, steps.reference)
     if table.kind == "slices":
         return _plan_slices(table, steps, reference)
-    return _plan_volumes(table, steps, reference)
+    return _plan_volumes(table, steps, reference, offsets or {})
 
 
 def _reference(table: ScanTable, asked: str | None) -> Scan:
@@ -64,14 +71,19 @@ def _reference(table: ScanTable, asked: str | None) -> Scan:
     raise PreparationError(f"reference {asked!r} is not in {table.csv}; give SPECIMEN:STATE, as {table.specimens[0]}:1")
 
 
-def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
+def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan, offsets: Mapping[Scan, Offset]) -> Plan:
     volumes = {scan: open_volume(scan.source) for scan in table.scans}
     _check_shapes(volumes)
     shapes = [volume.shape for volume in volumes.values()]
     smallest = min(min(shape) for shape in shapes)
+    if steps.register and steps.crop is None:
+        smallest = _largest_cube([(volume, offsets.get(scan, STILL)) for scan, volume in volumes.items()], smallest)
     crop = (steps.crop or smallest) if steps.cropped else None
     for volume in sorted(volumes.values(), key=lambda volume: min(volume.shape)):
         check_size(volume, crop)
+    if steps.register:
+        for scan, volume in volumes.items():
+            check_size(volume, crop, offsets.get(scan, STILL))
     kept = [extents(shape, crop) for shape in shapes]
     extent, frames = min(min(shape) for shape in kept), _frames(kept)
     block = read_centre(volumes[reference], crop)
@@ -92,6 +104,7 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         voxel_um=table.voxel_um or _voxel_of_files(volumes),
         standardise=steps.standardise,
         phases=find_phases(histogram(median_filtered(block, done=False))) if by_phases else None,
+        registered=steps.register,
         frames=frames if any(len(set(shape)) > 1 or shape != kept[0] for shape in kept) else None,
     )
     for volume in volumes.values():
@@ -104,7 +117,27 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         )
     if recipe.voxel_um is None:
         notes.append("Neither table nor files give voxel_um: trabecular thickness and spacing are not measured.")
-    return Plan(recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=(*notes, *_standard_notes(recipe)))
+    return Plan(
+        recipe=recipe, preview_side=min(PREVIEW_SIDE, extent), notes=(*notes, *_standard_notes(recipe)), offsets=offsets
+    )
+
+
+def _largest_cube(offsets: Sequence[tuple[Volume, Offset]], smallest: int) -> int:
+    """Side of the largest centre cube of the first scans that all others show as well.
+
+    Raises:
+        PreparationError: There is none: a scan lies beside the first of its specimen.
+    """
+    side = smallest
+    for volume, offset in offsets:
+        while side > 0 and not is_shown(volume.shape, centred_box(volume.shape, side), offset):
+            side -= 1
+        if side == 0:
+            raise PreparationError(
+                f"{volume.source}: shifted by {offset.distance:.1f} voxels it shows nothing of the centre of the first scan "
+                "of its specimen; leave it out, or prepare without --register"
+            )
+    return side
 
 
 def _frames(kept: Sequence[Shape]) -> dict[str, int]:

@@ -7,6 +7,7 @@ so that memory does not grow with the number of scans. When the volume is let go
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,27 @@ from bonehpo.engine import Engine
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.morphometry import Morphometry, measure, preview_cube
 from bonehpo.preparation.planning import plan_preparation
-from bonehpo.preparation.registration import OFFSETS, Offset, Reduced, measure_offset, write_offsets
-from bonehpo.preparation.scan import PreparedScan, cut_damage, find_masks, prepare_images, prepare_volume
+from bonehpo.preparation.registration import (
+    OFFSETS,
+    SMALLEST_SIDE,
+    STILL,
+    Offset,
+    Reduced,
+    measure_offset,
+    reduced,
+    write_offsets,
+)
+from bonehpo.preparation.scan import (
+    PreparedScan,
+    cut_damage,
+    filter_median,
+    find_masks,
+    prepare_images,
+    prepare_volume,
+    read_centre,
+)
 from bonehpo.scans.images import KINDS
+from bonehpo.scans.readers import open_volume
 from bonehpo.scans.table import Scan, ScanTable, SliceImage, read_scans
 from bonehpo.store.building import (
     StoredScan,
@@ -68,7 +87,8 @@ def prepare(
     """
     check_free(out, overwrite=overwrite)
     table = read_scans(csv, states)
-    plan = plan_preparation(table, steps)
+    moves = _moves(table, engine, progress) if steps.register and table.kind == "volumes" else {}
+    plan = plan_preparation(table, steps, {scan: move for scan, move in moves.items() if move.is_same_place})
     is_phantom = (csv.resolve().parent / PHANTOM_MARK).exists()
     masks = find_masks(table) if is_phantom else {}
     damage = len(masks) == len(table.scans)
@@ -88,12 +108,51 @@ def prepare(
     with new_store(out, overwrite=overwrite) as folder:
         create_arrays(folder, manifest)
         small = _small_volumes(folder) if steps.registration and table.kind == "volumes" else None
-        stored = _run(table, _tasks(table, manifest, masks, folder, small), engine, progress)
-        offsets = _offsets(table, small, engine, progress) if small else {}
+        stored = _run(table, _tasks(table, manifest, masks, folder, small, plan.offsets), engine, progress)
+        offsets = {}
+        if small:
+            offsets = _offsets(table, small, engine, progress)
+            shutil.rmtree(small)
         seal(folder, manifest, stored)
     store = SliceStore.open(out)
-    write_offsets(out.parent / OFFSETS, store.id, offsets)
+    write_offsets(out.parent / OFFSETS, store.id, offsets, plan.offsets)
     return store
+
+
+def _moves(table: ScanTable, engine: Engine, progress: ProgressCallback) -> dict[Scan, Offset]:
+    """Offset of every scan from the first of its specimen, of its largest centre cube, before anything is prepared."""
+    with tempfile.TemporaryDirectory(prefix="bonehpo-registration-") as folder:
+        small = Path(folder)
+        tasks = [_Reduce(source=scan.source, file=_small_file(small, scan)) for scan in table.scans]
+        for done, outcome in enumerate(engine.run(_reduce, tasks), start=1):
+            outcome.result()
+            progress(Progress(done, len(tasks), "reading for registration"))
+        return _offsets(table, small, engine, progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reduce:
+    source: str
+    file: Path
+
+
+def _reduce(task: _Reduce) -> None:
+    _save_reduced(task.file, _reduced_cube(task.source))
+
+
+def _reduced_cube(source: str) -> Reduced:
+    """The largest centre cube of a volume, filtered and in small."""
+    volume = open_volume(source)
+    block = read_centre(volume, min(volume.shape))
+    filter_median(block)
+    small = reduced(block)
+    if small is None:
+        size = "×".join(map(str, volume.shape))
+        raise PreparationError(
+            f"{source}: {size} voxels are too few to register, which takes {SMALLEST_SIDE} along each edge; leave out "
+            "--register"
+        )
+    return small
 
 
 def _small_volumes(folder: Path) -> Path:
@@ -106,13 +165,15 @@ def _small_volumes(folder: Path) -> Path:
 _SOME_MASKS = "Only {} of {} scans have a mask in the folder truth: the store does not know where they are damaged."
 
 
-def prepare_scan(source: str, recipe: Recipe) -> PreparedScan:
+def prepare_scan(source: str, recipe: Recipe, offset: Offset | None = None) -> PreparedScan:
     """Prepare one further scan as those of a store were.
 
     Args:
         source: A volume as `readers.open_volume` takes it; for a recipe of 2-D slices an image, a folder of images, or
             (where there are several planes) a folder with one subfolder of images named after each plane.
         recipe: Of the store, or of the model, that the scan is for.
+        offset: From the first scan of its specimen, see `offset_from`; where the recipe's scans were registered, this one is
+            laid on that, if both show the same place.
 
     Returns:
         The slices. Of 2-D images all are taken.
@@ -122,8 +183,29 @@ def prepare_scan(source: str, recipe: Recipe) -> PreparedScan:
         PreparationError: The volume is smaller than the crop, or the images are not laid out by planes.
     """
     if recipe.kind == "volumes":
-        return prepare_volume(source, recipe)
+        return prepare_volume(source, recipe, offset if offset and offset.is_same_place else STILL)
     return prepare_images(_images_of(Path(source), recipe.planes), recipe, all_images=True)
+
+
+def offset_from(first: str, source: str) -> Offset | None:
+    """Measure how far a scan lies from the first of its specimen.
+
+    Args:
+        first: That scan, as `readers.open_volume` takes it.
+        source: The scan.
+
+    Returns:
+        The offset; None where one of them is of one intensity once it is reduced.
+
+    Raises:
+        ScanError: One cannot be read, or their shapes differ.
+        PreparationError: They are too small.
+    """
+    shapes = [open_volume(name).shape for name in (first, source)]
+    if shapes[0] != shapes[1]:
+        one, two = ("×".join(map(str, shape)) for shape in shapes)
+        raise ScanError(f"{source}: {two} voxels, {first} {one}; give scans of one shape")
+    return measure_offset(_reduced_cube(first), _reduced_cube(source))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +216,7 @@ class _Task:
     folder: Path
     csv_folder: Path
     small: Path | None
+    offset: Offset
 
     @property
     def specimen(self) -> int:
@@ -151,7 +234,12 @@ class _Done:
 
 
 def _tasks(
-    table: ScanTable, manifest: Manifest, masks: Mapping[Scan, Path], folder: Path, small: Path | None
+    table: ScanTable,
+    manifest: Manifest,
+    masks: Mapping[Scan, Path],
+    folder: Path,
+    small: Path | None,
+    offsets: Mapping[Scan, Offset],
 ) -> list[_Task]:
     return [
         _Task(
@@ -161,6 +249,7 @@ def _tasks(
             folder=folder.resolve(),
             csv_folder=table.csv.resolve().parent,
             small=small and small.resolve(),
+            offset=offsets.get(scan, STILL),
         )
         for scan in table.scans
     ]
@@ -182,12 +271,12 @@ def _run(table: ScanTable, tasks: list[_Task], engine: Engine, progress: Progres
 
 def _prepare_one(task: _Task) -> _Done:
     scan, recipe = task.scan, task.manifest.recipe
-    prepared = prepare_images(scan.images, recipe) if scan.images else prepare_volume(scan.source, recipe)
+    prepared = prepare_images(scan.images, recipe) if scan.images else prepare_volume(scan.source, recipe, task.offset)
     groups = [prepared.slices[plane] for plane in recipe.planes]
     write_slices(task.folder, "slices", task.specimen, task.state, groups)
     _write_preview(task, prepared)
     if task.small and prepared.reduced:
-        np.savez(_small_file(task.small, scan), levels=prepared.reduced.levels, factor=prepared.reduced.factor)
+        _save_reduced(_small_file(task.small, scan), prepared.reduced)
     measured = _measure(prepared, recipe)
     record = ScanRecord(
         specimen=scan.specimen,
@@ -222,7 +311,7 @@ class _Pair:
 
 
 def _offsets(table: ScanTable, small: Path, engine: Engine, progress: ProgressCallback) -> dict[Scan, Offset]:
-    """Measure the offset of every scan from the first of its specimen, and remove the small volumes."""
+    """Measure the offset of every scan from the first of its specimen."""
     first = {scan.specimen: scan for scan in sorted(table.scans, key=lambda scan: -scan.state)}
     pairs = [
         _Pair(
@@ -241,12 +330,15 @@ def _offsets(table: ScanTable, small: Path, engine: Engine, progress: ProgressCa
         if offset is not None:
             found[outcome.task.scan] = offset
         progress(Progress(done, len(pairs), f"registration of {outcome.task.scan.name}"))
-    shutil.rmtree(small)
     return {scan: found[scan] for scan in table.scans if scan in found}
 
 
 def _measure_pair(pair: _Pair) -> Offset | None:
     return measure_offset(_load_reduced(pair.first), _load_reduced(pair.other))
+
+
+def _save_reduced(file: Path, small: Reduced) -> None:
+    np.savez(file, levels=small.levels, factor=small.factor)
 
 
 def _load_reduced(file: Path) -> Reduced:
@@ -272,7 +364,7 @@ def _write_damage(task: _Task, shape: tuple[int, ...]) -> float | None:
     """Write the truth of one scan, if it has one; the share of its slices that is damaged."""
     if task.mask is None:
         return None
-    slices = cut_damage(task.mask, shape, task.manifest.recipe)
+    slices = cut_damage(task.mask, shape, task.manifest.recipe, task.offset)
     groups = [slices[plane] for plane in task.manifest.recipe.planes]
     write_slices(task.folder, "damage", task.specimen, task.state, groups)
     return float(np.mean(groups) / np.iinfo(np.uint8).max)

@@ -1,4 +1,4 @@
-"""Rigid offset of a scan from the first scan of its specimen: how far it is shifted and turned.
+"""Rigid offset of a scan from the first scan of its specimen: how far it is shifted and turned, and the way back.
 
 Intensities are compared on two levels of a pyramid, from three starts: no shift, and the best of two cross-correlations.
 Each step solves for the six parameters of a small rigid motion by weighted least squares [1]_ [2]_. Weights take out single
@@ -13,6 +13,7 @@ References:
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -21,11 +22,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, binary_erosion, gaussian_filter
+from scipy.ndimage import affine_transform, binary_erosion, gaussian_filter, spline_filter
 from scipy.spatial.transform import Rotation
 from skimage.registration import phase_cross_correlation
 
 from bonehpo.files import write_durably
+from bonehpo.scans.sections import Box, Shape
 from bonehpo.scans.table import Scan
 
 OFFSETS = "registration.csv"
@@ -63,22 +65,29 @@ RIGID_VOXELS = 1.0
 class Offset:
     """Rigid motion that lays a scan on the first scan of its specimen.
 
+    A place r about the centre of the first scan is at R r + shift in the other.
+
     Attributes:
         shift: Of the centre of the scan along (z, y, x), in voxels.
-        turn_deg: Angle of the rotation about the centre, in degrees.
+        rotation_deg: Rotation R about the centre, as a vector: along its axis, as long as its angle in degrees.
         similarity: Correlation of intensities once aligned.
         deformation: Voxels by which an octant of the scan differs from the motion, at most.
     """
 
     shift: tuple[float, float, float]
-    turn_deg: float
+    rotation_deg: tuple[float, float, float]
     similarity: float
     deformation: float
 
     @property
+    def turn_deg(self) -> float:
+        """Angle of the rotation, in degrees."""
+        return float(np.linalg.norm(self.rotation_deg))
+
+    @property
     def is_cautioned(self) -> bool:
         """True if it is more than a scan of a registered series may lie apart."""
-        return self.distance >= FAR_VOXELS or self.turn_deg >= FAR_DEG or self.similarity < SIMILAR
+        return self.distance >= FAR_VOXELS or self.turn_deg >= FAR_DEG or not self.is_same_place
 
     @property
     def distance(self) -> float:
@@ -86,9 +95,86 @@ class Offset:
         return float(np.linalg.norm(self.shift))
 
     @property
+    def is_same_place(self) -> bool:
+        """True if both scans show the same place."""
+        return self.similarity >= SIMILAR
+
+    @property
     def is_certain(self) -> bool:
         """True if both scans show the same place, and one motion stands for all of it."""
-        return self.similarity >= SIMILAR and self.deformation <= RIGID_VOXELS
+        return self.is_same_place and self.deformation <= RIGID_VOXELS
+
+
+STILL = Offset(shift=(0.0, 0.0, 0.0), rotation_deg=(0.0, 0.0, 0.0), similarity=1.0, deformation=0.0)
+"""Of a scan that lies where the first one does."""
+
+BETWEEN = 0.5
+"""Voxels along each axis by which the grid of registered scans lies off that of the first, so that the first is interpolated
+as the others are: what is interpolated is smoother, and were the first not, that alone would tell it from the others."""
+
+BEYOND = 3
+"""Voxels around what is cut out that its interpolation needs."""
+
+
+def wide_box(shape: Shape, box: Box, offset: Offset) -> Box:
+    """What must be read of a scan so that a box can be cut out of it as the first scan would show it.
+
+    Args:
+        shape: Of the scan.
+        box: To be cut out, on the grid of the first.
+        offset: Of the scan.
+    """
+    low, high = _reach(shape, box, offset)
+    z, y, x = (
+        slice(max(0, math.floor(a) - BEYOND), min(extent, math.ceil(b) + 1 + BEYOND))
+        for a, b, extent in zip(low, high, shape, strict=True)
+    )
+    return z, y, x
+
+
+def is_shown(shape: Shape, box: Box, offset: Offset) -> bool:
+    """True if a scan shows all of a box on the grid of the first."""
+    low, high = _reach(shape, box, offset)
+    return bool((low >= 0).all() and (high <= np.array(shape) - 1).all())
+
+
+def _reach(shape: Shape, box: Box, offset: Offset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The first and the last place along each axis of a scan that lie in a box on the grid of the first."""
+    turn, centre = _turn(offset), (np.array(shape) - 1) / 2
+    corners = np.array(list(product(*((part.start, part.stop - 1) for part in box)))) + BETWEEN - centre
+    places = corners @ turn.T + offset.shift + centre
+    return places.min(axis=0), places.max(axis=0)
+
+
+def laid_on_first(
+    block: NDArray[Any], shape: Shape, read: Box, box: Box, offset: Offset, order: int = 3
+) -> NDArray[Any]:
+    """A box of a scan as the first scan of its specimen would show it, interpolated once by cubic splines.
+
+    Args:
+        block: What was read of the scan, (z, y, x).
+        shape: Of the whole scan.
+        read: Where the block lies in it, see `wide_box`.
+        box: What to cut out, on the grid of the first scan, `BETWEEN` its voxels.
+        offset: Of the scan from the first.
+        order: Of the splines.
+
+    Returns:
+        The box, in the type of the block; no intensity is beyond those of the block.
+    """
+    turn, centre = _turn(offset), (np.array(shape) - 1) / 2
+    start, begin = (np.array([part.start for part in where]) for where in (box, read))
+    origin = turn @ (start + BETWEEN - centre) + offset.shift + centre - begin
+    splines = spline_filter(block, order, output=np.float32) if order > 1 else block.astype(np.float32)
+    size = tuple(part.stop - part.start for part in box)
+    laid = affine_transform(splines, turn, origin, size, order=order, mode="nearest", prefilter=False)
+    np.clip(laid, block.min(), block.max(), out=laid)
+    return (laid if block.dtype.kind == "f" else np.rint(laid, out=laid)).astype(block.dtype)
+
+
+def _turn(offset: Offset) -> NDArray[np.float64]:
+    matrix: NDArray[np.float64] = Rotation.from_rotvec(offset.rotation_deg, degrees=True).as_matrix()
+    return matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +234,10 @@ def measure_offset(first: Reduced, scan: Reduced) -> Offset | None:
     smooth = _smoothed((one, two), 0.7)
     motion = _refined(*smooth, max(found, key=lambda pair: pair[0])[1], 30)
     z, y, x = (factor * motion.shift).tolist()
+    rz, ry, rx = Rotation.from_matrix(motion.turn).as_rotvec(degrees=True).tolist()
     return Offset(
         shift=(z, y, x),
-        turn_deg=float(np.degrees(np.linalg.norm(Rotation.from_matrix(motion.turn).as_rotvec()))),
+        rotation_deg=(rz, ry, rx),
         similarity=_similarity(*smooth, motion),
         deformation=factor * _deformation(*smooth, motion),
     )
@@ -258,20 +345,25 @@ _COLUMNS = (
     "shift_z",
     "shift_y",
     "shift_x",
-    "turn_deg",
+    "turn_z",
+    "turn_y",
+    "turn_x",
     "similarity",
     "deformation",
     "certain",
+    "moved_voxels",
+    "moved_deg",
 )
 
 
-def write_offsets(file: Path, store_id: str, offsets: Mapping[Scan, Offset]) -> None:
+def write_offsets(file: Path, store_id: str, offsets: Mapping[Scan, Offset], moved: Mapping[Scan, Offset]) -> None:
     """Write what was measured as CSV, a row for each scan; a file of another store is replaced, or removed.
 
     Args:
         file: `OFFSETS` in the folder of the study.
         store_id: Of the store.
-        offsets: By scan; none where nothing was measured.
+        offsets: By scan, as the store holds it; none where nothing was measured.
+        moved: By scan, what registration has moved it by.
 
     Raises:
         StudyError: It cannot be written.
@@ -283,9 +375,15 @@ def write_offsets(file: Path, store_id: str, offsets: Mapping[Scan, Offset]) -> 
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
     for scan, found in offsets.items():
-        numbers = [*found.shift, found.turn_deg, found.similarity, found.deformation]
+        by = moved.get(scan, STILL)
+        numbers = [*found.shift, *found.rotation_deg, found.similarity, found.deformation]
         table.writerow(
-            [store_id, scan.specimen, scan.state, *(f"{n:.2f}" for n in numbers), str(found.is_certain).lower()]
+            [
+                *(store_id, scan.specimen, scan.state),
+                *(f"{number:.2f}" for number in numbers),
+                str(found.is_certain).lower(),
+                *(f"{number:.2f}" for number in (by.distance, by.turn_deg)),
+            ]
         )
     write_durably(file, text.getvalue().encode())
 
@@ -305,12 +403,14 @@ def offsets_caution(file: Path, store_id: str) -> str:
     apart = {name: offset for name, offset in found.items() if offset.is_cautioned}
     if not apart:
         return ""
-    other = [name for name, offset in apart.items() if offset.similarity < SIMILAR]
+    other = [name for name, offset in apart.items() if not offset.is_same_place]
+    done = any(float(row["moved_voxels"]) > 0 or float(row["moved_deg"]) > 0 for row in rows)
+    advice = "They are registered, and yet: see" if done else "Give --register, or see"
     worst = max(apart, key=lambda name: apart[name].distance)
     sentences = [
         f"{len(apart)} of {len(found)} scans lie {FAR_VOXELS:g} voxels or {FAR_DEG:g}° or more from the first of their "
         f"specimen, the farthest {worst} ({apart[worst].distance:.1f} voxels, {apart[worst].turn_deg:.1f}°): slices of one "
-        f"number do not show the same place. Register them first, or see {file.name}."
+        f"number do not show the same place. {advice} {file.name}."
     ]
     if other:
         sentences.append(
@@ -325,7 +425,7 @@ def offsets_caution(file: Path, store_id: str) -> str:
 def _offset_of(row: Mapping[str, str]) -> Offset:
     return Offset(
         shift=(float(row["shift_z"]), float(row["shift_y"]), float(row["shift_x"])),
-        turn_deg=float(row["turn_deg"]),
+        rotation_deg=(float(row["turn_z"]), float(row["turn_y"]), float(row["turn_x"])),
         similarity=float(row["similarity"]),
         deformation=float(row["deformation"]),
     )

@@ -167,6 +167,7 @@ def _plan(
         reference=recipe.reference,
         standardise=recipe.standardise,
         registration=False,
+        register=recipe.registered,
     )
     mark, digest = folder.path / _PREPARED_FROM, address_of(steps, digest_of_scans(scans))
     if not (folder.store.exists() and mark.exists() and mark.read_text(encoding="utf-8") == digest):

@@ -30,6 +30,7 @@ class Steps:
         reference: "SPECIMEN:STATE"; None takes the first specimen's pristine scan.
         standardise: Whether each slice gets the same mean and spread of intensity levels at the end.
         registration: Whether to measure how far each scan lies from the first of its specimen; no voxel changes by it.
+        register: Whether to lay each scan on the first of its specimen.
     """
 
     cropped: bool = True
@@ -41,6 +42,7 @@ class Steps:
     reference: str | None = None
     standardise: bool = False
     registration: bool = True
+    register: bool = False
 
     def __post_init__(self) -> None:
         crop = self.crop if isinstance(self.crop, tuple) else (self.crop,)
@@ -52,6 +54,10 @@ class Steps:
             raise PreparationError(f"--match is {self.match}; give one of {', '.join(typing.get_args(Matching))}")
         if self.crop is not None and not self.cropped:
             raise PreparationError(f"--crop {self.crop} and --no-crop exclude each other; remove one")
+        if self.register and not self.cropped:
+            raise PreparationError(
+                "--register and --no-crop exclude each other: scans that were moved do not all show the same; give --crop"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,7 @@ class Recipe:
         frames: For each plane, voxels along the edge of the square into which its sections are laid before they are resized:
             their longer edge, zeros around them. None where sections are squares; older recipes do not say, and squeezed
             what is no square.
+        registered: Whether each scan was laid on the first of its specimen. Older recipes do not say, and were not.
     """
 
     kind: TableKind
@@ -98,6 +105,7 @@ class Recipe:
     standardise: bool = False
     phases: Phases | None = None
     frames: dict[str, int] | None = None
+    registered: bool = False
 
     @property
     def pixel_um(self) -> dict[str, float]:

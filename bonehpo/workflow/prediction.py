@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from bonehpo.analysis.calibration import ScanVerdict, summarise_scan
 from bonehpo.files import writing
-from bonehpo.preparation.prepare import prepare_scan
+from bonehpo.preparation.prepare import offset_from, prepare_scan
+from bonehpo.preparation.registration import Offset
 from bonehpo.report.figures import prediction_figure
 from bonehpo.store.recipe import Recipe
 from bonehpo.tracking.database import open_tracking
@@ -35,6 +36,8 @@ class Prediction(ScanVerdict):
         model: Name of the registered model.
         version: Its version.
         ran_on: "phantom" where the network was trained on phantoms and knows nothing of real bone, else "scans".
+        offset: From the first scan of the specimen, where that was given.
+        registered: Whether the training scans, and so this one, were registered.
     """
 
     scan: str
@@ -42,6 +45,22 @@ class Prediction(ScanVerdict):
     model: str
     version: int
     ran_on: str
+    offset: Offset | None = None
+    registered: bool = False
+
+    @property
+    def registration(self) -> str:
+        """How far the scan lies from the first of its specimen, and what that means; empty where there is nothing to say."""
+        if self.offset is None:
+            told = "Training scans were laid on the first of their specimen: give that of this one, where there is one."
+            return told if self.registered else ""
+        apart = f"{self.offset.distance:.1f} voxels and {self.offset.turn_deg:.1f}° from the first scan"
+        if not self.offset.is_same_place:
+            return f"Caution: the scan is unlike the first ({self.offset.similarity:.2f}): see that both show the same bone."
+        if self.registered:
+            return f"The scan lay {apart}, and was laid on it, as training scans were."
+        word = "Caution: the" if self.offset.is_cautioned else "The"
+        return f"{word} scan lies {apart}, and is left there, as training scans were."
 
     def write(self, folder: str | PathLike[str]) -> PredictionFiles:
         """Write every slice as CSV, and a picture.
@@ -66,7 +85,9 @@ class Prediction(ScanVerdict):
         return files
 
 
-def predict_scan(model: str, scan: str | PathLike[str], project: Path) -> Prediction:
+def predict_scan(
+    model: str, scan: str | PathLike[str], project: Path, first: str | PathLike[str] | None = None
+) -> Prediction:
     """Run a registered network on a scan, prepared as its training scans were.
 
     Args:
@@ -74,6 +95,7 @@ def predict_scan(model: str, scan: str | PathLike[str], project: Path) -> Predic
         scan: A folder of TIFFs, a multipage TIFF, .npy, .zarr or FILE.h5::/dataset; for a network that was trained on 2-D
             slices an image or a folder of images.
         project: Folder that holds `mlruns/`.
+        first: The first scan of the same specimen, from which it is measured how far the scan lies; None without one.
 
     Raises:
         TrackingError: There is no such model, or its files cannot be read.
@@ -83,7 +105,9 @@ def predict_scan(model: str, scan: str | PathLike[str], project: Path) -> Predic
     import bonehpo.learning.backend  # noqa: F401  Keras, quietly, before the model's own code imports it
 
     network = load_registered(open_tracking(project), model)
-    prepared = prepare_scan(fspath(scan), Recipe.from_json(network.recipe_json))
+    recipe = Recipe.from_json(network.recipe_json)
+    offset = None if first is None or recipe.kind == "slices" else offset_from(fspath(first), fspath(scan))
+    prepared = prepare_scan(fspath(scan), recipe, offset)
     p_failed = {plane: network.predict(images)[:, 1] for plane, images in prepared.slices.items()}
     return Prediction(
         **vars(summarise_scan(p_failed, prepared.positions)),
@@ -92,4 +116,6 @@ def predict_scan(model: str, scan: str | PathLike[str], project: Path) -> Predic
         model=network.name,
         version=network.version,
         ran_on=network.ran_on,
+        offset=offset,
+        registered=recipe.registered,
     )

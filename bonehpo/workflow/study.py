@@ -362,12 +362,13 @@ class Study:
         plan, tracking = self.plan, open_tracking(self.project)
         return promote_optimum(plan, tracking, audited(plan), because)
 
-    def predict(self, scan: AnyPath) -> "Prediction":
+    def predict(self, scan: AnyPath, *, first: AnyPath | None = None) -> "Prediction":
         """Run the champion of this study's bone on a scan, prepared as its training scans were.
 
         Args:
             scan: A folder of TIFFs, a multipage TIFF, .npy, .zarr or FILE.h5::/dataset; for a store of 2-D slices an image
                 or a folder of images.
+            first: The first scan of the same specimen, from which it is measured how far the scan lies; None without one.
 
         Raises:
             TrackingError: There is no champion, or its files cannot be read.
@@ -376,7 +377,7 @@ class Study:
         """
         from bonehpo.workflow.prediction import predict_scan
 
-        return predict_scan(f"bonehpo-{self.config.bone}", scan, self.project)
+        return predict_scan(f"bonehpo-{self.config.bone}", scan, self.project, first)
 
     def inspect(self, montage: AnyPath | None = None) -> "Inspection":
         """Draw the specimens of the store, and write down what was measured of its scans.
@@ -407,7 +408,9 @@ class Study:
         return sync_study(self.plan, self.project, relocated=relocate)
 
 
-def predict(model: "str | Study", scan: AnyPath, *, project: AnyPath | None = None) -> "Prediction":
+def predict(
+    model: "str | Study", scan: AnyPath, *, first: AnyPath | None = None, project: AnyPath | None = None
+) -> "Prediction":
     """Run a registered network on a scan, prepared as its training scans were.
 
     Args:
@@ -415,6 +418,7 @@ def predict(model: "str | Study", scan: AnyPath, *, project: AnyPath | None = No
             or a study, for the champion of its bone.
         scan: A folder of TIFFs, a multipage TIFF, .npy, .zarr or FILE.h5::/dataset; for a network that was trained on 2-D
             slices an image or a folder of images.
+        first: The first scan of the same specimen, from which it is measured how far the scan lies; None without one.
         project: Folder that holds `mlruns/`; None for the working directory. A study has its own.
 
     Returns:
@@ -430,7 +434,7 @@ def predict(model: "str | Study", scan: AnyPath, *, project: AnyPath | None = No
         >>> found.verdict, found.mean, found.slices  # doctest: +SKIP
     """
     if isinstance(model, Study):
-        return model.predict(scan)
+        return model.predict(scan, first=first)
     from bonehpo.workflow.prediction import predict_scan
 
-    return predict_scan(model, scan, Path.cwd() if project is None else Path(project).absolute())
+    return predict_scan(model, scan, Path.cwd() if project is None else Path(project).absolute(), first)

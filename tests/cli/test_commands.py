@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import call, refusal
 from data_makers import write_table
@@ -114,6 +115,22 @@ def test_predict_judges_a_scan_and_writes_every_slice_and_a_picture(promoted, mo
     assert {plane["plane"] for plane in data["planes"]} == {"XY", "XZ", "YZ"}
     assert len(Path(data["csv"]).read_text().splitlines()) == 1 + 3 * 4
     assert Path(data["picture"]).stat().st_size > 10_000
+
+
+def test_predict_measures_how_far_a_scan_lies_from_the_first_of_its_specimen(promoted, monkeypatch, tmp_path):
+    root, _ = promoted
+    monkeypatch.chdir(root)
+    scans = root / "scans with spaces"
+    said = refusal("predict", "--bone", "TB", scans / "TB6-2.npy", "--out", tmp_path, "--first", scans / "TB6-1.npy")
+    assert "TB6-1.npy: 16×16×16 voxels are too few to register, which takes 32 along each edge" in said
+    assert not list(tmp_path.iterdir())
+    for state in (1, 2):
+        voxels = np.kron(np.load(scans / f"TB6-{state}.npy"), np.ones((2, 2, 2), np.uint8))
+        np.save(tmp_path / f"{state}.npy", voxels)
+    words = ("predict", "--bone", "TB", tmp_path / "2.npy", "--out", tmp_path, "--first", tmp_path / "1.npy")
+    said = call(*words).output
+    assert "the scan is unlike the first" in said or "from the first scan, and is left there" in said
+    assert json.loads(call(*words, "--json").output)["registration"] in " ".join(said.split())
 
 
 def test_a_study_whose_mlflow_database_is_lost_is_synced(promoted, monkeypatch, tmp_path):

@@ -4,14 +4,21 @@ import csv
 
 import numpy as np
 import pytest
+import tifffile
 from data_makers import write_table
 from scipy.ndimage import affine_transform, gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from bonehpo.analysis.calibration import summarise_scan
+from bonehpo.domain import ignore_progress
 from bonehpo.engine import open_engine
-from bonehpo.preparation.prepare import prepare
+from bonehpo.errors import PreparationError
+from bonehpo.phantom import PhantomSpec, write_phantom
+from bonehpo.preparation.prepare import offset_from, prepare, prepare_scan
 from bonehpo.preparation.registration import OFFSETS, Offset, measure_offset, offsets_caution, reduced
+from bonehpo.scans.sections import centred_box
 from bonehpo.store.recipe import Steps
+from bonehpo.workflow.prediction import Prediction
 
 SIDE, MARGIN = 64, 16
 
@@ -135,3 +142,138 @@ def test_scans_in_their_places_are_not_cautioned_of(tmp_path):
     scans = {(name, state): scan(bone, 10 * state) for name, bone in bones.items() for state in (1, 2)}
     store = prepared(table_of(tmp_path, scans), tmp_path)
     assert offsets_caution(store.path.parent / OFFSETS, store.id) == ""
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory):
+    """Scans of two specimens, the second and third of each moved; their store as they are, and registered."""
+    folder = tmp_path_factory.mktemp("moved")
+    a, b = structure(10), structure(11)
+    scans = {
+        ("A", 1): scan(a, 1),
+        ("A", 2): scan(a, 2, (0, 5, -3.3), (1, 0, 2)),
+        ("A", 3): scan(a, 9),
+        ("B", 1): scan(b, 3),
+        ("B", 2): scan(b, 4, (0.4, 0.5, 0.5)),
+        ("B", 3): scan(b, 8, (2, 2, 2)),
+    }
+    table = table_of(folder, scans)
+    (folder / "as they are").mkdir()
+    return table, prepared(table, folder / "as they are", crop=48), prepared(table, folder, register=True)
+
+
+def rows_of(store):
+    with (store.path.parent / OFFSETS).open(newline="") as lines:
+        return {(row["specimen"], row["state"]): row for row in csv.DictReader(lines)}
+
+
+def test_registered_scans_show_one_place_and_the_others_do_not(moved):
+    _, apart, together = moved
+    assert together.recipe.registered
+    assert not apart.recipe.registered
+    for specimen in "AB":
+        for state in (2, 3):
+            likeness = [
+                float(np.corrcoef(*(store.group(specimen, s, "XZ").ravel().astype(float) for s in (1, state)))[0, 1])
+                for store in (apart, together)
+            ]
+            assert likeness[1] > 0.995
+            assert (likeness[0] < 0.9) == ((specimen, state) in {("A", 2), ("B", 3)})
+
+
+def test_what_registration_has_moved_stands_beside_what_is_left(moved):
+    _, apart, together = moved
+    before, after = rows_of(apart), rows_of(together)
+    for key, row in after.items():
+        assert max(abs(float(row[f"shift_{axis}"])) for axis in "zyx") < 0.1
+        found = [float(before[key][f"shift_{axis}"]) for axis in "zyx"]
+        assert float(row["moved_voxels"]) == pytest.approx(np.linalg.norm(found), abs=0.15)
+        assert float(before[key]["moved_voxels"]) == 0
+    assert float(after["A", "2"]["moved_deg"]) == pytest.approx(np.sqrt(5), abs=0.1)
+    assert "Give --register" in offsets_caution(apart.path.parent / OFFSETS, apart.id)
+    assert offsets_caution(together.path.parent / OFFSETS, together.id) == ""
+
+
+def test_no_load_state_is_smoother_for_having_been_moved(moved):
+    """Noise of one strength was added to every scan: what is left of it in bone and pores must not tell the states."""
+    _, _, together = moved
+    for specimen in "AB":
+        fine = []
+        for state in (1, 2, 3):
+            slices = together.group(specimen, state, "XY").astype(float)
+            fine.append(np.std([image - gaussian_filter(image, 1.5) for image in slices]))
+        assert max(fine) / min(fine) < 1.01
+
+
+def test_the_default_crop_is_what_every_scan_shows_and_a_larger_one_is_refused(moved, tmp_path):
+    table, _, together = moved
+    assert 48 < together.recipe.crop < 60
+    with pytest.raises(
+        PreparationError, match=r"A_2\.npy: shifted by 6\.0 voxels and turned by 2\.\d° it does not show all"
+    ):
+        prepared(table, tmp_path, register=True, crop=62)
+    with pytest.raises(PreparationError, match="--register and --no-crop exclude each other"):
+        prepared(table, tmp_path, register=True, cropped=False)
+
+
+def test_a_further_scan_is_laid_on_the_first_as_those_of_the_store_were(moved):
+    table, _, together = moved
+    first, second = (str(table.parent / f"A_{state}.npy") for state in (1, 2))
+    found = prepare_scan(second, together.recipe, offset_from(first, second))
+    for plane in together.planes:
+        np.testing.assert_array_equal(found.slices[plane], together.group("A", 2, plane))
+    alone = prepare_scan(first, together.recipe)
+    np.testing.assert_array_equal(alone.slices["XY"], together.group("A", 1, "XY"))
+
+
+def test_a_scan_of_other_bone_is_not_moved(tmp_path):
+    a, b = structure(10), structure(11)
+    scans = {("A", 1): scan(a, 1), ("A", 2): scan(b, 9), ("B", 1): scan(b, 3), ("B", 2): scan(b, 4)}
+    store = prepared(table_of(tmp_path, scans), tmp_path, register=True)
+    assert float(rows_of(store)["A", "2"]["moved_voxels"]) == 0
+    assert "unlike A state 2" in offsets_caution(store.path.parent / OFFSETS, store.id)
+
+
+def test_what_is_too_small_to_register_is_refused(tmp_path):
+    scans = {(name, state): scan(structure(5), 9 * state + ord(name))[:20] for name in "AB" for state in (1, 2)}
+    with pytest.raises(PreparationError, match=r"A_1\.npy: 20×64×64 voxels are too few to register"):
+        prepared(table_of(tmp_path, scans), tmp_path, register=True)
+
+
+def test_the_truth_of_a_phantom_moves_with_its_scan(tmp_path):
+    spec = PhantomSpec(bone="TB", side=48, n_states=3, specimens=("A", "B", "C"))
+    with open_engine(0) as engine:
+        table = write_phantom(spec, tmp_path / "phantom", engine, ignore_progress)
+        scan, mask = (table.parent / name for name in ("A/state_03.tif", "truth/A/state_03.tif"))
+        for file in (scan, mask):
+            volume = tifffile.imread(file)
+            tifffile.imwrite(file, np.roll(volume, 4, 1), photometric="minisblack")
+        store = prepare(table, tmp_path / "TB" / "slices.zarr", Steps(n_slices=8, register=True), engine)
+    assert float(rows_of(store)["A", "3"]["moved_voxels"]) == pytest.approx(4, abs=1.5)
+    side = store.recipe.crop
+    box = centred_box((48, 48, 48), side)
+    truth = np.roll(tifffile.imread(mask), -4, 1)[box].mean() / 255
+    assert truth > 0
+    assert np.mean([store.damage("A", 3, plane).mean() / 255 for plane in store.planes]) == pytest.approx(
+        truth, rel=0.3
+    )
+
+
+@pytest.mark.parametrize(
+    ("shift", "similarity", "registered", "told"),
+    [
+        (None, 1, False, ""),
+        (None, 1, True, "Training scans were laid on the first of their specimen: give that of this one"),
+        ((0, 3, 4), 0.9, True, "The scan lay 5.0 voxels and 0.2° from the first scan, and was laid on it"),
+        ((0, 3, 4), 0.9, False, "Caution: the scan lies 5.0 voxels and 0.2° from the first scan, and is left there"),
+        ((0, 0, 1), 0.9, False, "The scan lies 1.0 voxels and 0.2° from the first scan, and is left there"),
+        ((0, 0, 1), 0.3, True, "Caution: the scan is unlike the first (0.30): see that both show the same bone."),
+    ],
+)
+def test_a_prediction_tells_how_far_its_scan_lies_from_the_first(shift, similarity, registered, told):
+    offset = shift and Offset(shift=shift, rotation_deg=(0, 0.2, 0), similarity=similarity, deformation=0.1)
+    verdict = summarise_scan({"XY": np.array([0.2, 0.9])}, {"XY": np.array([0.0, 1.0])})
+    more = {"scan": "a.npy", "images": {}, "model": "bonehpo-TB", "version": 1, "ran_on": "scans"}
+    found = Prediction(**vars(verdict), **more, offset=offset, registered=registered)
+    assert found.registration.startswith(told)
+    assert bool(found.registration) == bool(told)
