@@ -23,9 +23,16 @@ Each message is one line: what was wrong, where, and what to do. The command lin
     └── PromotionRefused     the gate of `bonehpo promote`
 """
 
+MAX_LENGTH = 900
+"""Characters of a refusal; of a longer one the middle is left out."""
+
 
 class BonehpoError(Exception):
-    """A refusal that the user can act on."""
+    """A refusal that the user can act on: one line, whatever the file held that it quotes."""
+
+    def __str__(self) -> str:
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in super().__str__())
+        return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH // 2]} … {text[-MAX_LENGTH // 2 :]}"
 
 
 class ConfigError(BonehpoError):

@@ -86,6 +86,9 @@ def images_in(path: Path) -> list[str]:
 
 
 def _of_one_format(path: Path) -> tuple[list[str], list[str]]:
+    for entry in path.iterdir():
+        if entry.suffix.lower() in KINDS and not entry.name.startswith(".") and not (entry.is_file() or entry.is_dir()):
+            raise ScanError(f"{entry}: a link to nothing, or no file; copy the section, or remove the name")
     by_kind: dict[str, list[str]] = defaultdict(list)
     for name in images_in(path):
         by_kind[KINDS[Path(name).suffix.lower()]].append(name)

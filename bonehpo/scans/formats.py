@@ -5,6 +5,7 @@ library that reads a format fills in zeros without a word, the format checks siz
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -177,6 +178,8 @@ def _open_zarr(path: Path, inner: str) -> Header:
     void = [file for file in (path / inner.strip("/")).rglob("*") if file.is_file() and file.stat().st_size == 0]
     if void:
         raise ScanError(f"{void[0]}: is empty, and would be read as zeros; copy the volume again")
+    if node.shards is None and "blosc" in repr(node.compressors).lower():
+        _refuse_damaged_blosc(path / inner.strip("/"), math.prod(node.chunks) * node.dtype.itemsize)
     n_stored = node.nchunks_initialized
     if n_stored < LEAST_STORED * node.nchunks:
         raise ScanError(
@@ -188,6 +191,26 @@ def _open_zarr(path: Path, inner: str) -> Header:
             "what is of one intensity: see that nothing was lost."
         )
     return Header(node.shape, node.dtype, lambda box: np.asarray(node[box]), tuple(remarks))
+
+
+_BLOSC_HEADER = 16
+
+
+def _refuse_damaged_blosc(folder: Path, n_bytes: int) -> None:
+    """Refuse chunks whose header claims another size than they have: Blosc would read beyond their end, and crash.
+
+    Args:
+        folder: Of the array.
+        n_bytes: Of an unpacked chunk; filters may have made it up to 8 times as large.
+    """
+    for file in folder.rglob("*"):
+        if not re.fullmatch(r"[\d.]+", file.name) or not file.is_file():
+            continue
+        with file.open("rb") as chunk:
+            header = chunk.read(_BLOSC_HEADER)
+        unpacked, packed = (int.from_bytes(header[at : at + 4], "little") for at in (4, 12))
+        if len(header) < _BLOSC_HEADER or unpacked > 8 * n_bytes or packed != file.stat().st_size:
+            raise ScanError(f"{file}: is damaged, its header claims another size than it has; copy the volume again")
 
 
 def _zarr_volume(path: Path, inner: str, group: zarr.Group) -> tuple[zarr.Array[Any], str]:

@@ -9,11 +9,12 @@ import functools
 import gzip
 import locale
 import math
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ _HEADER_SIZES = (348, 540)
 
 _BLOCK = 1 << 22
 
-_LONGEST_LINE = 1 << 16
+_LONGEST_LINE, _LONGEST_ENTRY = 1 << 16, 1 << 11
+"""Characters of a line of a header, and of an entry in it: ITK crashes at longer ones."""
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -117,8 +119,9 @@ def open_meta_image(path: Path) -> ItkVolume:
     Raises:
         ScanError: The file of its voxels is shorter or longer than it says, or not there.
     """
-    volume = ItkVolume(path, "MetaImageIO")
     header, end = _header_lines(path, lambda line: line.startswith("ElementDataFile"), "=")
+    _refuse_odd_header(path, header, "ndims")
+    volume = ItkVolume(path, "MetaImageIO")
     if header.get("compresseddata", "false").lower() == "true" or int(header.get("headersize", 0)) < 0:
         return volume
     name, offset = header.get("elementdatafile", "LOCAL"), int(header.get("headersize", 0))
@@ -136,8 +139,9 @@ def open_nrrd(path: Path) -> ItkVolume:
     Raises:
         ScanError: The file of its voxels is shorter or longer than it says, or not there.
     """
-    volume = ItkVolume(path, "NrrdImageIO")
     header, end = _header_lines(path, lambda line: not line.strip(), ":")
+    _refuse_odd_header(path, header, "dimension")
+    volume = ItkVolume(path, "NrrdImageIO")
     name, skipped = (
         header.get("data file", header.get("datafile")),
         int(header.get("byte skip", header.get("byteskip", 0))),
@@ -167,6 +171,15 @@ def _header_lines(path: Path, is_last: Callable[[str], bool], mark: str) -> tupl
         return entries, file.tell()
 
 
+def _refuse_odd_header(path: Path, header: Mapping[str, str], dimension: str) -> None:
+    """Refuse a header at which ITK would crash: of an endless entry, or of a number of axes that cannot be."""
+    long = [name for name, value in header.items() if len(name) + len(value) > _LONGEST_ENTRY]
+    if long:
+        raise ScanError(f"{path}: the entry {long[0][:30]!r} of its header has no end; copy it again")
+    if not re.fullmatch("[1-9]", header.get(dimension, "")):
+        raise ScanError(f"{path}: its header tells {dimension} {header.get(dimension, 'nowhere')!r}; copy it again")
+
+
 def _refuse_other_size(header: Path, file: Path, expected: int) -> None:
     if not file.is_file():
         raise ScanError(f"{header}: its voxels lie in {file.name}, which is not there; copy that file beside it")
@@ -185,6 +198,8 @@ def _refuse_other_unpacked_size(file: Path, start: int, expected: int) -> None:
             with gzip.GzipFile(fileobj=packed) as unpacked:
                 while block := unpacked.read(_BLOCK):
                     found += len(block)
+                    if found > expected:
+                        raise ScanError(f"{file}: holds more than the {expected} bytes of its voxels; copy it again")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ScanError(f"{file}: truncated or damaged ({error}); copy it again") from error
     if found < expected:
@@ -243,6 +258,9 @@ def open_dicom(path: Path, series: str = "") -> DicomStack:
     """
     import SimpleITK as sitk  # noqa: N813
 
+    for file in path.iterdir():
+        if file.is_file():
+            _refuse_overlong_elements(file)
     by_series = {
         uid: [Path(name) for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), uid)]
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
@@ -275,6 +293,51 @@ def open_dicom(path: Path, series: str = "") -> DicomStack:
     return DicomStack(
         files=tuple(files), shape=(len(files), *size), dtype=images[0].dtype, spacing_um=spacing, remarks=remarks
     )
+
+
+_PREAMBLE, _MARK, _UNDEFINED = 128, b"DICM", 0xFFFFFFFF
+_LONG = re.compile("O[BDFLVW]|S[QV]|U[CNRTV]")
+"""Value representations whose length has 4 bytes, behind 2 that are reserved."""
+
+_SHORT = re.compile("A[EST]|CS|D[AST]|F[DL]|IS|L[OT]|PN|S[HLST]|TM|U[ILS]")
+"""Those whose length has 2 bytes. Without one of either, it has 4."""
+
+_DEFLATED, _BIG_ENDIAN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.2"
+
+
+def _refuse_overlong_elements(file: Path) -> None:
+    """Refuse a DICOM of which an element claims more bytes than follow it: its library would set up memory for them.
+
+    Raises:
+        ScanError: It is damaged.
+    """
+    n_bytes, syntax = file.stat().st_size, b""
+    order: Literal["little", "big"] = "little"
+    with file.open("rb") as image:
+        if image.read(_PREAMBLE + 4)[_PREAMBLE:] != _MARK:
+            return
+        while len(head := image.read(8)) == 8:
+            group, element = (int.from_bytes(head[at : at + 2], order) for at in (0, 2))
+            if group != 2 and syntax == _DEFLATED:
+                return
+            if group > 2 and order == "little" and syntax == _BIG_ENDIAN:
+                order = "big"
+            kind = head[4:6].decode("latin-1")
+            if _SHORT.fullmatch(kind):
+                length = int.from_bytes(head[6:], order)
+            else:
+                length = int.from_bytes(image.read(4) if _LONG.fullmatch(kind) else head[4:], order)
+            if length == _UNDEFINED:
+                continue  # what follows are its items, or the elements of one
+            at = image.tell()
+            if at + length > n_bytes:
+                raise ScanError(
+                    f"{file}: damaged, element ({group:04x},{element:04x}) claims {length} bytes, {n_bytes - at} are left; "
+                    "copy it again"
+                )
+            if (group, element) == (2, 0x10):
+                syntax = image.read(length).rstrip(b"\0 ")
+            image.seek(at + length)
 
 
 def _position(image: ItkVolume) -> float | None:
@@ -355,6 +418,10 @@ class _Nifti:
                             block[: max(self.offset + self.n_bytes - found, 0)], np.dtype(order + kind)
                         )
                     found += len(block)
+                    if found > self.offset + self.n_bytes + _BLOCK:
+                        raise ScanError(
+                            f"{self.path}: holds far more than the {self.n_bytes} bytes of its voxels; copy it again"
+                        )
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ScanError(f"{self.path}: truncated or damaged ({error}); copy it again") from error
         self.refuse_short(found)

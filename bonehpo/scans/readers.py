@@ -62,6 +62,8 @@ def open_volume(source: str) -> Volume:
     path = Path(name)
     if not path.exists():
         raise ScanError(f"{name}: no such file or folder; correct the path of the scan")
+    if not (path.is_file() or path.is_dir()):
+        raise ScanError(f"{name}: neither a file nor a folder; correct the path of the scan")
     header = _named(source, lambda: _open_by_header(path, inner), "cannot be read as a volume")
     shape, dtype = _checked_shape(source, header), header.dtype.newbyteorder("=")
     voxel_um, remarks = _voxel(header)

@@ -203,8 +203,7 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
     logger.addHandler(complaints)
     try:
         with tifffile.TiffFile(path) as tif:
-            if max(_last_byte(page) for page in tif.pages) > path.stat().st_size:
-                complaints.messages.append("a page ends beyond the end of the file")
+            _refuse_broken_pages(tif, path)
             complaints.raise_for(path)
             yield tif
         complaints.raise_for(path)
@@ -213,6 +212,17 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
     finally:
         logger.removeHandler(complaints)
         logger.propagate = propagates
+
+
+def _refuse_broken_pages(tif: tifffile.TiffFile, path: Path) -> None:
+    """Refuse a file of which a page ends beyond its end, or whose last page is followed by one that was there already."""
+    seen: set[int] = set()
+    for page in tif.pages:
+        if page.offset in seen:
+            raise ScanError(f"{path}: damaged, page {len(seen) + 1} is followed by an earlier one; save it again")
+        seen.add(page.offset)
+        if _last_byte(page) > path.stat().st_size:
+            raise ScanError(f"{path}: truncated or damaged (a page ends beyond the end of the file); copy it again")
 
 
 def _last_byte(page: tifffile.TiffPage | tifffile.TiffFrame) -> int:

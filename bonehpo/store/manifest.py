@@ -136,9 +136,13 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         version = msgspec.json.decode(content, type=_Version).format
         if version != FORMAT:
             raise StoreDamaged(f"{file}: format {version}, this bonehpo reads {FORMAT}; prepare the store again")
-        return msgspec.json.decode(content, type=Manifest), store_id
-    except msgspec.DecodeError as error:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreDamaged(f"{file}: not a manifest ({error}); {remedy}") from error
+    for scan in manifest.scans:
+        if scan.specimen not in manifest.specimens or scan.state not in manifest.states:
+            raise StoreDamaged(f"{file}: lists no {scan.specimen} state {scan.state}, and yet a scan of it; {remedy}")
+    return manifest, store_id
 
 
 @dataclass(frozen=True, kw_only=True)
