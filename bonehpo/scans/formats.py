@@ -181,7 +181,7 @@ def _open_zarr(path: Path, inner: str) -> Header:
     if node.shards is None and "blosc" in repr(node.compressors).lower():
         _refuse_damaged_blosc(path / inner.strip("/"), math.prod(node.chunks) * node.dtype.itemsize)
     n_stored = node.nchunks_initialized
-    if n_stored < LEAST_STORED * node.nchunks:
+    if n_stored < LEAST_STORED * node.nchunks and _is_volume(node.shape):
         raise ScanError(
             f"{path}: {n_stored} of its {node.nchunks} chunks are stored, which is no scan; copy the volume again"
         )

@@ -31,6 +31,9 @@ _HEADER_SIZES = (348, 540)
 
 _BLOCK = 1 << 22
 
+_BEHIND = 1 << 24
+"""Bytes behind the voxels of a NIfTI, of more of which it is refused."""
+
 _LONGEST_LINE, _LONGEST_ENTRY = 1 << 16, 1 << 11
 """Characters of a line of a header, and of an entry in it: ITK crashes at longer ones."""
 
@@ -418,9 +421,9 @@ class _Nifti:
                             block[: max(self.offset + self.n_bytes - found, 0)], np.dtype(order + kind)
                         )
                     found += len(block)
-                    if found > self.offset + self.n_bytes + _BLOCK:
+                    if found > self.offset + self.n_bytes + _BEHIND:
                         raise ScanError(
-                            f"{self.path}: holds far more than the {self.n_bytes} bytes of its voxels; copy it again"
+                            f"{self.path}: holds more than the {self.n_bytes} bytes of its voxels; copy it again"
                         )
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ScanError(f"{self.path}: truncated or damaged ({error}); copy it again") from error

@@ -62,7 +62,7 @@ def table_of(tmp_path, voxels, column=None):
         Image.fromarray(BONE[n]).save(folder / "TB5_rec00000000.bmp")  # no two scans alike
         row = {"specimen": "AB"[n // 2], "state": 1 + n % 2, "path": str(n)}
         rows.append(row if column is None else row | {"voxel_um": column})
-    return plan_preparation(read_scans(write_table(tmp_path, rows)), Steps(n_slices=4))
+    return plan_preparation(read_scans(write_table(tmp_path, rows)), Steps(n_slices=4, registration=False))
 
 
 def test_the_voxel_size_of_the_files_is_taken_where_the_table_gives_none(tmp_path):

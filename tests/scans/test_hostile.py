@@ -19,7 +19,7 @@ from seeds import SEEDS, Seed, bone
 QUICK, LONG = 8, 460
 """Inputs of each seed."""
 
-RANDOM_SEED = 20261127
+RANDOM_SEED = 8
 
 
 @pytest.fixture(scope="module")
@@ -182,13 +182,13 @@ def hdf5_in_a_ring(folder: Path) -> str:
 
 
 def packed_zeros(folder: Path) -> str:
-    """A gzip of 4 GB of zeros, in 4 MB."""
+    """A gzip of 512 MB of zeros, in half a MB."""
     header = Path(SEEDS["NRRD gzip"].write(folder)).read_bytes().partition(b"\n\n")[0]
     packer = zlib.compressobj(9, wbits=31)
     block = bytes(2**24)
     with (folder / "b.nrrd").open("wb") as file:
         file.write(header + b"\n\n")
-        for _ in range(256):
+        for _ in range(32):
             file.write(packer.compress(block))
         file.write(packer.flush())
     return str(folder / "b.nrrd")
@@ -208,7 +208,7 @@ BY_HAND: dict[str, tuple[str, Callable[[Path], str]]] = {
     "NIfTI with zeros behind": ("volume", packed_nifti),
     "link to itself": ("volume", linked_to_itself),
     "HDF5 in a ring": ("volume", hdf5_in_a_ring),
-    "4 GB of packed zeros": ("volume", packed_zeros),
+    "512 MB of packed zeros": ("volume", packed_zeros),
 }
 
 
