@@ -308,7 +308,7 @@ def test_files_that_hold_no_volume_are_refused(tmp_path):
     np.save(tmp_path / "wide.npy", np.ones((5, 5, 5), "i8"))
     np.save(tmp_path / "objects.npy", np.array([[[{}]]], dtype=object))
     tifffile.imwrite(tmp_path / "colour.tif", np.resize(np.arange(9, dtype="u1"), (4, 5, 5, 3)), photometric="rgb")
-    zarr.create_group(tmp_path / "group.zarr").create_array("bone", shape=(4, 4, 4), dtype="u1")
+    zarr.create_group(tmp_path / "group.zarr").create_array("bone", data=np.ones((4, 4, 4), "u1"))
     for name, complaint in (
         ("gone.tif", "no such file"),
         ("empty", "holds no .tif, .tiff, .png"),
