@@ -31,6 +31,9 @@ _HEADER_SIZES = (348, 540)
 
 _BLOCK = 1 << 22
 
+_ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
+"""Of `zlib`: whichever of both the data begin with."""
+
 _BEHIND = 1 << 24
 """Bytes behind the voxels of a NIfTI, of more of which it is refused."""
 
@@ -123,12 +126,16 @@ def open_meta_image(path: Path) -> ItkVolume:
         ScanError: The file of its voxels is shorter or longer than it says, or not there.
     """
     header, end = _header_lines(path, lambda line: line.startswith("ElementDataFile"), "=")
-    _refuse_odd_header(path, header, "ndims")
+    _refuse_odd_header(path, header, "ndims", "dimsize")
     volume = ItkVolume(path, "MetaImageIO")
-    if header.get("compresseddata", "false").lower() == "true" or int(header.get("headersize", 0)) < 0:
-        return volume
     name, offset = header.get("elementdatafile", "LOCAL"), int(header.get("headersize", 0))
     n_bytes = math.prod(volume.shape) * volume.dtype.itemsize
+    if header.get("compresseddata", "false").lower() == "true":
+        if name.upper() == "LOCAL":
+            volume.before_reading(lambda: _refuse_other_unpacked_size(path, end, n_bytes))
+        return volume
+    if offset < 0:
+        return volume
     if name.upper() == "LOCAL":
         _refuse_other_size(path, path, end + offset + n_bytes)
     elif not name.upper().startswith("LIST") and "%" not in name:
@@ -143,7 +150,7 @@ def open_nrrd(path: Path) -> ItkVolume:
         ScanError: The file of its voxels is shorter or longer than it says, or not there.
     """
     header, end = _header_lines(path, lambda line: not line.strip(), ":")
-    _refuse_odd_header(path, header, "dimension")
+    _refuse_odd_header(path, header, "dimension", "sizes")
     volume = ItkVolume(path, "NrrdImageIO")
     name, skipped = (
         header.get("data file", header.get("datafile")),
@@ -174,13 +181,34 @@ def _header_lines(path: Path, is_last: Callable[[str], bool], mark: str) -> tupl
         return entries, file.tell()
 
 
-def _refuse_odd_header(path: Path, header: Mapping[str, str], dimension: str) -> None:
-    """Refuse a header at which ITK would crash: of an endless entry, or of a number of axes that cannot be."""
-    long = [name for name, value in header.items() if len(name) + len(value) > _LONGEST_ENTRY]
-    if long:
-        raise ScanError(f"{path}: the entry {long[0][:30]!r} of its header has no end; copy it again")
-    if not re.fullmatch("[1-9]", header.get(dimension, "")):
-        raise ScanError(f"{path}: its header tells {dimension} {header.get(dimension, 'nowhere')!r}; copy it again")
+_NUMBER = r"\s*[-+.\deEnaNA]+\s*"
+_VECTOR = rf"(none|\({_NUMBER}(,{_NUMBER})*\))"
+_VECTORS = re.compile(rf"{_VECTOR}(\s+{_VECTOR})*")
+
+
+def _refuse_odd_header(path: Path, header: Mapping[str, str], dimension: str, sizes: str) -> None:
+    """Refuse a header at which ITK would crash.
+
+    Args:
+        path: The file.
+        header: Its entries.
+        dimension: Name of the number of axes.
+        sizes: Name of their lengths.
+    """
+    for name, value in header.items():
+        if len(name) + len(value) > _LONGEST_ENTRY or not (name + value).replace("\t", " ").isprintable():
+            raise ScanError(f"{path}: the entry {name[:30]!r} of its header is damaged; copy it again")
+    n, lengths = header.get(dimension, ""), header.get(sizes, "").split()
+    if (
+        not re.fullmatch("[1-9]", n)
+        or len(lengths) != int(n)
+        or not all(re.fullmatch(r"\d{1,9}", one) for one in lengths)
+    ):
+        raise ScanError(f"{path}: its header tells {dimension} {n!r} and {sizes} {' '.join(lengths)!r}; copy it again")
+    for name in ("space directions", "space origin"):
+        told = header.get(name)
+        if told and not _VECTORS.fullmatch(told):
+            raise ScanError(f"{path}: its header tells {name} {told[:60]!r}, which are no vectors; copy it again")
 
 
 def _refuse_other_size(header: Path, file: Path, expected: int) -> None:
@@ -198,11 +226,13 @@ def _refuse_other_unpacked_size(file: Path, start: int, expected: int) -> None:
     try:
         with file.open("rb") as packed:
             packed.seek(start)
-            with gzip.GzipFile(fileobj=packed) as unpacked:
-                while block := unpacked.read(_BLOCK):
-                    found += len(block)
-                    if found > expected:
-                        raise ScanError(f"{file}: holds more than the {expected} bytes of its voxels; copy it again")
+            unpacker = zlib.decompressobj(_ZLIB_OR_GZIP)
+            while not unpacker.eof and (part := unpacker.unconsumed_tail or packed.read(_BLOCK)):
+                found += len(unpacker.decompress(part, _BLOCK))
+                if found > expected:
+                    raise ScanError(f"{file}: holds more than the {expected} bytes of its voxels; copy it again")
+            if not unpacker.eof:
+                raise EOFError("its end is missing")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ScanError(f"{file}: truncated or damaged ({error}); copy it again") from error
     if found < expected:

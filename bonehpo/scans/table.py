@@ -129,7 +129,7 @@ def state_in(row: Row, words: Sequence[str] = ()) -> int:
     if words:
         raise ScanError(f"{row.where}: state is {text!r}; the states are {', '.join(words)}")
     whole = text.removesuffix(".0")
-    if not (whole.isascii() and whole.isdigit()):
+    if not re.fullmatch("[0-9]{1,9}", whole):
         hint = ", or order words with --states pristine,…,failed" if text.isalpha() else ""
         raise ScanError(f"{row.where}: state is {text!r}; give a whole number, 1 for pristine{hint}")
     return int(whole)
@@ -178,7 +178,10 @@ def source_in(row: Row, folder: Path) -> str:
     file = os.path.expanduser(file)  # noqa: PTH111  a name with ~ is no path yet
     ways = [file, file.replace("\\", "/")]
     ways += [unicodedata.normalize(form, way) for form in ("NFC", "NFD") for way in ways]
-    found = next((folder / way for way in ways if text and (folder / way).exists()), None)
+    try:
+        found = next((folder / way for way in ways if text and (folder / way).exists()), None)
+    except (OSError, ValueError):  # too long a name, or a 0 in it
+        found = None
     if found is None:
         raise ScanError(f"{row.where}: path {text!r} does not exist; paths are relative to the folder of the CSV")
     return f"{found}{mark}{inner}"
