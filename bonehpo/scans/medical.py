@@ -183,7 +183,6 @@ def _header_lines(path: Path, is_last: Callable[[str], bool], mark: str) -> tupl
 
 _NUMBER = r"\s*[-+.\deEnaNA]+\s*"
 _VECTOR = rf"(none|\({_NUMBER}(,{_NUMBER})*\))"
-_VECTORS = re.compile(rf"{_VECTOR}(\s+{_VECTOR})*")
 
 
 def _refuse_odd_header(path: Path, header: Mapping[str, str], dimension: str, sizes: str) -> None:
@@ -205,10 +204,12 @@ def _refuse_odd_header(path: Path, header: Mapping[str, str], dimension: str, si
         or not all(re.fullmatch(r"\d{1,9}", one) for one in lengths)
     ):
         raise ScanError(f"{path}: its header tells {dimension} {n!r} and {sizes} {' '.join(lengths)!r}; copy it again")
-    for name in ("space directions", "space origin"):
+    for name, n_vectors in (("space directions", int(n)), ("space origin", 1)):
         told = header.get(name)
-        if told and not _VECTORS.fullmatch(told):
-            raise ScanError(f"{path}: its header tells {name} {told[:60]!r}, which are no vectors; copy it again")
+        if told and not re.fullmatch(rf"{_VECTOR}(\s+{_VECTOR}){{{n_vectors - 1}}}", told):
+            raise ScanError(
+                f"{path}: its header tells {name} {told[:60]!r}, which are not {n_vectors} vectors; copy it again"
+            )
 
 
 def _refuse_other_size(header: Path, file: Path, expected: int) -> None:
