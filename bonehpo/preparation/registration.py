@@ -399,12 +399,15 @@ def offsets_caution(file: Path, store_id: str) -> str:
         return ""
     with file.open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["store"] == store_id]
-    found = {f"{row['specimen']} state {row['state']}": _offset_of(row) for row in rows}
+    try:
+        found = {f"{row['specimen']} state {row['state']}": _offset_of(row) for row in rows}
+        done = any(float(row["moved_voxels"]) > 0 or float(row["moved_deg"]) > 0 for row in rows)
+    except (KeyError, TypeError, ValueError):
+        return f"{file} cannot be read: whether scans lie apart is not known. Prepare the store again."
     apart = {name: offset for name, offset in found.items() if offset.is_cautioned}
     if not apart:
         return ""
     other = [name for name, offset in apart.items() if not offset.is_same_place]
-    done = any(float(row["moved_voxels"]) > 0 or float(row["moved_deg"]) > 0 for row in rows)
     advice = "They are registered, and yet: see" if done else "Give --register, or see"
     worst = max(apart, key=lambda name: apart[name].distance)
     sentences = [

@@ -194,6 +194,14 @@ def test_what_registration_has_moved_stands_beside_what_is_left(moved):
     assert offsets_caution(together.path.parent / OFFSETS, together.id) == ""
 
 
+def test_a_table_of_offsets_that_somebody_changed_is_said_to_be_unreadable(moved, tmp_path):
+    _, apart, _ = moved
+    lines = (apart.path.parent / OFFSETS).read_text()
+    for changed in (lines.replace("turn_z", "turn_deg"), lines.replace(",true,", ",,,").replace("0.", "x.")):
+        (tmp_path / OFFSETS).write_text(changed)
+        assert "cannot be read: whether scans lie apart is not known" in offsets_caution(tmp_path / OFFSETS, apart.id)
+
+
 def test_no_load_state_is_smoother_for_having_been_moved(moved):
     """Noise of one strength was added to every scan: what is left of it in bone and pores must not tell the states."""
     _, _, together = moved
