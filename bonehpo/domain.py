@@ -1,13 +1,17 @@
 """The nouns of bonehpo, frozen and without arrays.
 
 A *specimen* is one piece of bone; a *load state* is numbered from 1 (pristine) up, the last is failed; a *set* is what is
-assigned to training, validation and test as a whole; a *fold* is an ordered holdout pair (test, validation) and a *fit*
-is one training on the sets outside an unordered holdout pair.
+assigned to training, validation and test as a whole, such as a specimen, or all that one donor gave; a *fold* is an ordered
+holdout pair (test, validation) and a *fit* is one training on the sets outside an unordered holdout pair.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
+
+NO_DONORS: Mapping[str, str] = MappingProxyType({})
+"""Donors of specimens, where nobody has named them: each specimen is taken for one of its own."""
 
 
 class Group(NamedTuple):
@@ -15,6 +19,40 @@ class Group(NamedTuple):
 
     specimen: str
     plane: str
+
+
+def independent(specimens: Sequence[str], donors: Mapping[str, str] = NO_DONORS) -> dict[str, tuple[str, ...]]:
+    """Specimens by what is independent: by donor where donors are named, else each by itself.
+
+    Args:
+        specimens: Names of specimens, each once.
+        donors: Donor of each specimen, or of none.
+
+    Examples:
+        >>> independent(["F3l", "F3r", "F4"], {"F3l": "F3", "F3r": "F3", "F4": "F4"})
+        {'F3': ('F3l', 'F3r'), 'F4': ('F4',)}
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for specimen in specimens:
+        name = donors.get(specimen, specimen)
+        found[name] = (*found.get(name, ()), specimen)
+    return found
+
+
+def specimens_in_words(specimens: Sequence[str], donors: Mapping[str, str] = NO_DONORS, such: str = "") -> str:
+    """Number of specimens, and of their donors where they are named.
+
+    Args:
+        specimens: Names of specimens, each once.
+        donors: Donor of each specimen, or of none.
+        such: Adjective of the specimens, with a space behind it.
+
+    Examples:
+        >>> specimens_in_words(["F3l", "F3r", "F4"], {"F3l": "F3", "F3r": "F3", "F4": "F4"})
+        '3 specimens of 2 donors'
+    """
+    of = f" of {len(independent(specimens, donors))} donors" if donors else ""
+    return f"{len(specimens)} {such}specimens{of}"
 
 
 class HoldoutPair(NamedTuple):

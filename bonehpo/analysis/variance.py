@@ -203,28 +203,29 @@ def detectable_difference(sd: float, n_sets: int) -> float:
     return float(effect) * sd / float(np.sqrt(n_sets))
 
 
-def components_in_words(found: Variance, unit: str = "") -> str:
-    """Components of the variance, in one sentence; `unit` as in `variance_in_words`."""
+def components_in_words(found: Variance, unit: str = "", of: str = "specimen") -> str:
+    """Components of the variance, in one sentence; `unit` and `of` as in `variance_in_words`."""
     parts = found.components
     seed = "" if parts.seed_sd is None else f", of which the seed {parts.seed_sd:.3f}{unit}"
     return (
-        f"Scores of folds vary by (sd) {parts.specimen_sd:.3f}{unit} between test specimens, "
+        f"Scores of folds vary by (sd) {parts.specimen_sd:.3f}{unit} between test {of}s, "
         f"{parts.configuration_sd:.3f}{unit} between configurations, {parts.interaction_sd:.3f}{unit} by configuration × "
-        f"specimen, {parts.training_sd:.3f}{unit} by the specimens trained on, {parts.within_sd:.3f}{unit} by luck{seed}."
+        f"{of}, {parts.training_sd:.3f}{unit} by the {of}s trained on, {parts.within_sd:.3f}{unit} by luck{seed}."
     )
 
 
-def variance_in_words(found: Variance, unit: str = "") -> tuple[str, ...]:
+def variance_in_words(found: Variance, unit: str = "", of: str = "specimen") -> tuple[str, ...]:
     """Conclusions from a study's variance, in words.
 
     Args:
         found: Of the study.
         unit: What a score counts in, set behind numbers: "" for fractions, " %" for strain.
+        of: What a set is, "specimen" or "donor".
     """
     if found.standard_error == 0:
         return (f"All folds of all {found.n_trials} different trials have the same score: nothing varies.",)
     gains = {
-        "specimens": found.standard_error - found.with_twice_the_sets,
+        f"{of}s": found.standard_error - found.with_twice_the_sets,
         "seeds": found.standard_error - found.with_twice_the_seeds,
         "trials": found.last_doubling or 0.0,
     }
@@ -246,7 +247,7 @@ def variance_in_words(found: Variance, unit: str = "") -> tuple[str, ...]:
     )
     return (
         f"More {most} would help most: the standard error of a network's mean is {say(found.standard_error)}, "
-        f"{say(found.with_twice_the_sets)} with twice as many specimens and {least}{say(found.with_twice_the_seeds)} with "
+        f"{say(found.with_twice_the_sets)} with twice as many {of}s and {least}{say(found.with_twice_the_seeds)} with "
         f"two seeds for each fit; {doubling}.",
         f"The smallest difference between two networks that this study could detect is {say(found.detectable)} (paired t "
         f"over {found.n_sets} sets, 80 % power, two-sided 5 %{exact}).",

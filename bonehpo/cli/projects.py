@@ -16,6 +16,7 @@ from bonehpo.cli.console import (
     say_notes,
     states_option,
 )
+from bonehpo.domain import specimens_in_words
 from bonehpo.errors import StudyError
 from bonehpo.workflow.plan import STUDIES, flag
 
@@ -59,7 +60,8 @@ def new(
     found = look_over(scans, Steps(crop=crop, n_slices=slices, side=size), states)
     table, recipe = found.table, found.plan.recipe
     say(
-        f"{scans}: {len(table.scans)} scans of {len(table.specimens)} specimens ({', '.join(table.specimens)}), load states "
+        f"{scans}: {len(table.scans)} scans of {specimens_in_words(table.specimens, table.donors)} "
+        f"({', '.join(table.specimens)}), load states "
         f"{table.states[0]} (pristine) to {table.states[-1]} (failed); every header was read."
     )
     if recipe.crop is not None:

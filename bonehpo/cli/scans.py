@@ -21,7 +21,7 @@ from bonehpo.cli.console import (
     workers_option,
 )
 from bonehpo.config import StudyFolder
-from bonehpo.domain import of_task
+from bonehpo.domain import of_task, specimens_in_words
 from bonehpo.workflow.plan import flag
 from bonehpo.workflow.study import Study
 
@@ -128,11 +128,11 @@ def prepare(
 ) -> None:
     """Turn the scans of SCANS.csv into the verified slice store of a study.
 
-    SCANS.csv has one row per scan, specimen,state,path[,strain,stress_mpa,voxel_um], or one row per 2-D slice,
+    SCANS.csv has one row per scan, specimen,state,path[,donor,strain,stress_mpa,voxel_um], or one row per 2-D slice,
     specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
     """
     from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Steps
-    from bonehpo.workflow.stores import montage_of, phases_caution, registration_caution
+    from bonehpo.workflow.stores import donors_note, montage_of, phases_caution, registration_caution
     from bonehpo.workflow.stores import prepare as prepare_store
 
     if match not in (None, "none") and no_match:
@@ -155,10 +155,10 @@ def prepare(
             scans, folder.path, steps, overwrite=overwrite, states=states, workers=workers, progress=display
         )
         label = phases_caution(store, display)
-    say_notes(store.notes)
+    say_notes((*store.notes, *filter(None, [donors_note(store)])))
     say(
-        f"{len(store.manifest.scans)} scans of {len(store.specimens)} specimens; of each scan {store.n_slices} slices "
-        f"of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
+        f"{len(store.manifest.scans)} scans of {specimens_in_words(store.specimens, store.donors)}; of each scan "
+        f"{store.n_slices} slices of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
     )
     say(f"Store {store.id[:12]} is in {folder.store}.")
     say(f"Montage: {montage_of(store)}")
@@ -200,8 +200,8 @@ def _print_contents(store: "SliceStore") -> None:
     recipe = store.recipe
     say(f"Store {store.id[:12]} of {store.bone}, made from {'phantoms' if store.is_phantom else 'scans'}.")
     say(
-        f"{len(store.specimens)} specimens, load states {store.states[0]} to {store.states[-1]}; of each scan "
-        f"{store.n_slices} slices of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
+        f"{specimens_in_words(store.specimens, store.donors)}, load states {store.states[0]} to {store.states[-1]}; "
+        f"of each scan {store.n_slices} slices of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
     )
     matched = f"matched to {recipe.reference} by {recipe.matching}" if recipe.match else "as they were"
     median = "3×3×3" if recipe.median else "none"

@@ -68,8 +68,8 @@ def print_study(shown_study: Study, as_json: bool) -> None:
         return
     _print_estimates(study.estimates, in_words(study.row(study.estimates.trial).hyperparameters), measure)
     if study.variance is not None:
-        components = components_in_words(study.variance, measure.unit)
-        for sentence in (components, *variance_in_words(study.variance, measure.unit)):
+        components = components_in_words(study.variance, measure.unit, study.unit)
+        for sentence in (components, *variance_in_words(study.variance, measure.unit, study.unit)):
             say(sentence)
     if study.split == "mixed":
         _print_line("Caution", "in the mixed split a specimen under test was trained on, in its other planes")

@@ -45,7 +45,7 @@ class LeakReport:
         checks: What was asked, in order.
         n_slices: How many slices were looked at.
         n_blank: How many of them show nothing, and were left out.
-        n_compared: Pairs of slices of different specimens that were compared.
+        n_compared: Pairs of slices of different specimens (of different donors, where they are named) that were compared.
         levels: Levels of pores and bone by specimen and state, see `phase_levels`.
     """
 
@@ -71,7 +71,7 @@ def find_leaks(store: SliceStore, sets: Sets, progress: ProgressCallback = ignor
     groups = {group: name for name, members in sets.items() for group in members}
     seen = read_hashes(store, list(groups), progress)
     equal = equal_slices(seen, groups)
-    near, n_compared = near_duplicates(seen, groups, equal)
+    near, n_compared = near_duplicates(seen, groups, equal, store.donors)
     levels = phase_levels(store)
     prints = [group.prints for group in seen]
     return LeakReport(
@@ -79,7 +79,7 @@ def find_leaks(store: SliceStore, sets: Sets, progress: ProgressCallback = ignor
         checks=(
             _names_check(sets),
             _duplicates_check(equal, "content", _EQUAL),
-            _duplicates_check(near, "specimens", _NEAR),
+            _duplicates_check(near, "specimens", _NEAR_OF_DONORS if store.donors else _NEAR),
             *_preparation_checks(store, seen),
             *_phases_checks(levels, store),
             _constants_check(seen, sets),
@@ -95,6 +95,10 @@ _EQUAL = "No slice of one set equals, byte for byte, one of another.", "equal, b
 _NEAR = (
     "No slice of one specimen is a near-duplicate of one of another.",
     "show the same bone as one of another specimen",
+)
+_NEAR_OF_DONORS = (
+    "No slice of one donor is a near-duplicate of one of another.",
+    "show the same bone as one of another donor",
 )
 
 
@@ -139,7 +143,7 @@ _BY_PHASES = (
 
 
 def _phases_checks(levels: pd.DataFrame, store: SliceStore) -> list[LeakCheck]:
-    passed, sentence = drift_sentence(levels, store.recipe.matching)
+    passed, sentence = drift_sentence(levels, store.recipe.matching, store.donors)
     return [LeakCheck("phases", passed, sentence)] if sentence else []
 
 

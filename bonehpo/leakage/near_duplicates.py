@@ -21,7 +21,7 @@ from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter, minimum_filter
 from skimage.morphology import convex_hull_image
 
-from bonehpo.domain import Group, Progress, ProgressCallback
+from bonehpo.domain import NO_DONORS, Group, Progress, ProgressCallback
 from bonehpo.preparation.morphometry import otsu
 from bonehpo.scans.intensity import LEVELS
 from bonehpo.scans.sections import resized
@@ -349,7 +349,10 @@ class NearDuplicates(NamedTuple):
 
 
 def near_duplicates(
-    seen: Sequence[Seen], owners: Mapping[Group, str], known: Sequence[Duplicate] = ()
+    seen: Sequence[Seen],
+    owners: Mapping[Group, str],
+    known: Sequence[Duplicate] = (),
+    donors: Mapping[str, str] = NO_DONORS,
 ) -> NearDuplicates:
     """Slices of different specimens, in different sets, that show the same bone.
 
@@ -357,6 +360,7 @@ def near_duplicates(
         seen: All groups.
         owners: The set of each group.
         known: Equal slices, which are not named again.
+        donors: Donor of each specimen, where donors are named; specimens of one are not compared.
     """
     named = {(duplicate.first, duplicate.second) for duplicate in known}
     specimens = list(dict.fromkeys(part.group.specimen for part in seen))
@@ -367,6 +371,8 @@ def near_duplicates(
     prints = {name: joined([part.prints for part in parts[name]]) for name in specimens}
     duplicates, n_compared = [], 0
     for one, other in combinations(specimens, 2):
+        if donors.get(one, one) == donors.get(other, other):
+            continue
         matches = same_bone(prints[one], prints[other])
         n_compared += matches.n_compared
         for match in matches.found:

@@ -4,7 +4,7 @@ Pixels are looked at that are pore in every load state of a specimen, and others
 neither. Whatever their level tells of the load state comes from the scanner or from preparation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.ndimage import binary_erosion
 
-from bonehpo.domain import Progress, ProgressCallback, ignore_progress
+from bonehpo.domain import NO_DONORS, Progress, ProgressCallback, ignore_progress
 from bonehpo.preparation.morphometry import otsu
 from bonehpo.scans.intensity import LEVELS
 from bonehpo.scans.phases import Matching
@@ -42,10 +42,10 @@ class Drift:
 
     Attributes:
         phase: Pore or bone.
-        mean: Over specimens, in levels.
+        mean: Over specimens, in levels; where donors are named over donors, each the mean of its specimens.
         sd: Standard deviation of it.
-        n: Specimens that hold the phase.
-        p: Of the paired t-test; NaN with fewer than two specimens.
+        n: Specimens, or donors, that hold the phase.
+        p: Of the paired t-test; NaN with fewer than two.
         is_label: True where it is larger than `TOLERANCE` and, by the test, no accident.
     """
 
@@ -113,12 +113,18 @@ def _phase_masks(stacks: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
     return masks
 
 
-def drifts(levels: pd.DataFrame) -> tuple[Drift, ...]:
-    """Differences between the last and the first state, of each phase that at least one specimen holds."""
+def drifts(levels: pd.DataFrame, donors: Mapping[str, str] = NO_DONORS) -> tuple[Drift, ...]:
+    """Differences between the last and the first state, of each phase that at least one specimen holds.
+
+    Args:
+        levels: As `phase_levels` gives them.
+        donors: Donor of each specimen, where donors are named: they are what is independent.
+    """
     found = []
     for phase in PHASES:
         ends = levels.dropna(subset=[phase]).groupby("specimen", sort=False)[phase].agg(["first", "last"])
-        differences = (ends["last"] - ends["first"]).to_numpy()
+        owners = [donors.get(specimen, specimen) for specimen in ends.index]
+        differences = (ends["last"] - ends["first"]).groupby(owners, sort=False).mean().to_numpy()
         if len(differences):
             sd, p = float("nan"), float("nan")
             if len(differences) > 1:
@@ -128,22 +134,23 @@ def drifts(levels: pd.DataFrame) -> tuple[Drift, ...]:
     return tuple(found)
 
 
-def drift_sentence(levels: pd.DataFrame, matching: Matching) -> tuple[bool, str]:
+def drift_sentence(levels: pd.DataFrame, matching: Matching, donors: Mapping[str, str] = NO_DONORS) -> tuple[bool, str]:
     """True where intensities are free of the label, and the finding as a sentence; empty where nothing was measured.
 
     Args:
         levels: As `phase_levels` gives them.
         matching: How the scans were matched.
+        donors: Donor of each specimen, where donors are named.
     """
-    found = drifts(levels)
+    found = drifts(levels, donors)
     if not found:
         return True, ""
     told = ", ".join(
         f"{drift.phase} {drift.mean:+.1f} ± {drift.sd:.1f}" if drift.n > 1 else f"{drift.phase} {drift.mean:+.1f}"
         for drift in found
     )
-    n = max(drift.n for drift in found)
-    words = f"from the first to the last state (levels of 255, mean ± sd of {n} specimens: {told})"
+    n, of = max(drift.n for drift in found), "donors" if donors else "specimens"
+    words = f"from the first to the last state (levels of 255, mean ± sd of {n} {of}: {told})"
     remedy = "See docs/explanation/matching.md." if matching == "phases" else "Prepare with --match phases."
     labels = [drift.phase for drift in found if drift.is_label]
     if labels:

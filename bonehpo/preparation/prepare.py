@@ -51,7 +51,7 @@ from bonehpo.store.building import (
     write_preview,
     write_slices,
 )
-from bonehpo.store.manifest import FORMAT, PHANTOM_MARK, Manifest, ScanRecord
+from bonehpo.store.manifest import FORMAT, Manifest, ScanRecord, is_phantom
 from bonehpo.store.recipe import Recipe, Steps
 from bonehpo.store.store import SliceStore
 
@@ -89,13 +89,13 @@ def prepare(
     table = read_scans(csv, states)
     moves = _moves(table, engine, progress) if steps.register and table.kind == "volumes" else {}
     plan = plan_preparation(table, steps, {scan: move for scan, move in moves.items() if move.is_same_place})
-    is_phantom = (csv.resolve().parent / PHANTOM_MARK).exists()
-    masks = find_masks(table) if is_phantom else {}
+    synthetic = is_phantom(csv)
+    masks = find_masks(table) if synthetic else {}
     damage = len(masks) == len(table.scans)
     manifest = Manifest(
         format=FORMAT,
         bone=out.resolve().parent.name,
-        phantom=is_phantom,
+        phantom=synthetic,
         specimens=table.specimens,
         states=table.states,
         recipe=plan.recipe,
@@ -104,6 +104,7 @@ def prepare(
         notes=(*plan.notes, *([] if damage or not masks else [_SOME_MASKS.format(len(masks), len(table.scans))])),
         scans=(),
         files=(),
+        donors=tuple(table.donors.values()),
     )
     with new_store(out, overwrite=overwrite) as folder:
         create_arrays(folder, manifest)

@@ -101,9 +101,9 @@ def _table(study: StudySummary, trial: int, recipe: Recipe, contents: CardConten
 
 def _accuracy(study: StudySummary, estimates: Estimates) -> str:
     unseen = (
-        "a specimen that neither training nor the choice of\n  the hyperparameters has seen"
-        if study.split == "specimen"
-        else "other planes of the same specimens:\n  in the mixed split a specimen under test was trained on"
+        "other planes of the same specimens:\n  in the mixed split a specimen under test was trained on"
+        if study.split == "mixed"
+        else f"a {study.split} that neither training nor the choice of\n  the hyperparameters has seen"
     )
     by_set = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in estimates.nested_score_by_set.items())
     return f"""\
@@ -112,7 +112,7 @@ def _accuracy(study: StudySummary, estimates: Estimates) -> str:
 - Apparent accuracy {estimates.apparent_score:.3f} ± {estimates.sd:.3f}: mean ± sd over the {estimates.n_folds} folds of the
   chosen trial. The search maximised it, so it flatters: it is {estimates.gap:+.3f} from the nested accuracy.
 
-By specimen: {by_set}."""
+By {study.unit}: {by_set}."""
 
 
 def _calibration(contents: CardContents) -> str:

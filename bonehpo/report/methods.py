@@ -65,13 +65,15 @@ def _slices(of: Described) -> str:
         if of.study.task == DAMAGE.name
         else "Slices of all load states were labelled with the apparent strain of their scan"
     )
-    units = "specimens" if of.study.split == "specimen" else "sets of (specimen, plane) groups"
+    units = _UNITS.get(of.study.split, "sets of (specimen, plane) groups")
     return (
         f"{what} of {of.study.bone} bone from {n} {units} at {len(of.states)} load states{voxel}{done} cut into "
         f"{recipe.n_slices} evenly spaced slices in each of the planes {', '.join(recipe.planes)}, of {recipe.side} × "
         f"{recipe.side} pixels and 256 intensity levels{standard}. {labelled} ({sum(of.record.n_images.values()):,} images)."
     )
 
+
+_UNITS = {"specimen": "specimens", "donor": "donors"}
 
 _MATCHED = {"histogram": "histogram", "phases": "intensity, linearly by their darkest pores and their mode of bone,"}
 
@@ -134,7 +136,7 @@ def checklist(of: Described) -> tuple[Item, ...]:
             "Number of independent units",
             f"{of.record.n_sets} sets; slices are not independent",
         ),
-        Item("Several samples of one donor kept together", ""),
+        Item("Several samples of one donor kept together", "each set is a donor" if study.split == "donor" else ""),
         Item(
             "Outcome and how it was labelled",
             "first load state pristine, last failed" if study.task == DAMAGE.name else "apparent strain of the table",

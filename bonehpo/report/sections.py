@@ -41,9 +41,9 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
     if found is None:
         return ()
     unseen = (
-        "a specimen that neither training nor the choice of the hyperparameters has seen"
-        if study.split == "specimen"
-        else "other planes of specimens that were trained on"
+        "other planes of specimens that were trained on"
+        if study.split == "mixed"
+        else f"a {study.split} that neither training nor the choice of the hyperparameters has seen"
     )
     numbers = [
         Headline(
@@ -138,14 +138,14 @@ def nested_view(study: StudySummary) -> TableView | None:
 
 
 COMPONENTS = {
-    "specimen_sd": "test specimen",
+    "specimen_sd": "test {}",
     "configuration_sd": "configuration",
-    "interaction_sd": "configuration × specimen",
-    "training_sd": "specimens trained on",
+    "interaction_sd": "configuration × {}",
+    "training_sd": "{}s trained on",
     "within_sd": "rest: luck of a fit and of its folds",
     "seed_sd": "of the rest, the seed",
 }
-"""Components of variance as they are called on the page."""
+"""Components of variance as they are called on the page; {} is what a set is."""
 
 
 def variance_view(study: StudySummary) -> TableView | None:
@@ -157,14 +157,14 @@ def variance_view(study: StudySummary) -> TableView | None:
     return TableView(
         caption=f"Where the scores of folds vary, {found.n_trials} trials on {found.n_sets} test sets: standard deviations",
         columns=("component", "sd"),
-        rows=tuple((text, spread_text(sds[name], measure)) for name, text in COMPONENTS.items()),
+        rows=tuple((text.format(study.unit), spread_text(sds[name], measure)) for name, text in COMPONENTS.items()),
         numeric=(False, True),
     )
 
 
 def variance_sentences(study: StudySummary) -> tuple[str, ...]:
     """Sentences on what would make the study say more."""
-    return () if study.variance is None else variance_in_words(study.variance, _measure(study).unit)
+    return () if study.variance is None else variance_in_words(study.variance, _measure(study).unit, study.unit)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,7 +171,7 @@ def _run(side: Report) -> dict[str, str]:
         "ran on": "phantoms, synthetic specimens" if study.ran_on == "phantom" else "scans of real specimens",
         "bone type": study.bone,
         "slices": f"{sum(side.record.n_images.values()):,}",
-        "split": "by specimen" if study.split == "specimen" else "mixed: groups of (specimen, plane)",
+        "split": "mixed: groups of (specimen, plane)" if study.split == "mixed" else f"by {study.split}",
         "trials": states_in_words(study),
         "protocol": study.protocol_in_words,
     }

@@ -184,7 +184,10 @@ def _plan(
         folder=folder,
         store_id=store.id,
         side=store.side,
-        sets=assign_sets(finished.plan.config.split, finished.plan.config.bone, store.specimens, store.planes),
+        sets=assign_sets(
+            finished.plan.config.split, finished.plan.config.bone, store.specimens, store.planes, store.donors
+        ),
+        by_donor=bool(store.donors),
     )
 
 

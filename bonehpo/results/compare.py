@@ -58,7 +58,7 @@ def run_mixed(finished: FinishedStudy, engine: Engine, progress: ProgressCallbac
     plans, left_out = {}, ""
     for name, split in SPLITS.items():
         try:
-            plans[name] = with_split(finished.plan, split, finished.store.specimens, finished.store.planes)
+            plans[name] = with_split(finished.plan, split, finished.store)
         except FoldError as error:
             left_out = f"{name} is left out: {error}"
     fitted = fit_configurations([_mixed(finished, name, plan) for name, plan in plans.items()], engine, progress)
@@ -88,13 +88,13 @@ def run_mixed(finished: FinishedStudy, engine: Engine, progress: ProgressCallbac
     )
 
 
-def with_split(plan: SearchPlan, split: Split, specimens: tuple[str, ...], planes: tuple[str, ...]) -> SearchPlan:
+def with_split(plan: SearchPlan, split: Split, store: SliceStore) -> SearchPlan:
     """The same study, its groups assigned in another way.
 
     Raises:
         FoldError: They cannot be assigned so.
     """
-    sets = assign_sets(split, plan.config.bone, specimens, planes)
+    sets = assign_sets(split, plan.config.bone, store.specimens, store.planes, store.donors)
     return replace(plan, config=replace(plan.config, split=split), sets=sets)
 
 
@@ -290,7 +290,7 @@ def _plans(finished: FinishedStudy) -> dict[str, SearchPlan]:
     for split in (Split(kind="specimen"), Split(kind="mixed", assignment="published"), Split(kind="mixed")):
         if split.kind not in plans:
             with suppress(FoldError):
-                plans[split.kind] = with_split(own, split, store.specimens, store.planes)
+                plans[split.kind] = with_split(own, split, store)
     return plans
 
 

@@ -67,7 +67,7 @@ def leakage_result(plan: SearchPlan, progress: ProgressCallback = ignore_progres
         bone=plan.config.bone,
         store_id=plan.store_id,
         ran_on=plan.ran_on,
-        parameters={"split": plan.config.split.kind},
+        parameters={"split": plan.split},
         metrics={
             "n_slices": report.n_slices,
             "n_blank": report.n_blank,

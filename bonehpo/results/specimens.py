@@ -1,10 +1,12 @@
 """The specimens of a store: what was measured of every scan, as a result."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pandas as pd
 
 from bonehpo.config import StudyFolder
+from bonehpo.domain import specimens_in_words
 from bonehpo.results.result import Result, address_of, made_once
 from bonehpo.store.store import SliceStore
 
@@ -51,7 +53,7 @@ def specimens_result(store: SliceStore, study: str) -> Result:
         ran_on="phantom" if store.is_phantom else "scans",
         parameters={"pristine": str(store.states[0]), "failed": str(store.states[-1])},
         metrics={f"pristine_{name}": float(pristine[name].mean()) for name in COLUMNS[4:] if pristine[name].any()},
-        sentences=_sentences(pristine, "volume" if store.has_preview else "slices"),
+        sentences=_sentences(pristine, "volume" if store.has_preview else "slices", store.donors),
         tables={"scans": table},
         finished=datetime.now(UTC),
     )
@@ -71,7 +73,7 @@ def pristine_scans(scans: pd.DataFrame) -> pd.DataFrame:
     return scans[scans["state"].eq(scans["state"].min())]
 
 
-def _sentences(pristine: pd.DataFrame, what: str) -> tuple[str, ...]:
+def _sentences(pristine: pd.DataFrame, what: str, donors: Mapping[str, str]) -> tuple[str, ...]:
     fractions = 100 * pristine.set_index("specimen")["bone_volume_fraction"]
     said = [
         f"Pristine bone fills {fractions.min():.1f} % ({fractions.idxmin()}) to {fractions.max():.1f} % "
@@ -80,7 +82,8 @@ def _sentences(pristine: pd.DataFrame, what: str) -> tuple[str, ...]:
     for name, form in _SENTENCES.items():
         values = pristine[name].dropna()
         if len(values) > 1:
-            said.append(f"{form.format(values.mean(), values.std())} (mean ± sd of {len(values)} pristine specimens).")
+            counted = specimens_in_words(pristine.loc[values.index, "specimen"].tolist(), donors, "pristine ")
+            said.append(f"{form.format(values.mean(), values.std())} (mean ± sd of {counted}).")
     return tuple(said)
 
 

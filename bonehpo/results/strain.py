@@ -1,8 +1,9 @@
 """Errors of predicted strains: by state, by specimen, overall, and beside a network that knows nothing.
 
-All is computed from one table, a row for each slice and fold, with the columns `specimen` (the test set), `validation`,
-`state`, `strain_percent`, `predicted_percent`. A fold is (specimen, validation). Errors are mean absolute errors in %
-strain, over the slices of a fold first and then over folds, so that each fold weighs the same; `sd` is over folds.
+All is computed from one table, a row for each slice and fold, with the columns `specimen`, `test`, `validation`, `state`,
+`strain_percent`, `predicted_percent`. A fold is (test, validation); a test set is a specimen, or a donor where donors are
+named. Errors are mean absolute errors in % strain, over the slices of a fold first and then over folds, so that each fold
+weighs the same; `sd` is over folds.
 """
 
 from dataclasses import replace
@@ -32,7 +33,7 @@ from bonehpo.results.heat_maps import Asked, MapTask, SliceKey, explain_slices, 
 from bonehpo.search.plan import SearchPlan
 from bonehpo.task import STRAIN
 
-FOLD = ["specimen", "validation"]
+FOLD = ["test", "validation"]
 
 CONFIGURATIONS = ("network", "mean of the training strains")
 
@@ -72,14 +73,14 @@ def errors_by_state(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def errors_by_specimen(table: pd.DataFrame) -> pd.DataFrame:
-    """Error on each specimen.
+    """Error on each specimen, or on each donor where donors are named.
 
     Returns:
-        Columns `specimen`, `error_percent`, `sd` (NaN for one fold), `n_folds`; specimens in natural order.
+        Columns `specimen` (name of the test set), `error_percent`, `sd` (NaN for one fold), `n_folds`; in natural order.
     """
-    by_fold = _with_errors(table).groupby(FOLD)["error_percent"].mean().groupby("specimen")
+    by_fold = _with_errors(table).groupby(FOLD)["error_percent"].mean().groupby("test")
     found = pd.DataFrame({"error_percent": by_fold.mean(), "sd": by_fold.std(ddof=1), "n_folds": by_fold.size()})
-    return found.loc[natsorted(found.index)].reset_index()
+    return found.loc[natsorted(found.index)].rename_axis("specimen").reset_index()
 
 
 def errors_by_configuration(table: pd.DataFrame) -> pd.DataFrame:
@@ -110,7 +111,7 @@ def errors_by_configuration(table: pd.DataFrame) -> pd.DataFrame:
 def constant_predictions(table: pd.DataFrame) -> pd.DataFrame:
     """The table as a network would leave it that always says the mean strain of its training scans.
 
-    Training scans are those of all specimens of the table but the fold's two; each counts once, as all scans of a store have
+    Training scans are those of all sets of the table but the fold's two; each counts once, as all scans of a store have
     the same number of slices.
 
     Raises:
@@ -118,15 +119,15 @@ def constant_predictions(table: pd.DataFrame) -> pd.DataFrame:
     """
     scans = _scans(table).reset_index()
     constants = {}
-    for specimen, validation in table[FOLD].drop_duplicates().itertuples(index=False, name=None):
-        training = scans.loc[~scans["specimen"].isin([specimen, validation]), "strain_percent"]
+    for test, validation in table[FOLD].drop_duplicates().itertuples(index=False, name=None):
+        training = scans.loc[~scans["test"].isin([test, validation]), "strain_percent"]
         if not len(training):
             raise StudyError(
-                f"test {specimen}, validation {validation}: no third specimen in the table to train on: "
+                f"test {test}, validation {validation}: no third specimen in the table to train on: "
                 "complete the folds of at least three specimens"
             )
-        constants[specimen, validation] = float(training.mean())
-    folds = zip(table["specimen"], table["validation"], strict=True)
+        constants[test, validation] = float(training.mean())
+    folds = zip(table["test"], table["validation"], strict=True)
     return table.assign(predicted_percent=[constants[fold] for fold in folds])
 
 
@@ -150,8 +151,8 @@ def _with_errors(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scans(table: pd.DataFrame) -> "pd.Series[float]":
-    """True strain of each scan, by specimen and state."""
-    return table.groupby(["specimen", "state"])["strain_percent"].mean()
+    """True strain of each scan, by test set, specimen and state."""
+    return table.groupby(["test", "specimen", "state"])["strain_percent"].mean()
 
 
 NAME = "strain"
@@ -179,7 +180,7 @@ def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallba
     """
     store = finished.store
     plan = replace(finished.plan, config=_as_strain(finished.plan.config))
-    plan = with_split(plan, Split(kind="specimen"), store.specimens, store.planes)
+    plan = with_split(plan, Split(kind="specimen"), store)
     configuration = Configuration(
         name="strain",
         parameters=parameters_of(finished.choice),
@@ -204,8 +205,8 @@ def run_strain(finished: FinishedStudy, engine: Engine, progress: ProgressCallba
         sentences=[
             f"Mean absolute error {network:.2f} % strain on specimens not seen; a network that always says the mean strain "
             f"of its training scans is off by {constant:.2f}.",
-            f"By specimen the network is better by {gain.difference:.2f} % strain ({gain.lower:.2f} to {gain.upper:.2f}); "
-            f"p = {gain.p:.4g}, and {gain.n_sets} specimens allow none below {gain.smallest_p:.4g}.",
+            f"By {plan.split} the network is better by {gain.difference:.2f} % strain ({gain.lower:.2f} to "
+            f"{gain.upper:.2f}); p = {gain.p:.4g}, and {gain.n_sets} {plan.split}s allow none below {gain.smallest_p:.4g}.",
             _verdict(network, constant, gain),
             f"Predicted strain rises by {line.slope:.2f} for each unit of true strain.",
         ],
@@ -249,6 +250,7 @@ def _slices_table(fitted: FittedConfiguration) -> pd.DataFrame:
                 "state": tested.state,
                 "plane": tested.plane,
                 "position": tested.position,
+                "test": fit.pair[i],
                 "validation": fit.pair[1 - i],
                 "strain_percent": tested.truth.astype(float),
                 "predicted_percent": tested.output.astype(float),

@@ -1,6 +1,6 @@
 """Checks of the procedure itself: the permutation test of the labels, and what pruning has cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from scipy import stats
 
 from bonehpo.analysis.comparison import Interval, mean_interval
 from bonehpo.analysis.estimates import NestedEstimate, nested_accuracy, trial_estimates
-from bonehpo.domain import ProgressCallback
+from bonehpo.domain import NO_DONORS, ProgressCallback, independent
 from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
 from bonehpo.hyperparameters import Hyperparameters, Space, from_params, row_of
@@ -46,6 +46,7 @@ def run_permutation(
     """Search a short list of candidates on permuted labels, and estimate as for a real study.
 
     A specimen's two labels are exchanged, or not, by the toss of a coin: what is learnt from others then says nothing of it.
+    Where donors are named, one coin is tossed for all specimens of a donor.
 
     Args:
         finished: Of the study.
@@ -56,7 +57,7 @@ def run_permutation(
     Raises:
         StudyError: Too few candidates can be fitted, or there are too few specimens to permute.
     """
-    swapped = swapped_specimens(finished.store.specimens, finished.plan.config.search.seed)
+    swapped = swapped_specimens(finished.store.specimens, finished.plan.config.search.seed, finished.store.donors)
     configurations = [_permuted(finished, choice, swapped) for choice in _choices(finished, n_trials)]
     fitted = [
         configuration
@@ -85,19 +86,25 @@ def run_permutation(
     )
 
 
-def swapped_specimens(specimens: Sequence[str], seed: int) -> tuple[str, ...]:
+def swapped_specimens(specimens: Sequence[str], seed: int, donors: Mapping[str, str] = NO_DONORS) -> tuple[str, ...]:
     """Specimens whose labels are exchanged: a coin is tossed for each, again while all or none are.
+
+    Args:
+        specimens: Of the store.
+        seed: The same seed gives the same tosses.
+        donors: Donor of each specimen; where donors are named the coin is tossed for each of them.
 
     Raises:
         StudyError: There are fewer than two.
     """
-    if len(specimens) < 2:
-        raise StudyError("labels can be permuted among two specimens or more")
-    generator = np.random.default_rng([seed, len(specimens)])
-    tossed = np.zeros(len(specimens), bool)
+    members = independent(specimens, donors)
+    if len(members) < 2:
+        raise StudyError(f"labels can be permuted among two {'donors' if donors else 'specimens'} or more")
+    generator = np.random.default_rng([seed, len(members)])
+    tossed = np.zeros(len(members), bool)
     while tossed.all() or not tossed.any():
-        tossed = generator.random(len(specimens)) < 0.5
-    return tuple(name for name, heads in zip(specimens, tossed, strict=True) if heads)
+        tossed = generator.random(len(members)) < 0.5
+    return tuple(name for names, heads in zip(members.values(), tossed, strict=True) if heads for name in names)
 
 
 def _honest_verdict(interval: Interval) -> str:

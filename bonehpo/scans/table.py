@@ -1,6 +1,6 @@
 """scans.csv: which file holds which specimen in which load state, every cell checked and refused by file and line.
 
-One row per scan (`specimen,state,path[,strain,stress_mpa,voxel_um]`) or, for data that exist only as 2-D images, one
+One row per scan (`specimen,state,path[,donor,strain,stress_mpa,voxel_um]`) or, for data that exist only as 2-D images, one
 row per slice (`specimen,state,plane,position,path` and the same optional columns). Paths are relative to the CSV.
 Spreadsheets write tables in many ways: separators, decimal commas, marks of byte order and empty lines are taken as they are
 meant, and what is not used or hardly meant is noted. Nothing but the CSV is opened here: `readers` opens what it names.
@@ -25,6 +25,12 @@ from natsort import natsorted
 
 from bonehpo.errors import ScanError
 
+DONORS_UNKNOWN = (
+    "the table has no column donor: specimens are taken to be of different donors; two cores of one animal are not "
+    "independent, name their donor."
+)
+"""Note on a table that names no donors."""
+
 ALIKE = 1 + 1e-6
 """Ratio of two sides of a voxel up to which a table means one: spreadsheets round in the last digits."""
 
@@ -37,7 +43,7 @@ MAX_NAME = 64
 _FORBIDDEN = ("/", "\\", "|", "..")
 _SURPLUS = "\0"
 _SEPARATORS = (",", ";", "\t")
-COLUMNS = ("specimen", "state", "plane", "position", "path", "strain", "stress_mpa", "voxel_um")
+COLUMNS = ("specimen", "state", "plane", "position", "path", "donor", "strain", "stress_mpa", "voxel_um")
 
 
 class Row(NamedTuple):
@@ -235,6 +241,7 @@ class Scan:
         specimen: Name of the specimen.
         state: Number of the load state.
         source: What `readers.open_volume` takes; the CSV itself for a 2-D slice table.
+        donor: Name of the animal or human that the specimen is of, if known.
         strain: Apparent strain, as a fraction, if known.
         stress_mpa: Apparent stress in MPa, if known.
         voxel_um: Side of a voxel in µm, if known.
@@ -244,6 +251,7 @@ class Scan:
     specimen: str
     state: int
     source: str
+    donor: str | None = None
     strain: float | None = None
     stress_mpa: float | None = None
     voxel_um: float | None = None
@@ -277,6 +285,11 @@ class ScanTable:
         return tuple(dict.fromkeys(scan.specimen for scan in self.scans))
 
     @property
+    def donors(self) -> dict[str, str]:
+        """Donor of each specimen; empty where the table names none."""
+        return {scan.specimen: scan.donor for scan in self.scans if scan.donor is not None}
+
+    @property
     def states(self) -> tuple[int, ...]:
         """All load states of the table, rising; the first is pristine and the last failed."""
         return tuple(sorted({scan.state for scan in self.scans}))
@@ -301,6 +314,7 @@ def read_scans(path: Path, states: Sequence[str] = ()) -> ScanTable:
         ScanError: The table cannot be used; the message names the file and, where there is one, the line.
     """
     rows = read_rows(path)
+    _check_donors(rows)
     kind: TableKind = "slices" if "plane" in rows[0].cells else "volumes"
     folder = path.resolve().parent
     found = _volume_scans(rows, folder, states) if kind == "volumes" else _slice_scans(rows, folder, path, states)
@@ -323,6 +337,7 @@ def _volume_scans(rows: Sequence[Row], folder: Path, words: Sequence[str]) -> It
             specimen=specimen,
             state=state,
             source=source_in(row, folder),
+            donor=_donor_in(row),
             strain=strain,
             stress_mpa=stress_mpa,
             voxel_um=voxel_um,
@@ -344,6 +359,7 @@ def _slice_scans(rows: Sequence[Row], folder: Path, path: Path, words: Sequence[
             specimen=specimen,
             state=state,
             source=str(path.resolve()),
+            donor=_donor_in(members[0]),
             strain=strain,
             stress_mpa=stress_mpa,
             voxel_um=voxel_um,
@@ -358,9 +374,31 @@ def _image(row: Row, folder: Path) -> SliceImage:
     return SliceImage(plane=name_in(row, "plane"), position=position, path=source_in(row, folder))
 
 
+def _donor_in(row: Row) -> str | None:
+    return name_in(row, "donor") if row.cells.get("donor") else None
+
+
+def _check_donors(rows: Sequence[Row]) -> None:
+    """See that every row names a donor, always the same for one specimen; or that none does."""
+    if not any(row.cells.get("donor") for row in rows):
+        return
+    first: dict[str, Row] = {}
+    for row in rows:
+        specimen, donor = name_in(row, "specimen"), _donor_in(row)
+        if donor is None:
+            raise ScanError(f"{row.where}: donor of {specimen} is empty, but other rows name one; name it in every row")
+        other = first.setdefault(specimen, row)
+        if donor != _donor_in(other):
+            said = f"{_donor_in(other)} in line {other.line}"
+            raise ScanError(
+                f"{row.where}: donor of {specimen} is {donor}, but {said}; a specimen is of one donor: correct it"
+            )
+
+
 def _check_table(table: ScanTable) -> None:
-    if len(table.specimens) < 2:
-        raise ScanError(f"{table.csv}: only one specimen ({table.specimens[0]}); nothing can be held out: add another")
+    for what, names in (("specimen", table.specimens), ("donor", tuple(dict.fromkeys(table.donors.values())))):
+        if len(names) == 1:
+            raise ScanError(f"{table.csv}: only one {what} ({names[0]}); nothing can be held out: add another")
     if len(table.states) < 2:
         raise ScanError(f"{table.csv}: only one load state ({table.states[0]}); add the scans of the failed state")
     first, last = table.states[0], table.states[-1]
@@ -403,9 +441,12 @@ def _notes(rows: Sequence[Row], scans: Sequence[Scan]) -> Iterator[str]:
     voxels = [scan.voxel_um for scan in scans if scan.voxel_um is not None]
     if voxels and not SMALLEST_UM <= voxels[0] <= LARGEST_UM:
         yield f"voxel_um is {voxels[0]:g}: micrometres are expected, 6.5 and not 0.0065 (mm) or 6500 (nm)."
-    names = dict.fromkeys(scan.specimen for scan in scans)
-    by_plain: dict[str, str] = {}
-    for name in names:
-        other = by_plain.setdefault(_plain(name), name)
-        if other != name:
-            yield f"{other} and {name} are taken for two specimens; if they are one, name it alike."
+    for what, names in (
+        ("specimens", [scan.specimen for scan in scans]),
+        ("donors", [scan.donor for scan in scans if scan.donor is not None]),
+    ):
+        by_plain: dict[str, str] = {}
+        for name in dict.fromkeys(names):
+            other = by_plain.setdefault(_plain(name), name)
+            if other != name:
+                yield f"{other} and {name} are taken for two {what}; if they are one, name it alike."

@@ -79,7 +79,7 @@ def _note(plan: SearchPlan) -> str:
         bone=plan.config.bone,
         what=plan.config.task,
         ran_on="phantoms" if plan.ran_on == "phantom" else "scans",
-        split=plan.config.split.kind,
+        split=plan.split,
         sets=", ".join(plan.sets),
         measure=measure.name,
         n_folds=2 * len(plan.pairs),

@@ -41,6 +41,7 @@ class SearchPlan:
         n_images: Labelled images in each set.
         ran_on: "phantom" or "scans".
         storage: URL of Optuna's storage.
+        by_donor: Whether the donors of the specimens are named, so that specimens of one are never parted.
     """
 
     folder: StudyFolder
@@ -51,6 +52,12 @@ class SearchPlan:
     n_images: Mapping[str, int]
     ran_on: Literal["phantom", "scans"]
     storage: str
+    by_donor: bool = False
+
+    @property
+    def split(self) -> str:
+        """Kind of a set: "specimen", "donor" where donors are named, or "mixed"."""
+        return "donor" if self.by_donor and self.config.split.kind == "specimen" else self.config.split.kind
 
     @property
     def pairs(self) -> tuple[HoldoutPair, ...]:

@@ -32,7 +32,7 @@ class StudyRecord:
         task: Name of what networks answer, see `task.TASKS`.
         store_id: Hash of the slice store's manifest.
         ran_on: Whether the store was made from phantoms or from scans.
-        split: How sets are assigned, `specimen` or `mixed`.
+        split: How sets are assigned, `specimen`, `donor` or `mixed`.
         sampler: Who proposes trials.
         protocol: `adaptive`, or `strict` when all candidates were fixed before any score.
         seed: Seed of the study.

@@ -95,7 +95,7 @@ def study_record(plan: SearchPlan, study: optuna.Study) -> StudyRecord:
         task=plan.config.task,
         store_id=plan.store_id,
         ran_on=plan.ran_on,
-        split=plan.config.split.kind,
+        split=plan.split,
         sampler=plan.config.search.sampler,
         protocol=plan.config.protocol,
         pruned=is_pruned(study),

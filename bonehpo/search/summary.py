@@ -97,6 +97,11 @@ class StudySummary:
     n_candidates: int | None = None
 
     @property
+    def unit(self) -> str:
+        """Name of what is taken to be independent: "specimen", or "donor" where donors are named."""
+        return "donor" if self.split == "donor" else "specimen"
+
+    @property
     def protocol_in_words(self) -> str:
         """Protocol by which the candidates came about, and its meaning for the estimates."""
         if self.candidates is not None:
@@ -149,7 +154,7 @@ def summarise(plan: SearchPlan) -> StudySummary:
         task=plan.config.task,
         ran_on=plan.ran_on,
         store_id=plan.store_id,
-        split=plan.config.split.kind,
+        split=plan.split,
         protocol=plan.config.protocol,
         pruned=is_pruned(study),
         trials=rows,

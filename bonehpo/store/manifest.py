@@ -17,6 +17,12 @@ FORMAT = 2
 PHANTOM_MARK = "phantom.json"
 """File beside scans.csv that says that the scans are synthetic, and from what they were made."""
 
+
+def is_phantom(csv: Path) -> bool:
+    """True where the scans of a table are synthetic: `PHANTOM_MARK` lies beside it."""
+    return (csv.resolve().parent / PHANTOM_MARK).exists()
+
+
 MANIFEST = "MANIFEST.json"
 SEAL = "MANIFEST.sha256"
 
@@ -89,6 +95,7 @@ class Manifest:
         notes: What the reader of the store should know, one sentence each.
         scans: One for each scan; a specimen may lack states between the first and the last.
         files: Every file but the manifest and its seal.
+        donors: The donor of each of `specimens`, in their order; empty where the table names none.
     """
 
     format: int
@@ -102,6 +109,7 @@ class Manifest:
     notes: tuple[str, ...]
     scans: tuple[ScanRecord, ...]
     files: tuple[FileRecord, ...]
+    donors: tuple[str, ...] = ()
 
     @property
     def preview_states(self) -> tuple[int, int]:
@@ -113,6 +121,8 @@ class Manifest:
         plain = asdict(self)
         if not self.recipe.standardise:  # as it was before recipes said so: the same store keeps its id
             del plain["recipe"]["standardise"]
+        if not self.donors:  # likewise
+            del plain["donors"]
         return msgspec.json.encode(plain)
 
 

@@ -97,6 +97,11 @@ class SliceStore:
         """Specimen names in natural order."""
         return self.manifest.specimens
 
+    @cached_property
+    def donors(self) -> Mapping[str, str]:
+        """Donor of each specimen; empty where nobody has named them."""
+        return dict(zip(self.specimens, self.manifest.donors, strict=bool(self.manifest.donors)))
+
     @property
     def states(self) -> tuple[int, ...]:
         """Load states, rising; the first is pristine and the last failed."""

@@ -6,11 +6,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from bonehpo.config import StudyConfig, StudyFolder
+from bonehpo.domain import independent
 from bonehpo.errors import NetworkError, StudyError
 from bonehpo.files import write_durably
 from bonehpo.preparation.planning import Plan, plan_preparation
-from bonehpo.scans.table import ScanTable, read_scans
+from bonehpo.scans.table import DONORS_UNKNOWN, ScanTable, read_scans
 from bonehpo.search.space import check_space
+from bonehpo.store.manifest import is_phantom
 from bonehpo.store.recipe import Steps
 
 FEW_SPECIMENS = 3
@@ -62,11 +64,14 @@ def look_over(scans: Path, steps: Steps, states: Sequence[str] = ()) -> Beginnin
 
 
 def _cautions(table: ScanTable) -> list[str]:
-    n, found = len(table.specimens), []
+    n, found = len(independent(table.specimens, table.donors)), []
+    counted = f"{n} {'donors' if table.donors else 'specimens'}"
     if n < FEW_SPECIMENS:
-        found.append(f"{n} specimens are too few to search: one is tested, one validates, the others train. Add some.")
+        found.append(f"{counted} are too few to search: one is tested, one validates, the others train. Add some.")
     elif n < 5:
-        found.append(f"{n} specimens say little of the next one: with so few, no difference can be significant.")
+        found.append(f"{counted} say little of the next one: with so few, no difference can be significant.")
+    if not (table.donors or is_phantom(table.csv)):
+        found.append(DONORS_UNKNOWN)
     if len(table.states) == 2:
         found.append("Two load states: from which load on damage is seen cannot be asked.")
     if all(scan.strain is None for scan in table.scans):

@@ -254,7 +254,7 @@ _KINDS = (
         figures=(strain_figure, strain_maps_figure),
         tables={
             "configurations": Printed("Mean absolute error"),
-            "specimens": Printed("Mean absolute error on each specimen"),
+            "specimens": Printed("Mean absolute error on each test set"),
         },
     ),
 )

@@ -44,7 +44,7 @@ def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
         raise ConfigError(f"{folder.path} is a file, not a study folder: give the folder")
     config = load_config(folder.config, folder.name)
     store, task = SliceStore.open(folder.store), task_named(config.task)
-    sets = assign_sets(config.split, config.bone, store.specimens, store.planes)
+    sets = assign_sets(config.split, config.bone, store.specimens, store.planes, store.donors)
     return SearchPlan(
         folder=folder,
         config=config,
@@ -54,4 +54,5 @@ def make_plan(folder: StudyFolder, storage: str | None = None) -> "SearchPlan":
         n_images={name: count_images(store, task, groups) for name, groups in sets.items()},
         ran_on="phantom" if store.is_phantom else "scans",
         storage=storage or default_storage(folder),
+        by_donor=bool(store.donors),
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bonehpo.config import StudyFolder
+from bonehpo.domain import specimens_in_words
 from bonehpo.errors import BonehpoError
 from bonehpo.workflow.next_steps import next_step
 from bonehpo.workflow.plan import STUDIES, flag
@@ -74,7 +75,7 @@ def _status_of(study: Study) -> StudyStatus:
 def _slices(study: Study) -> str:
     store = study.store
     made_from = "phantom, " if store.is_phantom else ""
-    counts = f"{len(store.specimens)} specimens, {len(store.states)} states"
+    counts = f"{specimens_in_words(store.specimens, store.donors)}, {len(store.states)} states"
     return f"{made_from}{counts}, {store.n_slices} a plane, {store.side} px"
 
 

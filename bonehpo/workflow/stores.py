@@ -10,6 +10,7 @@ from bonehpo.domain import ProgressCallback, ignore_progress, of_task
 from bonehpo.engine import open_engine
 from bonehpo.phantom.spec import PhantomSpec
 from bonehpo.results.result import Result, result_folder
+from bonehpo.scans.table import DONORS_UNKNOWN
 from bonehpo.store.recipe import Steps
 from bonehpo.store.store import SliceStore
 
@@ -56,8 +57,8 @@ def prepare(
     """Turn scans into the verified slice store of a study.
 
     Args:
-        scans: CSV with a row for each scan, `specimen,state,path[,strain,stress_mpa,voxel_um]`, or for each 2-D slice,
-            `specimen,state,plane,position,path`. Paths are relative to it. State 1 is pristine, the last is failed.
+        scans: CSV with a row for each scan, `specimen,state,path[,donor,strain,stress_mpa,voxel_um]`, or for each 2-D
+            slice, `specimen,state,plane,position,path`. Paths are relative to it. State 1 is pristine, the last is failed.
         study: Folder of the study, `studies/TB`; the store becomes its `slices.zarr`.
         steps: What to do to each scan; None for the defaults.
         overwrite: Replace a store that is there already, once the new one is whole.
@@ -104,8 +105,14 @@ def phases_caution(store: SliceStore, progress: ProgressCallback = ignore_progre
     """
     from bonehpo.leakage.phase_levels import drift_sentence, phase_levels
 
-    passed, sentence = drift_sentence(phase_levels(store, of_task(progress, "prepare")), store.recipe.matching)
+    levels = phase_levels(store, of_task(progress, "prepare"))
+    passed, sentence = drift_sentence(levels, store.recipe.matching, store.donors)
     return "" if passed else sentence
+
+
+def donors_note(store: SliceStore) -> str:
+    """A note where the specimens of scans may be of one donor, as nobody has named donors; else nothing."""
+    return "" if store.donors or store.is_phantom else DONORS_UNKNOWN
 
 
 def montage_of(store: SliceStore, picture: Path | None = None) -> Path:

@@ -12,7 +12,7 @@ from tiny_study import TOML, plan_of
 
 from bonehpo.cli import main
 from bonehpo.config import StudyFolder
-from bonehpo.domain import Group
+from bonehpo.domain import NO_DONORS, Group
 from bonehpo.engine import open_engine
 from bonehpo.errors import StudyError
 from bonehpo.folds import specimen_sets
@@ -39,12 +39,13 @@ def volumes():
     return {(s, t): bone_like(SIDE, 10 * i + t, "uint8") for i, s in enumerate(SPECIMENS) for t in (1, 2)}
 
 
-def store_of(folder: Path, scans, **steps) -> SliceStore:
+def store_of(folder: Path, scans, donors=NO_DONORS, **steps) -> SliceStore:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for (specimen, state), volume in scans.items():
         np.save(folder / f"{specimen}-{state}.npy", volume)
-        rows.append({"specimen": specimen, "state": state, "path": f"{specimen}-{state}.npy"})
+        row = {"specimen": specimen, "state": state, "path": f"{specimen}-{state}.npy"}
+        rows.append({**row, "donor": donors[specimen]} if donors else row)
     with open_engine(0) as engine:
         steps = {"match": "none", "median": False, "registration": False, **steps}
         return prepare(
@@ -53,7 +54,7 @@ def store_of(folder: Path, scans, **steps) -> SliceStore:
 
 
 def report_of(store):
-    return find_leaks(store, specimen_sets(store.specimens, store.planes))
+    return find_leaks(store, specimen_sets(store.specimens, store.planes, store.donors))
 
 
 def failed(report):
@@ -176,6 +177,18 @@ def test_the_same_bone_within_one_set_is_no_leak(tmp_path):
     together = {plane: tuple(Group(s, plane) for s in SPECIMENS) for plane in store.planes}
     assert failed(find_leaks(store, together)) == []
     assert failed(report_of(store)) == ["specimens"]
+
+
+@pytest.mark.parametrize(("donor", "leaks"), [("A", []), ("B", ["content", "specimens"])])
+def test_the_same_bone_leaks_only_where_its_specimens_are_of_two_donors(tmp_path, donor, leaks):
+    scans = volumes() | {("TB11", t): bone_like(SIDE, 30 + t, "uint8") for t in (1, 2)}
+    scans["TB9", 1] = (scans["TB5", 1] // 2 + 40).astype(np.uint8)
+    scans["TB9", 2][:9] = scans["TB5", 2][:9]
+    donors = {"TB5": "A", "TB9": donor, "TB6": "C", "TB11": "D"}
+    report = report_of(store_of(tmp_path, scans, donors))
+    assert failed(report) == leaks
+    assert report.n_compared == (5 if donor == "A" else 6) * (2 * 3 * N_SLICES) ** 2
+    assert ("another donor" in " ".join(check.sentence for check in report.checks)) == bool(leaks)
 
 
 def test_a_group_in_two_sets_is_a_leak(clean):

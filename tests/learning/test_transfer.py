@@ -23,6 +23,7 @@ from bonehpo.learning.transfer import base_features
 from bonehpo.results.compare import Weights, compare_address, compare_name, find_weights, run_compare, with_split
 from bonehpo.results.result import load_result, save_result
 from bonehpo.store.images import load_images
+from bonehpo.store.store import SliceStore
 from bonehpo.workflow.plan import make_plan
 
 SIDE, N_SLICES = 32, 3
@@ -109,7 +110,7 @@ def test_features_of_a_frozen_base_are_computed_once_for_all_fits_and_splits(pla
     run_fit(first)
     made = features_file(first).stat().st_mtime_ns
     run_fit(second)
-    mixed = with_split(plan, Split(kind="mixed"), SPECIMENS, ("XY", "XZ", "YZ"))
+    mixed = with_split(plan, Split(kind="mixed"), SliceStore.open(plan.folder.store))
     run_fit(resnet_task(mixed, "frozen", weights))
     assert compute_features(second) == features_file(first).name
     assert [path.stat().st_mtime_ns for path in plan.folder.fits.glob("features-*")] == [made]

@@ -30,7 +30,7 @@ def table_of(predict, strain_of=lambda _, state: 2.0 * (state - 1)):
         for _ in range(N_SLICES)
     ]
     table = pd.DataFrame(rows, columns=["specimen", "validation", "state", "strain_percent"])
-    return table.assign(predicted_percent=predict(table["strain_percent"].to_numpy()))
+    return table.assign(test=table["specimen"], predicted_percent=predict(table["strain_percent"].to_numpy()))
 
 
 def noisy(seed):

@@ -377,3 +377,30 @@ def test_real_scans_are_read(tmp_path):
     assert "truncated" in refusal(open_volume, str(tmp_path / "cut.tif"))
     porcine = read_scans(SHARED_DATA / "porcine_vertebrae" / "slices.csv")
     assert (porcine.kind, len(porcine.scans), len(porcine.scans[0].images)) == ("slices", 10, 8)
+
+
+def test_donors_are_read_and_may_be_left_out_everywhere(four):
+    text = "specimen,state,path,donor\nA,1,A1.tif,D1\nA,2,A2.tif,D1\nB,1,B1.tif,d-1\nB,2,B2.tif,d-1"
+    table = read_scans(write_text(four, text))
+    assert table.donors == {"A": "D1", "B": "d-1"}
+    assert table.notes == ("D1 and d-1 are taken for two donors; if they are one, name it alike.",)
+    empty = read_scans(write_text(four, text.replace("D1", "").replace("d-1", "")))
+    assert (empty.donors, empty.notes) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    ("donors", "complaint"),
+    [
+        (
+            ("D1", "D2", "D3", "D3"),
+            "line 3: donor of A is D2, but D1 in line 2; a specimen is of one donor: correct it",
+        ),
+        (("D1", "", "D2", "D2"), "line 3: donor of A is empty, but other rows name one; name it in every row"),
+        (("D1", "D1", "", ""), "line 4: donor of B is empty, but other rows name one; name it in every row"),
+        (("D|1", "D|1", "D2", "D2"), "line 2: donor 'D|1' cannot name a folder"),
+        (("D1", "D1", "D1", "D1"), "only one donor (D1); nothing can be held out: add another"),
+    ],
+)
+def test_donors_that_cannot_be_right_are_refused(four, donors, complaint):
+    rows = [f"{s},{t},{s}{t}.tif,{donor}" for (s, t), donor in zip(SCANS, donors, strict=True)]
+    assert complaint in refusal(read_scans, write_text(four, "\n".join(["specimen,state,path,donor", *rows])))

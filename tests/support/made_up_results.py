@@ -533,8 +533,8 @@ def strain(world: World = PHANTOM) -> Result:
             for plane in world.planes:
                 for position in range(4):
                     predicted = 1.2 + 0.72 * true + 0.2 * (k % 5 - 2) + 0.5 * rng.standard_normal()
-                    rows.append((test, state, plane, position, validation, true, predicted))
-    columns = ["specimen", "state", "plane", "position", "validation", "strain_percent", "predicted_percent"]
+                    rows.append((test, state, plane, position, test, validation, true, predicted))
+    columns = ["specimen", "state", "plane", "position", "test", "validation", "strain_percent", "predicted_percent"]
     slices = pd.DataFrame(rows, columns=columns)
     errors = (slices["predicted_percent"] - slices["strain_percent"]).abs()
     states = (
