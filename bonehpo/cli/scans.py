@@ -27,6 +27,7 @@ from bonehpo.workflow.study import Study
 
 if TYPE_CHECKING:
     from bonehpo.scans.phases import Matching
+    from bonehpo.scans.photometry import BoneIs
     from bonehpo.scans.sections import Crop
     from bonehpo.store.store import SliceStore
     from bonehpo.workflow.stores import Inspection
@@ -102,6 +103,13 @@ def phantom(
     is_flag=True,
     help="Lay each scan on the first of its specimen; all are interpolated once, the first too.",
 )
+@click.option(
+    "--bone-is",
+    type=click.Choice(["bright", "dark"]),
+    default="bright",
+    show_default=True,
+    help="Whether bone is brighter or darker than what is around it; dark turns intensities round.",
+)
 @click.option("--reference", metavar="SPECIMEN:STATE", help="Scan to which the others are matched.")
 @click.option("--overwrite", is_flag=True, help="Replace the study's store once the new one is whole.")
 @states_option
@@ -121,6 +129,7 @@ def prepare(
     standardise: bool,
     no_registration: bool,
     register: bool,
+    bone_is: "BoneIs",
     reference: str | None,
     overwrite: bool,
     states: tuple[str, ...],
@@ -132,7 +141,13 @@ def prepare(
     specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
     """
     from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Steps
-    from bonehpo.workflow.stores import donors_note, montage_of, phases_caution, registration_caution
+    from bonehpo.workflow.stores import (
+        appearance_cautions,
+        donors_note,
+        montage_of,
+        phases_caution,
+        registration_caution,
+    )
     from bonehpo.workflow.stores import prepare as prepare_store
 
     if match not in (None, "none") and no_match:
@@ -149,6 +164,7 @@ def prepare(
         standardise=standardise,
         registration=not no_registration,
         register=register,
+        bone_is=bone_is,
     )
     with ProgressDisplay() as display:
         store = prepare_store(
@@ -162,7 +178,7 @@ def prepare(
     )
     say(f"Store {store.id[:12]} is in {folder.store}.")
     say(f"Montage: {montage_of(store)}")
-    for caution in (registration_caution(store), label):
+    for caution in (*appearance_cautions(store), registration_caution(store), label):
         if caution:
             say(f"Caution: {caution}", len("Caution: "))
     print_next(Study(folder.path), flag(folder), "prepare")
@@ -195,7 +211,7 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
 
 def _print_contents(store: "SliceStore") -> None:
     from bonehpo.scans.sections import crop_in_words
-    from bonehpo.workflow.stores import registration_caution
+    from bonehpo.workflow.stores import appearance_cautions, registration_caution
 
     recipe = store.recipe
     say(f"Store {store.id[:12]} of {store.bone}, made from {'phantoms' if store.is_phantom else 'scans'}.")
@@ -210,8 +226,9 @@ def _print_contents(store: "SliceStore") -> None:
     if sizes := recipe.pixel_um:
         say(f"A pixel is {', '.join(f'{size:.3g} µm in {plane}' for plane, size in sizes.items())}.")
     say_notes(store.notes)
-    if caution := registration_caution(store):
-        say(f"Caution: {caution}", len("Caution: "))
+    for caution in (*appearance_cautions(store), registration_caution(store)):
+        if caution:
+            say(f"Caution: {caution}", len("Caution: "))
     say("Bone volume fraction (Otsu):")
     _print_bone_fractions(store)
     say("Pristine and failed:")
@@ -229,7 +246,8 @@ def _print_bone_fractions(store: "SliceStore") -> None:
     """Specimens by states, or states by specimens: the way that has fewer columns."""
 
     def cell(specimen: str, state: int) -> str:
-        return f"{store.scan(specimen, state).bone_volume_fraction:.3f}" if store.has(specimen, state) else "-"
+        fraction = store.scan(specimen, state).bone_volume_fraction if store.has(specimen, state) else None
+        return "-" if fraction is None else f"{fraction:.3f}"
 
     if len(store.states) <= len(store.specimens):
         heads = [f"state {state}" for state in store.states]

@@ -18,10 +18,11 @@ from typing import Any
 import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_erosion, gaussian_filter
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
+from bonehpo.preparation.appearance import Look, has_dark_bone, has_one_phase, is_binary, specimen_in_air
 from bonehpo.scans.intensity import LEVELS, IntensityMap
 
 MEASURED_SIDE = 128
@@ -35,20 +36,26 @@ class Preview:
     """A filtered volume in small, with its threshold and bone volume fraction.
 
     Attributes:
-        bone_volume_fraction: Voxels above Otsu's threshold, as a fraction.
+        bone_volume_fraction: Voxels above Otsu's threshold, as a fraction of the specimen, where air lies around that, else
+            of the volume; None where there is but one phase.
         threshold: Otsu's threshold on the 256 levels; None when there is but one level.
+        look: What is odd about it.
         levels: Means of blocks of `factor` voxels a side, rounded, (z, y, x); what is over at an end is left out.
         factor: The smallest whole number that leaves `MEASURED_SIDE` or fewer.
     """
 
-    bone_volume_fraction: float
+    bone_volume_fraction: float | None
     threshold: int | None
+    look: Look
     levels: NDArray[np.uint8]
     factor: int
 
 
 def condense(volume: NDArray[Any], to_level: IntensityMap) -> Preview:
-    """Condense a volume to its preview in one pass over its sections; beside the result, memory for a few is used.
+    """Condense a volume to its preview, section by section; beside the result, memory for a few sections is used.
+
+    Where air lies around the specimen, threshold and bone volume fraction are those of the specimen, as air may be a third
+    phase beside pores and bone.
 
     Args:
         volume: Intensities, (z, y, x).
@@ -62,14 +69,37 @@ def condense(volume: NDArray[Any], to_level: IntensityMap) -> Preview:
         counts += np.bincount(levels.astype(np.intp).ravel(), minlength=LEVELS)
         if z // factor < len(sums):
             sums[z // factor] += _block_means(levels, factor)
-    depth = min(factor, len(volume))
-    threshold = otsu(counts)
-    return Preview(
-        bone_volume_fraction=fraction_above(counts, threshold),
-        threshold=threshold,
-        levels=np.rint(sums / depth).astype(np.uint8),
-        factor=factor,
-    )
+    small, threshold = np.rint(sums / min(factor, len(volume))).astype(np.uint8), otsu(counts)
+    specimen = None if threshold is None else specimen_in_air(small, threshold)
+    if specimen is not None:
+        counts = _counts_within(volume, specimen, to_level, factor)
+        threshold = otsu(counts)
+    fraction: float | None = fraction_above(counts, threshold)
+    look: Look = ""
+    if threshold is not None and is_binary(counts):
+        look = "binary"
+    elif threshold is None or has_one_phase(counts, threshold):
+        look, fraction = "one phase", None
+    elif specimen is None and has_dark_bone(small, threshold):
+        look = "dark bone"
+    return Preview(bone_volume_fraction=fraction, threshold=threshold, look=look, levels=small, factor=factor)
+
+
+def _counts_within(
+    volume: NDArray[Any], specimen: NDArray[np.bool_], to_level: IntensityMap, factor: int
+) -> NDArray[np.int64]:
+    """Voxels of each level within a specimen, of whose shape `factor` voxels a side are one; its rim is left out."""
+    inner = binary_erosion(specimen, iterations=RIM, border_value=1)
+    counts = np.zeros(LEVELS, np.int64)
+    for section, within in zip(volume, np.repeat(inner, factor, axis=0), strict=False):
+        mask = np.repeat(np.repeat(within, factor, axis=0), factor, axis=1)
+        levels = np.rint(to_level(section[: mask.shape[0], : mask.shape[1]]))
+        counts += np.bincount(levels[mask].astype(np.intp), minlength=LEVELS)
+    return counts
+
+
+RIM = 2
+"""Voxels of the grid that are left out along the outline of a specimen, where air and tissue share voxels."""
 
 
 def otsu(counts: NDArray[np.int64]) -> int | None:

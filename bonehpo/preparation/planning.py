@@ -72,7 +72,7 @@ def _reference(table: ScanTable, asked: str | None) -> Scan:
 
 
 def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan, offsets: Mapping[Scan, Offset]) -> Plan:
-    volumes = {scan: open_volume(scan.source) for scan in table.scans}
+    volumes = {scan: open_volume(scan.source, steps.bone_is) for scan in table.scans}
     _check_shapes(volumes)
     shapes = [volume.shape for volume in volumes.values()]
     smallest = min(min(shape) for shape in shapes)
@@ -103,6 +103,7 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan, offsets: Mapp
         window=intensity_window(counted, block.dtype),
         voxel_um=table.voxel_um or _voxel_of_files(volumes),
         standardise=steps.standardise,
+        bone_is=steps.bone_is,
         phases=find_phases(histogram(median_filtered(block, done=False))) if by_phases else None,
         registered=steps.register,
         frames=frames if any(len(set(shape)) > 1 or shape != kept[0] for shape in kept) else None,
@@ -153,7 +154,7 @@ def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     (name, plane), fewest = min(counts.items(), key=lambda item: item[1])
     if fewest == 0:
         raise ScanError(f"{table.csv}: {name} has no slice in plane {plane}; add some, or remove the plane everywhere")
-    intensities = [read_image(image.path).ravel() for image in reference.images]
+    intensities = [read_image(image.path, steps.bone_is).ravel() for image in reference.images]
     recipe = Recipe(
         kind="slices",
         crop=None,
@@ -168,6 +169,7 @@ def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
         window=intensity_window(histogram(np.concatenate(intensities)[None]), intensities[0].dtype),
         voxel_um=table.voxel_um,
         standardise=steps.standardise,
+        bone_is=steps.bone_is,
     )
     notes = [
         "2-D slices: crop to a cube, matching of intensities and the 3×3×3 median need volumes and were skipped; "

@@ -294,6 +294,7 @@ def _prepare_one(task: _Task) -> _Done:
         damage_fraction=_write_damage(task, prepared.shape),
         strain=scan.strain,
         stress_mpa=scan.stress_mpa,
+        look=prepared.preview.look if prepared.preview else "",
     )
     return _Done(stored=StoredScan(record=record, positions=prepared.positions), contents=prepared.contents)
 
@@ -349,7 +350,7 @@ def _load_reduced(file: Path) -> Reduced:
 
 def _measure(prepared: PreparedScan, recipe: Recipe) -> Morphometry:
     seen = prepared.preview
-    if seen is None or seen.threshold is None:
+    if seen is None or seen.threshold is None or seen.bone_volume_fraction is None:
         return Morphometry()
     return measure(seen.levels, seen.threshold, recipe.voxel_um and recipe.voxel_um * seen.factor)
 

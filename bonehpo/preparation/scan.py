@@ -119,7 +119,7 @@ class PreparedScan:
 
     slices: Mapping[str, NDArray[np.uint8]]
     positions: Mapping[str, NDArray[np.float64]]
-    bone_volume_fraction: float
+    bone_volume_fraction: float | None
     source_sha256: str
     contents: tuple[str, ...]
     shape: tuple[int, ...]
@@ -145,7 +145,7 @@ def prepare_volume(source: str, recipe: Recipe, offset: Offset = STILL) -> Prepa
         ScanError: The scan cannot be read, or its intensities cannot be used.
         PreparationError: The volume is smaller than the crop, or does not show all that the crop shows of the first scan.
     """
-    volume = open_volume(source)
+    volume = open_volume(source, recipe.bone_is)
     check_type(source, volume.dtype, recipe)
     box = centred_box(volume.shape, recipe.crop)
     read = box
@@ -202,7 +202,7 @@ def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: 
         chosen = [members[i] for i in even_positions(len(members), wanted)]
         stack = np.empty((len(chosen), recipe.side, recipe.side), np.uint8)
         for level, image in zip(stack, chosen, strict=True):
-            pixels = read_image(image.path)
+            pixels = read_image(image.path, recipe.bone_is)
             _check_intensities(image.path, pixels)
             check_type(image.path, pixels.dtype, recipe)
             contents.append(content_hash(pixels))

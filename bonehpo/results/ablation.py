@@ -168,6 +168,7 @@ def _plan(
         standardise=recipe.standardise,
         registration=False,
         register=recipe.registered,
+        bone_is=recipe.bone_is,
     )
     mark, digest = folder.path / _PREPARED_FROM, address_of(steps, digest_of_scans(scans))
     if not (folder.store.exists() and mark.exists() and mark.read_text(encoding="utf-8") == digest):

@@ -74,7 +74,9 @@ def pristine_scans(scans: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sentences(pristine: pd.DataFrame, what: str, donors: Mapping[str, str]) -> tuple[str, ...]:
-    fractions = 100 * pristine.set_index("specimen")["bone_volume_fraction"]
+    fractions = 100 * pristine.set_index("specimen")["bone_volume_fraction"].astype(float).dropna()
+    if fractions.empty:
+        return ("No scan has two phases: bone volume fraction, thickness and anisotropy are not measured.",)
     said = [
         f"Pristine bone fills {fractions.min():.1f} % ({fractions.idxmin()}) to {fractions.max():.1f} % "
         f"({fractions.idxmax()}) of the {what}; porosity {100 - fractions.mean():.1f} ± {fractions.std():.1f} %."

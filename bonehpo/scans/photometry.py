@@ -3,12 +3,15 @@
 Every image of a stack is asked, not the first alone: one coloured section among grey ones would be read as bone.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bonehpo.errors import ScanError
+
+BoneIs = Literal["bright", "dark"]
+"""Whether bone is brighter or darker than what is around it."""
 
 INVERTED = "Saved with white as 0 (MINISWHITE): intensities are inverted, so that bright is high."
 EQUAL_COLOURS = "Saved in colours, of which all are equal: read as grey."
@@ -99,3 +102,12 @@ def inverted(values: NDArray[Any], n_bits: int) -> NDArray[Any]:
     if values.dtype.kind == "u":
         return (np.iinfo(values.dtype).max >> (8 * values.itemsize - n_bits)) - values
     return ~values
+
+
+def as_bright(values: NDArray[Any], bone_is: BoneIs) -> NDArray[Any]:
+    """Intensities of which bone has the high ones: as they are, or turned round within their type.
+
+    >>> as_bright(np.array([0, 200], np.uint8), "dark").tolist()
+    [255, 55]
+    """
+    return values if bone_is == "bright" else inverted(values, 8 * values.itemsize)

@@ -16,6 +16,7 @@ from bonehpo.errors import BonehpoError, ScanError
 from bonehpo.scans.formats import Header, format_of
 from bonehpo.scans.images import KINDS, load_image
 from bonehpo.scans.limits import refuse_large
+from bonehpo.scans.photometry import BoneIs, as_bright
 from bonehpo.scans.sections import Box, Shape
 from bonehpo.scans.table import LARGEST_UM, SMALLEST_UM
 
@@ -45,12 +46,13 @@ class Volume:
     voxel_um: float | None = None
 
 
-def open_volume(source: str) -> Volume:
+def open_volume(source: str, bone_is: BoneIs = "bright") -> Volume:
     """Open a volume by its header.
 
     Args:
         source: A file or folder of one of `formats.FORMATS`; behind `::` what is to be read of it, as in
             `FILE.h5::/dataset`.
+        bone_is: "dark" turns intensities round as they are read.
 
     Returns:
         The volume; no intensity has been read yet.
@@ -71,17 +73,18 @@ def open_volume(source: str) -> Volume:
         source=source,
         shape=shape,
         dtype=dtype,
-        read=_guarded(source, header, dtype),
+        read=_guarded(source, header, dtype, bone_is),
         remarks=(*header.remarks, *remarks),
         voxel_um=voxel_um,
     )
 
 
-def read_image(path: str) -> NDArray[Any]:
+def read_image(path: str, bone_is: BoneIs = "bright") -> NDArray[Any]:
     """Read one 2-D image, (y, x), in the type of its file.
 
     Args:
         path: A TIFF of one page, a PNG, BMP or JPEG, or a 2-D `.npy`.
+        bone_is: "dark" turns intensities round.
 
     Raises:
         ScanError: The file is missing, damaged, or holds no single-channel 2-D image.
@@ -95,7 +98,7 @@ def read_image(path: str) -> NDArray[Any]:
         raise ScanError(
             f"{path}: holds {image.dtype} {image.shape}, not one single-channel image; give a file for each slice"
         )
-    return np.ascontiguousarray(image, image.dtype.newbyteorder("="))
+    return as_bright(np.ascontiguousarray(image, image.dtype.newbyteorder("=")), bone_is)
 
 
 def one_line(error: BaseException) -> str:
@@ -113,7 +116,7 @@ def _named(source: str, read: Callable[[], Read], what: str) -> Read:
         raise ScanError(f"{source}: {what} ({one_line(error)}); replace the file") from error
 
 
-def _guarded(source: str, header: Header, dtype: np.dtype[Any]) -> Callable[[Box], NDArray[Any]]:
+def _guarded(source: str, header: Header, dtype: np.dtype[Any], bone_is: BoneIs) -> Callable[[Box], NDArray[Any]]:
     """Reads a box along the three axes that a volume has; others are of length 1."""
 
     def read_box(box: Box) -> NDArray[Any]:
@@ -124,7 +127,7 @@ def _guarded(source: str, header: Header, dtype: np.dtype[Any]) -> Callable[[Box
         block = _named(source, lambda: header.read(whole), "damaged, cannot be read")
         if block.size != np.prod(extents):
             raise ScanError(f"{source}: {block.shape} voxels were read in place of {tuple(extents)}; replace the file")
-        return np.ascontiguousarray(block.reshape(extents), dtype)
+        return as_bright(np.ascontiguousarray(block.reshape(extents), dtype), bone_is)
 
     return read_box
 

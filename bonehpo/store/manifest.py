@@ -39,14 +39,16 @@ class ScanRecord:
         shape: Voxels of the whole volume along (z, y, x); empty for a 2-D slice table.
         dtype: Intensity type of the file.
         threshold: Otsu's threshold on the levels of its preview, above which is bone; None for 2-D slices.
-        bone_volume_fraction: Voxels above Otsu's threshold, as a fraction. This and what follows is measured in the cropped
-            and filtered volume before matching, which gives every scan the reference's share of bright voxels.
+        bone_volume_fraction: Voxels above Otsu's threshold, as a fraction of the specimen, or of the volume where no air
+            lies around it; None where there is but one phase. This and what follows is measured in the cropped and filtered
+            volume before matching, which gives every scan the reference's share of bright voxels.
         trabecular_thickness_um: Mean local thickness of bone in µm; None where it was not measured.
         trabecular_spacing_um: Mean local thickness of what is not bone, in µm; None where it was not measured.
         degree_of_anisotropy: Of the mean intercept length, 0 to 1; None where it was not measured.
         damage_fraction: The share of its slices that is truly damaged, 0 to 1; None where no truth is known.
         strain: Apparent strain as a fraction, if known.
         stress_mpa: Apparent stress in MPa, if known.
+        look: What is odd about it, see `preparation.appearance.Look`; empty in older stores.
     """
 
     specimen: str
@@ -56,7 +58,7 @@ class ScanRecord:
     shape: tuple[int, ...]
     dtype: str
     threshold: int | None
-    bone_volume_fraction: float
+    bone_volume_fraction: float | None
     trabecular_thickness_um: float | None
     trabecular_spacing_um: float | None
     degree_of_anisotropy: float | None
@@ -64,10 +66,12 @@ class ScanRecord:
     strain: float | None
     stress_mpa: float | None
 
+    look: str = ""
+
     @property
-    def porosity(self) -> float:
-        """Share of what is not bone, as a fraction of the volume."""
-        return 1 - self.bone_volume_fraction
+    def porosity(self) -> float | None:
+        """Share of what is not bone, as a fraction of the specimen, if known."""
+        return None if self.bone_volume_fraction is None else 1 - self.bone_volume_fraction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ import msgspec
 from bonehpo.errors import PreparationError
 from bonehpo.scans.intensity import Histogram, Window
 from bonehpo.scans.phases import Matching, Phases
+from bonehpo.scans.photometry import BoneIs
 from bonehpo.scans.sections import Crop, extents, longer_edges
 from bonehpo.scans.table import TableKind
 
@@ -31,6 +32,7 @@ class Steps:
         standardise: Whether each slice gets the same mean and spread of intensity levels at the end.
         registration: Whether to measure how far each scan lies from the first of its specimen; no voxel changes by it.
         register: Whether to lay each scan on the first of its specimen.
+        bone_is: Whether bone is brighter or darker than what is around it; "dark" turns intensities round as they are read.
     """
 
     cropped: bool = True
@@ -43,6 +45,7 @@ class Steps:
     standardise: bool = False
     registration: bool = True
     register: bool = False
+    bone_is: BoneIs = "bright"
 
     def __post_init__(self) -> None:
         crop = self.crop if isinstance(self.crop, tuple) else (self.crop,)
@@ -52,6 +55,8 @@ class Steps:
                 raise PreparationError(f"--{name} is {value}; give a number of at least 1")
         if self.match not in typing.get_args(Matching):
             raise PreparationError(f"--match is {self.match}; give one of {', '.join(typing.get_args(Matching))}")
+        if self.bone_is not in typing.get_args(BoneIs):
+            raise PreparationError(f"--bone-is is {self.bone_is}; give one of {', '.join(typing.get_args(BoneIs))}")
         if self.crop is not None and not self.cropped:
             raise PreparationError(f"--crop {self.crop} and --no-crop exclude each other; remove one")
         if self.register and not self.cropped:
@@ -88,6 +93,7 @@ class Recipe:
             their longer edge, zeros around them. None where sections are squares; older recipes do not say, and squeezed
             what is no square.
         registered: Whether each scan was laid on the first of its specimen. Older recipes do not say, and were not.
+        bone_is: "dark" where intensities are turned round as they are read. Older recipes do not say, and were not.
     """
 
     kind: TableKind
@@ -106,6 +112,7 @@ class Recipe:
     phases: Phases | None = None
     frames: dict[str, int] | None = None
     registered: bool = False
+    bone_is: BoneIs = "bright"
 
     @property
     def pixel_um(self) -> dict[str, float]:

@@ -135,6 +135,55 @@ def montage_of(store: SliceStore, picture: Path | None = None) -> Path:
     return place
 
 
+FAR_FRACTION = 0.25
+"""Bone volume fraction by which a scan may differ from the first of its specimen."""
+
+
+def appearance_cautions(store: SliceStore) -> tuple[str, ...]:
+    """Cautions where bone of a store looks darker than the rest, scans disagree, or a scan has no two phases.
+
+    Args:
+        store: Of which the records of scans alone are read.
+    """
+    scans, first = store.manifest.scans, store.states[0]
+    pristine = [scan for scan in scans if scan.state == first]
+    one = [f"{scan.specimen} state {scan.state}" for scan in scans if scan.look == "one phase"]
+    binary = [f"{scan.specimen} state {scan.state}" for scan in scans if scan.look == "binary"]
+    dark = [scan.specimen for scan in pristine if scan.look == "dark bone"]
+    known = {scan.specimen: scan.bone_volume_fraction for scan in pristine}
+    apart = [
+        f"{scan.specimen} state {scan.state}"
+        for scan in scans
+        for of_first in [known.get(scan.specimen)]
+        if of_first is not None
+        and scan.bone_volume_fraction is not None
+        and abs(scan.bone_volume_fraction - of_first) > FAR_FRACTION
+    ]
+    found = []
+    if dark:
+        way = "leave out --bone-is dark" if store.recipe.bone_is == "dark" else "give --bone-is dark"
+        found.append(
+            f"In {_some(dark)} bone looks darker than what is around it: pores and bone have changed places. If so, {way}; "
+            "else look at the montage, and go on."
+        )
+    if apart:
+        found.append(
+            f"The bone volume fraction of {_some(apart)} is more than {FAR_FRACTION:g} off that of the first scan of its "
+            "specimen: see that bone is bright in both, and that both show the same bone."
+        )
+    if one:
+        found.append(f"{_some(one)} shows one phase, no bone beside pores: its bone volume fraction is not measured.")
+    if binary:
+        found.append(
+            f"{_some(binary)} has two levels alone: it was segmented, and grey levels are lost. Prepare what was scanned."
+        )
+    return tuple(found)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def registration_caution(store: SliceStore) -> str:
     """A caution where scans of a store lie apart from the first of their specimen, as `prepare` measured; else nothing."""
     from bonehpo.preparation.registration import OFFSETS, offsets_caution

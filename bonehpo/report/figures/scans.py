@@ -370,7 +370,8 @@ def _paint_specimen(axes: Axes, store: SliceStore, scan: ScanRecord) -> None:
 
 def measure_lines(scan: ScanRecord) -> list[str]:
     """Lines below a specimen: bone volume fraction, and thickness and anisotropy where they were measured."""
-    lines = [f"BV/TV {100 * scan.bone_volume_fraction:.1f} %"]
+    fraction = scan.bone_volume_fraction
+    lines = ["BV/TV -" if fraction is None else f"BV/TV {100 * fraction:.1f} %"]
     if scan.trabecular_thickness_um is not None:
         lines.append(f"Tb.Th {scan.trabecular_thickness_um:.0f} µm")
     if scan.degree_of_anisotropy is not None:
