@@ -271,7 +271,7 @@ def _volume_notes(steps: Steps, shapes: list[Shape], recipe: Recipe) -> list[str
 
 
 def _kept(shapes: Sequence[Shape], crop: Crop) -> list[str]:
-    """What the crop keeps of each scan, least first; nothing where it keeps all."""
+    """Share of each scan that the crop keeps, least first; nothing where it keeps all."""
     shares = {shape: math.prod(extents(shape, crop)) / math.prod(shape) for shape in dict.fromkeys(shapes)}
     if all(share == 1 for share in shares.values()):
         return []

@@ -38,7 +38,7 @@ def extents(shape: Shape, crop: Crop) -> Shape:
 
 
 def crop_in_words(crop: Crop) -> str:
-    """What is cut out.
+    """The crop in words.
 
     >>> crop_in_words(110)
     'the centre cube of 110 voxels'

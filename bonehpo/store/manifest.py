@@ -17,12 +17,6 @@ FORMAT = 2
 PHANTOM_MARK = "phantom.json"
 """File beside scans.csv that says that the scans are synthetic, and from what they were made."""
 
-
-def is_phantom(csv: Path) -> bool:
-    """True where the scans of a table are synthetic: `PHANTOM_MARK` lies beside it."""
-    return (csv.resolve().parent / PHANTOM_MARK).exists()
-
-
 MANIFEST = "MANIFEST.json"
 SEAL = "MANIFEST.sha256"
 
@@ -128,6 +122,11 @@ class Manifest:
         if not self.donors:  # likewise
             del plain["donors"]
         return msgspec.json.encode(plain)
+
+
+def is_phantom(csv: Path) -> bool:
+    """True where the scans of a table are synthetic: `PHANTOM_MARK` lies beside it."""
+    return (csv.resolve().parent / PHANTOM_MARK).exists()
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:

@@ -100,7 +100,7 @@ class SliceStore:
     @cached_property
     def donors(self) -> Mapping[str, str]:
         """Donor of each specimen; empty where nobody has named them."""
-        return dict(zip(self.specimens, self.manifest.donors, strict=bool(self.manifest.donors)))
+        return dict(zip(self.specimens, self.manifest.donors, strict=False))
 
     @property
     def states(self) -> tuple[int, ...]:
