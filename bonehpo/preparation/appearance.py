@@ -80,7 +80,7 @@ def has_dark_bone(levels: NDArray[np.uint8], threshold: int) -> bool:
 
 
 def specimen_in_air(levels: NDArray[np.uint8], threshold: int) -> NDArray[np.bool_] | None:
-    """Where a specimen lies that has air around it: in each section the convex hull of what is brighter than air.
+    """Region of a specimen that has air around it: in each section the convex hull of what is brighter than air.
 
     Args:
         levels: A filtered scan in small, (z, y, x).

@@ -117,7 +117,7 @@ BEYOND = 3
 
 
 def wide_box(shape: Shape, box: Box, offset: Offset) -> Box:
-    """What must be read of a scan so that a box can be cut out of it as the first scan would show it.
+    """Part of a scan that must be read so that a box can be cut out of it as the first scan would show it.
 
     Args:
         shape: Of the scan.

@@ -18,7 +18,7 @@ import zarr
 from numpy.typing import NDArray
 
 from bonehpo.errors import ScanError
-from bonehpo.scans import folders, medical, tiffs
+from bonehpo.scans import dicom, folders, medical, tiffs
 from bonehpo.scans.images import KINDS
 from bonehpo.scans.limits import refuse_chunks, refuse_large
 from bonehpo.scans.sections import Box
@@ -329,7 +329,7 @@ def _open_nifti(path: Path, _: str) -> Header:
 
 
 def _open_dicom(path: Path, series: str) -> Header:
-    stack = medical.open_dicom(path, series)
+    stack = dicom.open_dicom(path, series)
     return Header(stack.shape, stack.dtype, stack.read, stack.remarks, stack.spacing_um)
 
 

@@ -441,10 +441,8 @@ def _notes(rows: Sequence[Row], scans: Sequence[Scan]) -> Iterator[str]:
     voxels = [scan.voxel_um for scan in scans if scan.voxel_um is not None]
     if voxels and not SMALLEST_UM <= voxels[0] <= LARGEST_UM:
         yield f"voxel_um is {voxels[0]:g}: micrometres are expected, 6.5 and not 0.0065 (mm) or 6500 (nm)."
-    for what, names in (
-        ("specimens", [scan.specimen for scan in scans]),
-        ("donors", [scan.donor for scan in scans if scan.donor is not None]),
-    ):
+    donors = [scan.donor for scan in scans if scan.donor is not None]
+    for what, names in (("specimens", [scan.specimen for scan in scans]), ("donors", donors)):
         by_plain: dict[str, str] = {}
         for name in dict.fromkeys(names):
             other = by_plain.setdefault(_plain(name), name)

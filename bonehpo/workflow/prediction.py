@@ -50,7 +50,7 @@ class Prediction(ScanVerdict):
 
     @property
     def registration(self) -> str:
-        """How far the scan lies from the first of its specimen, and what that means; empty where there is nothing to say."""
+        """Distance of the scan from the first of its specimen, in a sentence; empty where there is nothing to say."""
         if self.offset is None:
             told = "Training scans were laid on the first of their specimen: give that of this one, where there is one."
             return told if self.registered else ""
