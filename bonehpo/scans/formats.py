@@ -390,7 +390,7 @@ FORMATS: tuple[ScanFormat, ...] = (
         path="`FILE.mha`, `FILE.mhd`",
         suffixes=(".mha", ".mhd"),
         open=_open_meta_image,
-        whole="the size of raw voxels; of compressed ones its library, as they are read",
+        whole="the size of raw voxels; of compressed ones in the same file all that is unpacked",
         extra="formats",
     ),
     ScanFormat(
