@@ -34,7 +34,14 @@ def test_an_example_is_a_notebook_in_the_percent_format(path):
             compile(cell, path.name, "exec")
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+QUICK = "read_a_study"
+"""The example that `make test` runs; the others train more."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[] if path.stem == QUICK else [pytest.mark.torture], id=path.stem) for path in EXAMPLES],
+)
 def test_an_example_runs_prints_and_draws(path, tmp_path):
     figures = tmp_path / "figures"
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}

@@ -24,6 +24,7 @@ from skimage.transform import resize
 
 from bonehpo.preparation.appearance import Look, has_dark_bone, has_one_phase, is_binary, specimen_in_air
 from bonehpo.scans.intensity import LEVELS, IntensityMap
+from bonehpo.scans.sections import centred
 
 MEASURED_SIDE = 128
 """Voxels along the longest edge of a volume that is measured; a larger one is reduced by a whole number first. Of a human
@@ -119,17 +120,20 @@ def fraction_above(counts: NDArray[np.int64], threshold: int | None) -> float:
 
 
 def preview_cube(levels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A volume as a cube of `side` voxels an edge: linear interpolation, smoothed before it shrinks.
+    """A volume within a cube of `side` voxels an edge, to scale: linear interpolation, smoothed before it shrinks.
 
     Args:
-        levels: Intensity levels, (z, y, x); what is not a cube is stretched to one, as its slices are to squares.
+        levels: Intensity levels, (z, y, x). What is no cube is laid into the middle of one, with zeros around it.
         side: Voxels along each edge of the result.
     """
     if levels.shape == (side, side, side):
         return levels
-    shrinks = min(levels.shape) > side
-    cube = resize(levels.astype(np.float32), (side,) * 3, order=1, anti_aliasing=shrinks, preserve_range=True)
-    return np.asarray(np.rint(cube), np.uint8)
+    scale = side / max(levels.shape)
+    shape = [max(1, round(scale * extent)) for extent in levels.shape]
+    small = resize(levels.astype(np.float32), shape, order=1, anti_aliasing=scale < 1, preserve_range=True)
+    cube = np.zeros((side, side, side), np.uint8)
+    cube[tuple(centred(side, extent) for extent in shape)] = np.rint(small)
+    return cube
 
 
 def _block_means(section: NDArray[np.float64], factor: int) -> NDArray[np.float64]:

@@ -206,6 +206,7 @@ def test_sync_writes_results_with_configurations_and_folds_again(project, monkey
         assert repr(lost[key]) == repr(record), key  # a NaN is not equal to itself
 
 
+@pytest.mark.torture
 def test_sigkill_in_the_middle_of_a_sweep_loses_no_fit(project, tmp_path, monkeypatch):
     root = copy(project, tmp_path / "copy")
     folder = StudyFolder(root / "studies" / "TB")

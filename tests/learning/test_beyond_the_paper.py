@@ -94,6 +94,7 @@ def test_it_is_the_whole_table():
     assert {*ADDED} == {entry.name for entry in HYPERPARAMETERS if not entry.is_always_told}
 
 
+@pytest.mark.torture
 def test_a_fit_is_the_same_in_a_fresh_process_after_other_fits_and_when_repeated(tmp_path):
     plan = plan_in(tmp_path)
     names = list(CHOICES)

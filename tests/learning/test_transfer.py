@@ -26,6 +26,8 @@ from bonehpo.store.images import load_images
 from bonehpo.store.store import SliceStore
 from bonehpo.workflow.plan import make_plan
 
+pytestmark = pytest.mark.torture  # a ResNet-50 is built and trained many times
+
 SIDE, N_SLICES = 32, 3
 DAMAGES = (0, 0.5, 1)
 SHORT = TOML.replace("epochs = 3", "epochs = 1")

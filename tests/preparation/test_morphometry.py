@@ -147,7 +147,9 @@ def test_a_preview_is_a_cube_that_looks_like_its_volume():
     blocks = volume.reshape(24, 2, 24, 2, 24, 2).mean(axis=(1, 3, 5))
     assert small.shape == (24, 24, 24)
     assert np.corrcoef(small.ravel(), blocks.ravel())[0, 1] > 0.97
-    assert preview_cube(volume[:30], 16).shape == (16, 16, 16)
+    flat = preview_cube(np.maximum(volume[:30], 1), 16)
+    assert flat.shape == (16, 16, 16)
+    assert [bool(section.any()) for section in flat] == [False] * 3 + [True] * 10 + [False] * 3, "it is to scale"
 
 
 def test_a_scan_of_96_voxels_is_measured_in_about_half_a_second():

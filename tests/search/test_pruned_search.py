@@ -321,6 +321,7 @@ def test_a_network_that_hardly_learns_costs_three_of_six_fits(trained):
     check_trained(*trained, n_in_vain=0)
 
 
+@pytest.mark.torture
 def test_workers_may_have_begun_further_fits_and_the_verdict_is_the_same(tmp_path):
     check_trained(*train(tmp_path, 2), n_in_vain=3)
 

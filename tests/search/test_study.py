@@ -540,7 +540,8 @@ def statuses(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.torture), signal.SIGINT]
+    "how",
+    [signal.SIGKILL, *(pytest.param(other, marks=pytest.mark.torture) for other in (signal.SIGTERM, signal.SIGINT))],
 )
 def test_a_search_that_is_stopped_by_a_signal_goes_on_where_it_was(tmp_path, how):
     make_study(tmp_path)

@@ -43,6 +43,7 @@ def run(client: BlockingKernelClient, cell: str) -> list[dict[str, Any]]:
     return outputs
 
 
+@pytest.mark.torture
 def test_a_notebook_searches_and_reads_a_study(kernel):
     assert run(kernel, "import bonehpo\nstudy = bonehpo.Study('studies/TB')") == []
     assert run(kernel, "outcome = study.search(n_trials=1, workers=1)") == []
