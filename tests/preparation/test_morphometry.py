@@ -1,7 +1,5 @@
 """Thickness, spacing and anisotropy of bodies whose answers are known."""
 
-import time
-
 import numpy as np
 import pytest
 from data_makers import bone_like
@@ -150,10 +148,3 @@ def test_a_preview_is_a_cube_that_looks_like_its_volume():
     flat = preview_cube(np.maximum(volume[:30], 1), 16)
     assert flat.shape == (16, 16, 16)
     assert [bool(section.any()) for section in flat] == [False] * 3 + [True] * 10 + [False] * 3, "it is to scale"
-
-
-def test_a_scan_of_96_voxels_is_measured_in_about_half_a_second():
-    bone = gaussian_filter(np.random.default_rng(0).standard_normal((96,) * 3), 4) > 0
-    began = time.process_time()
-    measure(np.where(bone, 200, 20).astype(np.uint8), 100, 6.5)
-    assert time.process_time() - began < 2, "0.4 s alone on one core; other work there may slow it"
