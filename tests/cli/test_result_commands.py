@@ -137,6 +137,7 @@ def test_what_a_person_sees_changes_the_detection_limits_alone(project, monkeypa
     assert load_result(folder, "detection").parameters["visible_from"] == "2"
 
 
+@pytest.mark.torture
 def test_a_result_of_another_optimum_is_not_reported_and_made_again(project, monkeypatch, tmp_path):
     root = copy(project, tmp_path / "copy")
     monkeypatch.chdir(root)

@@ -147,6 +147,7 @@ def in_a_hurry(finished):
     return replace(finished, plan=replace(finished.plan, config=quick))
 
 
+@pytest.mark.torture
 def test_a_scan_that_changed_is_prepared_again(ablated, study):
     finished, scans = study
     before = {name: SliceStore.open(folder / "slices.zarr").id for name, folder in stores(finished).items()}

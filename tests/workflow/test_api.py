@@ -327,6 +327,7 @@ def test_a_link_keeps_its_name_and_dots_are_resolved(tmp_path, monkeypatch):
     assert repr(bonehpo.Study("..")) == f"Study('{tmp_path}/studies/TB')"
 
 
+@pytest.mark.torture
 def test_a_search_prints_nothing(tmp_path):
     folder = make_study(tmp_path)
     script = f"""

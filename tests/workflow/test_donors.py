@@ -137,6 +137,7 @@ def test_the_constant_is_the_mean_of_the_donors_that_were_trained_on():
     assert table.loc[("cow A", "cow B", "R1"), "predicted_percent"] == 9
 
 
+@pytest.mark.torture
 def test_other_results_of_the_study_are_made_of_donors(finished):
     assert set(make_result("permutation", finished).tables["sets"]["test"]) == set(SETS)
     audit = make_result("audit", finished)

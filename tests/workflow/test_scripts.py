@@ -7,6 +7,7 @@ import sys
 import time
 
 import psutil
+import pytest
 from places import PROJECT
 from tiny_study import TOML, make_study
 from tracked import new_project
@@ -47,6 +48,7 @@ def wait_for(happened, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.torture
 def test_workers_do_not_run_the_script_again_and_neither_do_those_that_take_their_place(tmp_path):
     root = new_project(tmp_path / "project")
     fits = make_study(root, TOML.replace("epochs = 3", "epochs = 1")).fits
