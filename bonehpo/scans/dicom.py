@@ -129,7 +129,11 @@ _LONG = re.compile("O[BDFLVW]|S[QV]|U[CNRTV]")
 _SHORT = re.compile("A[EST]|CS|D[AST]|F[DL]|IS|L[OT]|PN|S[HLST]|TM|U[ILS]")
 """Those whose length has 2 bytes. Without one of either, it has 4."""
 
-_DEFLATED, _BIG_ENDIAN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.2"
+_IMPLICIT, _DEFLATED, _BIG_ENDIAN = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.2"
+"""Transfer syntaxes: without value representations, packed as a whole, and with the highest byte first."""
+
+_ITEM = 0xFFFE
+"""Group of items and their ends, which have no value representation in any syntax."""
 
 
 def _refuse_overlong_elements(file: Path) -> None:
@@ -149,7 +153,8 @@ def _refuse_overlong_elements(file: Path) -> None:
                 return
             if group > 2 and order == "little" and syntax == _BIG_ENDIAN:
                 order = "big"
-            kind = head[4:6].decode("latin-1")
+            is_plain = group == _ITEM or (group != 2 and syntax == _IMPLICIT)
+            kind = "" if is_plain else head[4:6].decode("latin-1")
             if _SHORT.fullmatch(kind):
                 length = int.from_bytes(head[6:], order)
             else:

@@ -178,7 +178,7 @@ def _open_zarr(path: Path, inner: str) -> Header:
     void = [file for file in (path / inner.strip("/")).rglob("*") if file.is_file() and file.stat().st_size == 0]
     if void:
         raise ScanError(f"{void[0]}: is empty, and would be read as zeros; copy the volume again")
-    if node.shards is None and "blosc" in repr(node.compressors).lower():
+    if node.shards is None and "blosc" in repr(node.compressors[-1:]).lower():
         _refuse_damaged_blosc(path / inner.strip("/"), math.prod(node.chunks) * node.dtype.itemsize)
     n_stored = node.nchunks_initialized
     if n_stored < LEAST_STORED * node.nchunks and _is_volume(node.shape):

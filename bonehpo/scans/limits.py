@@ -58,7 +58,7 @@ CHUNK_BYTES, CHUNK_RATIO = 2**26, 64
 """Bytes of a chunk, and its size over that of its array, up to which it is read: a voxel needs its whole chunk in memory."""
 
 N_CHUNKS = 2**21
-"""Chunks up to which a volume is read: each is looked for by its name, which takes a second and 0.4 GB for so many."""
+"""Chunks up to which a volume is read: each is looked for by its name, which takes a second for so many."""
 
 
 def refuse_chunks(where: str, shape: Sequence[int], chunk: Sequence[int], dtype: np.dtype[Any]) -> None:

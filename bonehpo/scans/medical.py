@@ -135,26 +135,33 @@ def open_nrrd(path: Path) -> ItkVolume:
         header.get("data file", header.get("datafile")),
         int(header.get("byte skip", header.get("byteskip", 0))),
     )
-    n_bytes = math.prod(volume.shape) * volume.dtype.itemsize
+    n_bytes = math.prod(volume.shape) * volume.dtype.itemsize + max(skipped, 0)
     file, start = (path, end) if name is None else (path.parent / name, 0)
     if name is not None and ("%" in name or name.upper().startswith("LIST")):
         return volume
     match header.get("encoding", "").lower():
         case "raw" if skipped >= 0:
-            _refuse_other_size(path, file, start + skipped + n_bytes)
+            _refuse_other_size(path, file, start + n_bytes)
         case "gzip" | "gz":
             volume.before_reading(lambda: _refuse_other_unpacked_size(file, start, n_bytes))
     return volume
 
 
 def _header_lines(path: Path, is_last: Callable[[str], bool], mark: str) -> tuple[dict[str, str], int]:
-    """Entries of a header of text by their names in small letters, and the byte behind its last line."""
+    """Entries of a header of text by their names in small letters, and the byte behind its last line.
+
+    Comments of an NRRD, and what users write into it as `key:=value`, are no entries.
+    """
     entries: dict[str, str] = {}
     with path.open("rb") as file:
         while line := file.readline(_LONGEST_LINE):
-            text = line.decode("latin-1")
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError:
+                text = line.decode("latin-1")
             name, _, value = text.partition(mark)
-            entries[name.strip().lower()] = value.strip(" =\r\n")
+            if not name.startswith("#") and not value.startswith("="):
+                entries[name.strip().lower()] = value.strip(" \r\n")
             if is_last(text):
                 break
         return entries, file.tell()

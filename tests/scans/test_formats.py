@@ -18,7 +18,7 @@ from places import DOCS
 from bonehpo.errors import ScanError
 from bonehpo.preparation.planning import plan_preparation
 from bonehpo.preparation.scan import read_centre
-from bonehpo.scans import formats, medical
+from bonehpo.scans import dicom, formats, medical
 from bonehpo.scans.formats import FORMATS, format_of, formats_table
 from bonehpo.scans.readers import INTENSITY_TYPES, open_volume
 from bonehpo.scans.sections import centred_box
@@ -402,3 +402,45 @@ def test_the_format_of_the_how_to_holds_what_it_should(tmp_path, monkeypatch):
     source.write_bytes(truth().tobytes()[:-1])
     assert "are not (16, 16, 16) uint16" in refusal(open_volume, str(source))
     assert "raw voxels" in formats_table()
+
+
+def rewritten(file, old, new):
+    content = file.read_bytes()
+    assert old in content
+    file.write_bytes(content.replace(old, new, 1))
+
+
+def test_what_users_write_into_an_nrrd_may_be_long_and_in_any_letters(tmp_path, sitk):
+    file = tmp_path / "a.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(bone_like(8)), file)
+    rewritten(file, b"\n\n", b"\nnote:=" + b"9" * 5000 + "\n# größe\nlab:=Übung\n\n".encode())
+    np.testing.assert_array_equal(open_volume(str(file)).read(centred_box((8, 8, 8), None)), bone_like(8))
+
+
+def test_bytes_that_an_nrrd_skips_are_no_voxels(tmp_path, sitk):
+    voxels = bone_like(8)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), tmp_path / "a.nhdr", useCompression=True)
+    (packed,) = tmp_path.glob("a.raw*")
+    packed.write_bytes(gzip.compress(bytes(10) + gzip.decompress(packed.read_bytes())))
+    rewritten(tmp_path / "a.nhdr", b"encoding: gzip\n", b"encoding: gzip\nbyte skip: 10\n")
+    np.testing.assert_array_equal(open_volume(str(tmp_path / "a.nhdr")).read(centred_box((8, 8, 8), None)), voxels)
+
+
+def test_a_blosc_chunk_with_a_checksum_behind_it_is_read(tmp_path):
+    packers = [zarr.codecs.BloscCodec(), zarr.codecs.Crc32cCodec()]
+    zarr.create_array(tmp_path / "a.zarr", data=bone_like(8), chunks=(4, 4, 4), compressors=packers)
+    np.testing.assert_array_equal(
+        open_volume(str(tmp_path / "a.zarr")).read(centred_box((8, 8, 8), None)), bone_like(8)
+    )
+
+
+def test_lengths_of_a_dicom_without_representations_are_not_taken_for_such(tmp_path):
+    """In implicit syntax an element of 0x4C55 bytes begins with the letters UL, as if it were a number."""
+    syntax = b"1.2.840.10008.1.2\0"
+    meta = b"\x02\0\x10\0UI" + len(syntax).to_bytes(2, "little") + syntax
+    element = b"\x09\0\x10\0" + (0x4C55).to_bytes(4, "little") + b"\xff" * 0x4C55
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + meta + element)
+    dicom._refuse_overlong_elements(tmp_path / "a.dcm")
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + meta + element[:-1])
+    with pytest.raises(ScanError, match=r"element \(0009,0010\) claims 19541 bytes, 19540 are left"):
+        dicom._refuse_overlong_elements(tmp_path / "a.dcm")
