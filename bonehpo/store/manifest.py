@@ -117,11 +117,27 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """JSON in UTF-8; the hash of these bytes is the store id."""
         plain = asdict(self)
-        if not self.recipe.standardise:  # as it was before recipes said so: the same store keeps its id
-            del plain["recipe"]["standardise"]
-        if not self.donors:  # likewise
-            del plain["donors"]
+        _drop_later(plain["recipe"], _LATER_OF_RECIPES)
+        _drop_later(plain, {"donors": ()})
+        for scan in plain["scans"]:
+            _drop_later(scan, {"look": ""})
         return msgspec.json.encode(plain)
+
+
+_LATER_OF_RECIPES: Mapping[str, object] = {
+    "standardise": False,
+    "phases": None,
+    "frames": None,
+    "registered": False,
+    "bone_is": "bright",
+}
+"""Keys that were added later, with their defaults: left out at these, so that a store that needs none keeps its id."""
+
+
+def _drop_later(plain: dict[str, object], defaults: Mapping[str, object]) -> None:
+    for name, default in defaults.items():
+        if plain[name] == default:
+            del plain[name]
 
 
 def is_phantom(csv: Path) -> bool:

@@ -25,6 +25,7 @@ from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
 from bonehpo.report.figures import montage
 from bonehpo.store.building import chunk_slices
+from bonehpo.store.manifest import MANIFEST
 from bonehpo.store.recipe import Steps
 from bonehpo.store.store import SliceStore
 
@@ -434,3 +435,13 @@ def test_real_slices_make_a_store_that_verifies(tmp_path):
     assert store.verify() == ()
     assert all(0.2 < scan.bone_volume_fraction < 0.9 for scan in store.manifest.scans)
     montage(store, tmp_path / "montage.png")
+
+
+def test_a_manifest_that_says_nothing_new_has_the_keys_of_before(tmp_path):
+    csv = write_scans(tmp_path, side=20)
+    told = json.loads((make(csv, tmp_path / "TB" / "slices.zarr", match="histogram").path / MANIFEST).read_text())
+    assert not {"standardise", "phases", "frames", "registered", "bone_is"} & set(told["recipe"])
+    assert "donors" not in told
+    assert not any("look" in scan for scan in told["scans"])
+    new = make(csv, tmp_path / "new" / "slices.zarr", match="histogram", bone_is="dark")
+    assert json.loads((new.path / MANIFEST).read_text())["recipe"]["bone_is"] == "dark"
