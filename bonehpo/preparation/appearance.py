@@ -41,15 +41,13 @@ NEAR = 0.15
 _SMOOTHING = 3.0
 
 
-def has_one_phase(counts: NDArray[np.int64], threshold: int | None) -> bool:
-    """True if Otsu's threshold splits the noise about one intensity, or there is but one level.
+def has_one_phase(counts: NDArray[np.int64], threshold: int) -> bool:
+    """True if Otsu's threshold splits the noise about one intensity.
 
     Args:
         counts: Of the 256 levels of a filtered volume.
         threshold: Otsu's.
     """
-    if threshold is None:
-        return True
     levels = np.arange(len(counts))
     dark, bright = (
         np.average(levels[part], weights=counts[part]) for part in (levels <= threshold, levels > threshold)

@@ -75,22 +75,23 @@ def condense(volume: NDArray[Any], to_level: IntensityMap) -> Preview:
     if specimen is not None:
         counts = _counts_within(volume, specimen, to_level, factor)
         threshold = otsu(counts)
-    fraction: float | None = fraction_above(counts, threshold)
     look: Look = ""
-    if threshold is not None and is_binary(counts):
+    if is_binary(counts):
         look = "binary"
     elif threshold is None or has_one_phase(counts, threshold):
-        look, fraction = "one phase", None
+        look = "one phase"
     elif specimen is None and has_dark_bone(small, threshold):
         look = "dark bone"
+    fraction = None if look == "one phase" else fraction_above(counts, threshold)
     return Preview(bone_volume_fraction=fraction, threshold=threshold, look=look, levels=small, factor=factor)
 
 
 def _counts_within(
     volume: NDArray[Any], specimen: NDArray[np.bool_], to_level: IntensityMap, factor: int
 ) -> NDArray[np.int64]:
-    """Voxels of each level within a specimen, of whose shape `factor` voxels a side are one; its rim is left out."""
+    """Voxels of each level within a specimen, given in voxels of `factor` a side; its rim is left out, if there is more."""
     inner = binary_erosion(specimen, iterations=RIM, border_value=1)
+    inner = inner if inner.any() else specimen
     counts = np.zeros(LEVELS, np.int64)
     for section, within in zip(volume, np.repeat(inner, factor, axis=0), strict=False):
         mask = np.repeat(np.repeat(within, factor, axis=0), factor, axis=1)
