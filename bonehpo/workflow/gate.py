@@ -129,14 +129,14 @@ def best_network(plan: SearchPlan, whole: WholeOptimum) -> tuple[HoldoutPair, Pa
     Raises:
         PromotionRefused: The file is gone.
     """
-    pair = best_pair(whole.refit)
+    pair = _best_pair(whole.refit)
     network = plan.network(whole.optimum.keys[pair.label])
     if not network.exists():
         raise PromotionRefused(f"{network} is missing: run the same `bonehpo search` again, which fits it anew")
     return pair, network
 
 
-def best_pair(optimum: RefitOptimum) -> HoldoutPair:
+def _best_pair(optimum: RefitOptimum) -> HoldoutPair:
     """The holdout pair whose fresh network was right most often on both of its sets; the first of equals."""
     scores: dict[HoldoutPair, list[float]] = {}
     for fold in optimum.folds:
@@ -157,7 +157,7 @@ def objections_to(plan: SearchPlan, audited: Audited) -> tuple[str, ...]:
 
 
 def objections_of(plan: SearchPlan, whole: WholeOptimum, audited: Audited) -> tuple[str, ...]:
-    """The same, where the whole optimum is at hand."""
+    """Everything for which `promote_optimum` would ask for a reason, of a whole optimum that is at hand."""
     return objections(whole.folds, whole.optimum.trial, _baseline(plan, whole.summary), audited.warnings)
 
 
