@@ -55,6 +55,15 @@ def specimens_in_words(specimens: Sequence[str], donors: Mapping[str, str] = NO_
     return f"{len(specimens)} {such}specimens{of}"
 
 
+def some_of(names: Sequence[str], n: int = 3) -> str:
+    """The first names of a list, and how many more there are.
+
+    >>> some_of(["A", "B", "C", "D", "E"])
+    'A, B, C and 2 more'
+    """
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
+
+
 class HoldoutPair(NamedTuple):
     """Two sets that one fit never trains on, in alphabetical order: (a, b) and (b, a) are the same pair."""
 

@@ -141,17 +141,13 @@ def prepare(
     specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
     """
     from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Steps
-    from bonehpo.workflow.stores import (
-        appearance_cautions,
-        donors_note,
-        montage_of,
-        phases_caution,
-        registration_caution,
-    )
+    from bonehpo.workflow.stores import phases_caution
     from bonehpo.workflow.stores import prepare as prepare_store
 
     if match not in (None, "none") and no_match:
         raise click.UsageError(f"--match {match} and --no-match exclude each other; remove one")
+    if register and no_registration:
+        raise click.UsageError("--register and --no-registration exclude each other; remove one")
 
     steps = Steps(
         cropped=not no_crop,
@@ -171,17 +167,29 @@ def prepare(
             scans, folder.path, steps, overwrite=overwrite, states=states, workers=workers, progress=display
         )
         label = phases_caution(store, display)
+    _print_prepared(store, label)
+    print_next(Study(folder.path), flag(folder), "prepare")
+
+
+def _print_prepared(store: "SliceStore", label: str) -> None:
+    from bonehpo.workflow.stores import donors_note, montage_of
+
     say_notes((*store.notes, *filter(None, [donors_note(store)])))
     say(
         f"{len(store.manifest.scans)} scans of {specimens_in_words(store.specimens, store.donors)}; of each scan "
         f"{store.n_slices} slices of {store.side} × {store.side} pixels in each of {', '.join(store.planes)}."
     )
-    say(f"Store {store.id[:12]} is in {folder.store}.")
+    say(f"Store {store.id[:12]} is in {store.path}.")
     say(f"Montage: {montage_of(store)}")
-    for caution in (*appearance_cautions(store), registration_caution(store), label):
-        if caution:
-            say(f"Caution: {caution}", len("Caution: "))
-    print_next(Study(folder.path), flag(folder), "prepare")
+    _print_cautions(store, label)
+
+
+def _print_cautions(store: "SliceStore", *more: str) -> None:
+    from bonehpo.workflow.stores import appearance_cautions, registration_caution
+
+    say_notes(
+        [f"Caution: {told}" for told in (*appearance_cautions(store), registration_caution(store), *more) if told]
+    )
 
 
 @click.command(epilog="Example: bonehpo inspect --bone TB")
@@ -211,7 +219,6 @@ def inspect(folder: StudyFolder, montage: Path | None, as_json: bool) -> None:
 
 def _print_contents(store: "SliceStore") -> None:
     from bonehpo.scans.sections import crop_in_words
-    from bonehpo.workflow.stores import appearance_cautions, registration_caution
 
     recipe = store.recipe
     say(f"Store {store.id[:12]} of {store.bone}, made from {'phantoms' if store.is_phantom else 'scans'}.")
@@ -226,9 +233,7 @@ def _print_contents(store: "SliceStore") -> None:
     if sizes := recipe.pixel_um:
         say(f"A pixel is {', '.join(f'{size:.3g} µm in {plane}' for plane, size in sizes.items())}.")
     say_notes(store.notes)
-    for caution in (*appearance_cautions(store), registration_caution(store)):
-        if caution:
-            say(f"Caution: {caution}", len("Caution: "))
+    _print_cautions(store)
     say("Bone volume fraction (Otsu):")
     _print_bone_fractions(store)
     say("Pristine and failed:")

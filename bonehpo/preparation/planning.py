@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bonehpo.domain import some_of
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.registration import SMALLEST_SIDE, STILL, Offset, is_shown
 from bonehpo.preparation.scan import check_size, check_type, median_filtered, read_centre
@@ -148,6 +149,8 @@ def _frames(kept: Sequence[Shape]) -> dict[str, int]:
 
 
 def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
+    if steps.register:
+        raise PreparationError(f"{table.csv}: lists 2-D slices, which cannot be registered; leave out --register")
     planes = tuple(dict.fromkeys(image.plane for scan in table.scans for image in scan.images))
     counts = {(scan.name, plane): 0 for scan in table.scans for plane in planes}
     counts.update(Counter((scan.name, image.plane) for scan in table.scans for image in scan.images))
@@ -222,11 +225,7 @@ def _remarks(volumes: Mapping[Scan, Volume]) -> list[str]:
     for scan, volume in volumes.items():
         for remark in volume.remarks:
             names.setdefault(remark, []).append(scan.name)
-    return [f"{_some(found)}: {remark}" for remark, found in names.items()]
-
-
-def _some(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return [f"{some_of(found, 1)}: {remark}" for remark, found in names.items()]
 
 
 def _n_slices(asked: int | None, extent: int, what: str) -> int:

@@ -150,8 +150,8 @@ def _reduced_cube(source: str) -> Reduced:
     if small is None:
         size = "×".join(map(str, volume.shape))
         raise PreparationError(
-            f"{source}: {size} voxels are too few to register, which takes {SMALLEST_SIDE} along each edge; leave out "
-            "--register"
+            f"{source}: {size} voxels are too few to register, which takes {SMALLEST_SIDE} along each edge; go on without "
+            "registration"
         )
     return small
 
@@ -188,25 +188,25 @@ def prepare_scan(source: str, recipe: Recipe, offset: Offset | None = None) -> P
     return prepare_images(_images_of(Path(source), recipe.planes), recipe, all_images=True)
 
 
-def offset_from(first: str, source: str) -> Offset | None:
+def offset_from(first: str, source: str) -> Offset:
     """Measure how far a scan lies from the first of its specimen.
 
     Args:
         first: That scan, as `readers.open_volume` takes it.
         source: The scan.
 
-    Returns:
-        The offset; None where one of them is of one intensity once it is reduced.
-
     Raises:
-        ScanError: One cannot be read, or their shapes differ.
+        ScanError: One cannot be read or is of one intensity, or their shapes differ.
         PreparationError: They are too small.
     """
     shapes = [open_volume(name).shape for name in (first, source)]
     if shapes[0] != shapes[1]:
         one, two = ("×".join(map(str, shape)) for shape in shapes)
         raise ScanError(f"{source}: {two} voxels, {first} {one}; give scans of one shape")
-    return measure_offset(_reduced_cube(first), _reduced_cube(source))
+    offset = measure_offset(_reduced_cube(first), _reduced_cube(source))
+    if offset is None:
+        raise ScanError(f"{source}: it or {first} is of one intensity; replace the scan")
+    return offset
 
 
 @dataclass(frozen=True, kw_only=True)

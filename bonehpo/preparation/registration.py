@@ -26,6 +26,7 @@ from scipy.ndimage import affine_transform, binary_erosion, gaussian_filter, spl
 from scipy.spatial.transform import Rotation
 from skimage.registration import phase_cross_correlation
 
+from bonehpo.domain import some_of
 from bonehpo.files import write_durably
 from bonehpo.scans.sections import Box, Shape
 from bonehpo.scans.table import Scan
@@ -417,8 +418,7 @@ def offsets_caution(file: Path, store_id: str) -> str:
     ]
     if other:
         sentences.append(
-            f"The first scan of the specimen is unlike {', '.join(other[:3])}{' and others' if len(other) > 3 else ''}: see "
-            "that both show the same bone."
+            f"The first scan of the specimen is unlike {some_of(other)}: see that both show the same bone."
         )
     if not all(offset.is_certain for offset in apart.values()):
         sentences.append("Where bone is deformed, no shift holds for all of it: those marked as not certain are rough.")

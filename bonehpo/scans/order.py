@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from bonehpo.domain import some_of
 from bonehpo.errors import ScanError
 
 SIDE_FILES = re.compile(r"_spr\.[a-z]+$", re.IGNORECASE)
@@ -205,6 +206,5 @@ def _range(names: Sequence[_Name]) -> str:
     return ordered[0] if len(ordered) == 1 else f"{ordered[0]} … {ordered[-1]}"
 
 
-def _some(names: Sequence[str], n: int = 3) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:n]) + (f" and {len(ordered) - n} more" if len(ordered) > n else "")
+def _some(names: Sequence[str]) -> str:
+    return some_of(sorted(names))

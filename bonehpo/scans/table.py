@@ -26,7 +26,7 @@ from natsort import natsorted
 from bonehpo.errors import ScanError
 
 DONORS_UNKNOWN = (
-    "the table has no column donor: specimens are taken to be of different donors; two cores of one animal are not "
+    "The table has no column donor: specimens are taken to be of different donors; two cores of one animal are not "
     "independent, name their donor."
 )
 """Note on a table that names no donors."""

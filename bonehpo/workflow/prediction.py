@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bonehpo.analysis.calibration import ScanVerdict, summarise_scan
+from bonehpo.errors import PreparationError
 from bonehpo.files import writing
 from bonehpo.preparation.prepare import offset_from, prepare_scan
 from bonehpo.preparation.registration import Offset
@@ -106,7 +107,11 @@ def predict_scan(
 
     network = load_registered(open_tracking(project), model)
     recipe = Recipe.from_json(network.recipe_json)
-    offset = None if first is None or recipe.kind == "slices" else offset_from(fspath(first), fspath(scan))
+    if first is not None and recipe.kind == "slices":
+        raise PreparationError(
+            f"{fspath(first)}: {network.name} is for 2-D slices, which are not registered; leave it out"
+        )
+    offset = None if first is None else offset_from(fspath(first), fspath(scan))
     prepared = prepare_scan(fspath(scan), recipe, offset)
     p_failed = {plane: network.predict(images)[:, 1] for plane, images in prepared.slices.items()}
     return Prediction(

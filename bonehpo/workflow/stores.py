@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bonehpo.config import StudyFolder
-from bonehpo.domain import ProgressCallback, ignore_progress, of_task
+from bonehpo.domain import ProgressCallback, ignore_progress, of_task, some_of
 from bonehpo.engine import open_engine
 from bonehpo.phantom.spec import PhantomSpec
 from bonehpo.results.result import Result, result_folder
@@ -163,25 +163,21 @@ def appearance_cautions(store: SliceStore) -> tuple[str, ...]:
     if dark:
         way = "leave out --bone-is dark" if store.recipe.bone_is == "dark" else "give --bone-is dark"
         found.append(
-            f"In {_some(dark)} bone looks darker than what is around it: pores and bone have changed places. If so, {way}; "
-            "else look at the montage, and go on."
+            f"In {some_of(dark)} bone looks darker than what is around it: pores and bone have changed places. If so, "
+            f"{way}; else look at the montage, and go on."
         )
     if apart:
         found.append(
-            f"The bone volume fraction of {_some(apart)} is more than {FAR_FRACTION:g} off that of the first scan of its "
+            f"The bone volume fraction of {some_of(apart)} is more than {FAR_FRACTION:g} off that of the first scan of its "
             "specimen: see that bone is bright in both, and that both show the same bone."
         )
     if one:
-        found.append(f"{_some(one)} shows one phase, no bone beside pores: its bone volume fraction is not measured.")
+        found.append(f"{some_of(one)} shows one phase, no bone beside pores: its bone volume fraction is not measured.")
     if binary:
         found.append(
-            f"{_some(binary)} has two levels alone: it was segmented, and grey levels are lost. Prepare what was scanned."
+            f"{some_of(binary)} has two levels alone: it was segmented, and grey levels are lost. Prepare what was scanned."
         )
     return tuple(found)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def registration_caution(store: SliceStore) -> str:
