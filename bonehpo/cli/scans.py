@@ -137,7 +137,7 @@ def prepare(
 ) -> None:
     """Turn the scans of SCANS.csv into the verified slice store of a study.
 
-    SCANS.csv has one row per scan, specimen,state,path[,donor,strain,stress_mpa,voxel_um], or one row per 2-D slice,
+    SCANS.csv has one row per scan, specimen,state,path[,label,donor,strain,stress_mpa,voxel_um], or one row per 2-D slice,
     specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
     """
     from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Steps
@@ -242,7 +242,7 @@ def _print_contents(store: "SliceStore") -> None:
         [
             [s, str(t), *(_cell(getattr(store.scan(s, t), name), digits) for name, (_, digits) in _MEASURES.items())]
             for s in store.specimens
-            for t in (store.states[0], store.states[-1])
+            for t in store.ends(s)
         ],
     )
 

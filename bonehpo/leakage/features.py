@@ -55,7 +55,7 @@ def scan_features(store: SliceStore, specimen: str, state: int) -> Features:
     Raises:
         StoreError: The store does not hold the scan, or is damaged.
     """
-    most = MOST if state in (store.states[0], store.states[-1]) else MOST_LOADED
+    most = MOST if state in store.ends(specimen) else MOST_LOADED
     chosen = even_positions(store.n_slices, min(store.n_slices, most))
     planes = {plane: store.group(specimen, state, plane)[chosen] for plane in store.planes}
     counts = sum(np.bincount(slices.ravel(), minlength=LEVELS) for slices in planes.values())

@@ -302,7 +302,7 @@ def read_hashes(store: SliceStore, groups: Sequence[Group], progress: ProgressCa
     Raises:
         StoreError: A group is damaged, or is not there.
     """
-    keys = [(group, state) for group in groups for state in (store.states[0], store.states[-1])]
+    keys = [(group, state) for group in groups for state in store.ends(group.specimen)]
     seen = []
     for group, state in keys:
         slices = store.group(group.specimen, state, group.plane)

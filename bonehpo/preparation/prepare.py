@@ -218,6 +218,7 @@ class _Task:
     csv_folder: Path
     small: Path | None
     offset: Offset
+    ends: tuple[int, int]
 
     @property
     def specimen(self) -> int:
@@ -251,6 +252,7 @@ def _tasks(
             csv_folder=table.csv.resolve().parent,
             small=small and small.resolve(),
             offset=offsets.get(scan, STILL),
+            ends=table.ends(scan.specimen),
         )
         for scan in table.scans
     ]
@@ -357,8 +359,8 @@ def _measure(prepared: PreparedScan, recipe: Recipe) -> Morphometry:
 
 def _write_preview(task: _Task, prepared: PreparedScan) -> None:
     manifest, seen = task.manifest, prepared.preview
-    if seen is not None and manifest.preview_side is not None and task.scan.state in manifest.preview_states:
-        place = manifest.preview_states.index(task.scan.state)
+    if seen is not None and manifest.preview_side is not None and task.scan.state in task.ends:
+        place = task.ends.index(task.scan.state)
         write_preview(task.folder, task.specimen, place, preview_cube(seen.levels, manifest.preview_side))
 
 

@@ -61,7 +61,7 @@ def _slices(of: Described) -> str:
     done = f" were {', '.join(steps)}, and" if steps else " were"
     standard = ", each given the same mean and standard deviation of intensity" if recipe.standardise else ""
     labelled = (
-        "Slices of the first load state were labelled pristine and those of the last failed"
+        "Slices of the first load state of each specimen were labelled pristine and those of its last failed"
         if of.study.task == DAMAGE.name
         else "Slices of all load states were labelled with the apparent strain of their scan"
     )

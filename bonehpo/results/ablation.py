@@ -250,7 +250,7 @@ def _maps(
                     "validation": pair.second,
                     **key._asdict(),
                     "strain": store.scan(key.specimen, key.state).strain,
-                    "label": {store.states[0]: "pristine", store.states[-1]: "failed"}.get(key.state, "loaded"),
+                    "label": store.label(key.specimen, key.state),
                     "p_failed": float(said),
                 }
             )

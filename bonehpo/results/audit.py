@@ -153,13 +153,16 @@ def _measure(
     store: SliceStore, visible: int | None, progress: ProgressCallback
 ) -> Mapping[str, dict[GroupState, Values]]:
     """The numbers of all slices, for each model: the pristine and failed scans, and loaded ones before damage."""
-    asked = [s for s in store.states if s in (store.states[0], store.states[-1]) or s < (visible or 0)]
-    scans = [(specimen, state) for specimen in store.specimens for state in asked if store.has(specimen, state)]
+    scans = [
+        (scan.specimen, scan.state)
+        for scan in store.manifest.scans
+        if scan.state in store.ends(scan.specimen) or scan.state < (visible or 0)
+    ]
     features: dict[str, dict[GroupState, Values]] = {model: {} for model in KINDS}
     for done, (specimen, state) in enumerate(scans, start=1):
         for model, planes in scan_features(store, specimen, state).items():
             for plane, values in planes.items():
-                features[model][GroupState(Group(specimen, plane), state)] = values
+                features[model][GroupState(Group(specimen, plane), store.common_state(specimen, state))] = values
         progress(Progress(done, len(scans), f"{specimen} state {state}"))
     return features
 

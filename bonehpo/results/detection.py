@@ -18,6 +18,7 @@ from bonehpo.domain import ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import ConfigError
 from bonehpo.folds import Sets
+from bonehpo.learning.fits import StateAnswers
 from bonehpo.results.best_fold import ranked
 from bonehpo.results.finished import Findings, FinishedStudy, FittedConfiguration, fit_configurations
 from bonehpo.results.result import Result
@@ -86,6 +87,8 @@ def visible_option(result: Result) -> str:
 def state_table(configuration: FittedConfiguration, store: SliceStore, sets: Sets) -> pd.DataFrame:
     """Accuracies of every fold of a configuration at every load state of its test set; all columns but `best`.
 
+    Failed scans count in the last state of all, also where a specimen failed before it.
+
     Args:
         configuration: Whose tasks kept their answers to all load states.
         store: The slices.
@@ -94,11 +97,19 @@ def state_table(configuration: FittedConfiguration, store: SliceStore, sets: Set
     rows = []
     for pair, answers in configuration.states().items():
         for test, validation in (pair, tuple(reversed(pair))):
-            found = accuracies_by_state(answers.p_failed(pair, test))
+            found = accuracies_by_state(_with_common_states(answers, store).p_failed(pair, test))
             found["strain"] = [_strain(store, sets, test, int(state)) for state in found["state"]]
             rows.append(found.assign(test=test, validation=validation))
     columns = ["test", "validation", "state", "strain", "accuracy_pristine", "accuracy_loaded", "accuracy", "n_slices"]
     return pd.concat(rows, ignore_index=True)[columns]
+
+
+def _with_common_states(answers: StateAnswers, store: SliceStore) -> StateAnswers:
+    state = answers.state.copy()
+    for specimen in map(str, np.unique(answers.specimen)):
+        failed = store.ends(specimen)[1]
+        state[(answers.specimen == specimen) & (state == failed)] = store.common_state(specimen, failed)
+    return answers._replace(state=state)
 
 
 def first_damaged(store: SliceStore) -> int | None:
@@ -111,8 +122,9 @@ def first_damaged(store: SliceStore) -> int | None:
 
 def _strain(store: SliceStore, sets: Sets, name: str, state: int) -> float:
     """Mean strain of the specimens of a set at a state; NaN where none is known."""
-    specimens = sorted({group.specimen for group in sets[name]})
-    strains = [store.scan(s, state).strain for s in specimens if store.has(s, state)]
+    specimens = {group.specimen for group in sets[name]}
+    scans = [scan for scan in store.manifest.scans if scan.specimen in specimens]
+    strains = [scan.strain for scan in scans if store.common_state(scan.specimen, scan.state) == state]
     known = [strain for strain in strains if strain is not None]
     return float(np.mean(known)) if known else float("nan")
 

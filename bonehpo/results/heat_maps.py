@@ -231,12 +231,12 @@ def _shown(finished: FinishedStudy, best: FoldScores, answers: StateAnswers) -> 
     and that of the first plane at every load state, explained by *failed*.
     """
     store, groups = finished.store, finished.plan.sets[best.test]
-    first, last = store.states[0], store.states[-1]
-    at = {group: _surest(answers, group, last) for group in groups}
+    ends = {group: store.ends(group.specimen) for group in groups}
+    at = {group: _surest(answers, group, ends[group][-1]) for group in groups}
     classes = [
         Shown("classes", Asked(SliceKey(group.specimen, state, group.plane, at[group]), target))
         for group in groups
-        for state, target in ((first, PRISTINE), (last, FAILED))
+        for state, target in zip(ends[group], (PRISTINE, FAILED), strict=True)
     ]
     one = groups[0]
     states = [
@@ -249,10 +249,10 @@ def _shown(finished: FinishedStudy, best: FoldScores, answers: StateAnswers) -> 
 
 def _checked(finished: FinishedStudy, name: str) -> list[Asked]:
     """Failed slices of a set on which maps are checked, `N_CHECKED` of each plane, evenly spaced."""
-    n, last = finished.store.n_slices, finished.store.states[-1]
+    n = finished.store.n_slices
     positions = sorted({round(at) for at in np.linspace(0, n - 1, min(n, N_CHECKED))})
     return [
-        Asked(SliceKey(group.specimen, last, group.plane, at), FAILED)
+        Asked(SliceKey(group.specimen, finished.store.ends(group.specimen)[-1], group.plane, at), FAILED)
         for group in finished.plan.sets[name]
         for at in positions
     ]
@@ -280,7 +280,6 @@ def _randomised(finished: FinishedStudy, task: MapTask, test: str) -> list[MapTa
 
 def _slices_table(explained: _Explained, best: FoldScores, shown: Sequence[Shown]) -> pd.DataFrame:
     store, pair = explained.finished.store, _pair(best)
-    names = {store.states[0]: "pristine", store.states[-1]: "failed"}
     rows = [
         {
             "panel": panel,
@@ -291,7 +290,7 @@ def _slices_table(explained: _Explained, best: FoldScores, shown: Sequence[Shown
             "strain": store.scan(asked.key.specimen, asked.key.state).strain,
             "plane": asked.key.plane,
             "position": asked.key.position,
-            "label": names.get(asked.key.state, "loaded"),
+            "label": store.label(asked.key.specimen, asked.key.state),
             "p_failed": explained.output(pair, asked),
         }
         for panel, asked in shown

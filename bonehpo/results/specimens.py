@@ -43,6 +43,7 @@ def specimens_result(store: SliceStore, study: str) -> Result:
     numbers = table.columns.drop(["specimen", "state"])
     table[numbers] = table[numbers].astype(float)
     pristine = table[table["state"] == store.states[0]]
+    failed = sorted({store.ends(specimen)[1] for specimen in store.specimens})
     return Result(
         name=NAME,
         level="explanation",
@@ -51,7 +52,7 @@ def specimens_result(store: SliceStore, study: str) -> Result:
         bone=store.bone,
         store_id=store.id,
         ran_on="phantom" if store.is_phantom else "scans",
-        parameters={"pristine": str(store.states[0]), "failed": str(store.states[-1])},
+        parameters={"pristine": str(store.states[0]), "failed": ", ".join(map(str, failed))},
         metrics={f"pristine_{name}": float(pristine[name].mean()) for name in COLUMNS[4:] if pristine[name].any()},
         sentences=_sentences(pristine, "volume" if store.has_preview else "slices", store.donors),
         tables={"scans": table},

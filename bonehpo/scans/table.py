@@ -1,29 +1,34 @@
 """scans.csv: which file holds which specimen in which load state, every cell checked and refused by file and line.
 
-One row per scan (`specimen,state,path[,donor,strain,stress_mpa,voxel_um]`) or, for data that exist only as 2-D images, one
-row per slice (`specimen,state,plane,position,path` and the same optional columns). Paths are relative to the CSV.
-Spreadsheets write tables in many ways: separators, decimal commas, marks of byte order and empty lines are taken as they are
-meant, and what is not used or hardly meant is noted. Nothing but the CSV is opened here: `readers` opens what it names.
+One row per scan (`specimen,state,path[,label,donor,strain,stress_mpa,voxel_um]`) or, for data that exist only as 2-D images,
+one row per slice (`specimen,state,plane,position,path` and the same optional columns). Paths are relative to the CSV.
+What is not used or hardly meant is noted. Nothing but the CSV is opened here: `readers` opens what it names.
 """
 
-import codecs
-import csv
 import difflib
-import io
-import itertools
-import math
-import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from natsort import natsorted
 
+from bonehpo.domain import some_of
 from bonehpo.errors import ScanError
+from bonehpo.scans.rows import (
+    COLUMNS,
+    Label,
+    Row,
+    common_number,
+    label_in,
+    name_in,
+    number_in,
+    read_rows,
+    source_in,
+    state_in,
+)
 
 DONORS_UNKNOWN = (
     "The table has no column donor: specimens are taken to be of different donors; two cores of one animal are not "
@@ -36,182 +41,6 @@ ALIKE = 1 + 1e-6
 
 SMALLEST_UM, LARGEST_UM = 0.05, 500.0
 """Sides of a voxel between which a table or a file is believed: nano-CT to clinical CT."""
-
-MAX_NAME = 64
-"""Longest specimen or plane name, in characters."""
-
-_FORBIDDEN = ("/", "\\", "|", "..")
-_SURPLUS = "\0"
-_SEPARATORS = (",", ";", "\t")
-COLUMNS = ("specimen", "state", "plane", "position", "path", "donor", "strain", "stress_mpa", "voxel_um")
-
-
-class Row(NamedTuple):
-    """One line of the table: where it stands, for messages, and its cells by column."""
-
-    path: Path
-    line: int
-    cells: dict[str, str]
-    has_decimal_comma: bool = False
-
-    @property
-    def where(self) -> str:
-        """File and line."""
-        return f"{self.path} line {self.line}"
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read all lines of a table that hold something.
-
-    Separated by commas, semicolons or tabs, in UTF-8 or with a mark of its byte order; comments (#) and a line `sep=;`
-    before the head are passed over. Columns are known whatever their case.
-
-    Raises:
-        ScanError: There is no table, it is not CSV in UTF-8, a needed column is missing, or it holds no line.
-    """
-    if not path.is_file():
-        raise ScanError(f"{path}: no such file; give a CSV with the columns specimen,state,path")
-    try:
-        whole = enumerate(io.StringIO(_decoded(path.read_bytes()), newline=""), start=1)
-        lines = list(itertools.dropwhile(lambda at: not at[1].strip() or at[1].startswith("#"), whole))
-        separator, lines = _separator(lines)
-        reader = csv.reader((line for _, line in lines), delimiter=separator, skipinitialspace=True, strict=True)
-        table = [(lines[reader.line_num - 1][0], [cell.strip() for cell in cells]) for cells in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ScanError(f"{path}: not a CSV in UTF-8 ({error}); save it again as CSV UTF-8") from error
-    table = [(line, cells) for line, cells in table if any(cells)]
-    columns = [column.lower() for column in table[0][1]] if table else []
-    _check_columns(path, columns)
-    rows = [_row(path, line, columns, cells, separator) for line, cells in table[1:]]
-    if not rows:
-        raise ScanError(f"{path}: the table holds no scan; add one row for each scan")
-    return rows
-
-
-def _decoded(data: bytes) -> str:
-    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if data.startswith(mark):
-            return data.decode(encoding)
-    return data.decode("utf-8-sig")
-
-
-def _separator(lines: list[tuple[int, str]]) -> tuple[str, list[tuple[int, str]]]:
-    """The separator of a table, said in a first line `sep=;` or seen in its head; and the lines that are left."""
-    said = lines[0][1].strip().strip('"') if lines else ""
-    if said.lower().startswith("sep=") and len(said) == len("sep=x"):
-        return said[-1], lines[1:]
-    head = next((line.lower() for _, line in lines if line.strip()), "")
-    known = {mark: {part.strip(' "\r\n') for part in head.split(mark)} & set(COLUMNS) for mark in _SEPARATORS}
-    return max(_SEPARATORS, key=lambda mark: len(known[mark])), lines
-
-
-def name_in(row: Row, column: str) -> str:
-    """The specimen or plane name in a cell, in one form of Unicode.
-
-    Raises:
-        ScanError: The name could not be a folder or a key.
-    """
-    name = unicodedata.normalize("NFC", row.cells[column])
-    if not (0 < len(name) <= MAX_NAME and name.isprintable()) or any(part in name for part in _FORBIDDEN):
-        rule = f"use 1 to {MAX_NAME} printable characters without {' '.join(_FORBIDDEN)}"
-        raise ScanError(f"{row.where}: {column} {name[:20]!r} cannot name a folder; {rule}")
-    return name
-
-
-def state_in(row: Row, words: Sequence[str] = ()) -> int:
-    """The number of the load state.
-
-    Args:
-        row: The line.
-        words: Words for the states, from pristine to failed, where the table has words for them; the first is 1.
-
-    Raises:
-        ScanError: It is not a whole number, or not one of the words.
-    """
-    text = row.cells["state"]
-    known = {word.casefold(): i for i, word in enumerate(words, start=1)}
-    if text.casefold() in known:
-        return known[text.casefold()]
-    if words:
-        raise ScanError(f"{row.where}: state is {text!r}; the states are {', '.join(words)}")
-    whole = text.removesuffix(".0")
-    if not re.fullmatch("[0-9]{1,9}", whole):
-        hint = ", or order words with --states pristine,…,failed" if text.isalpha() else ""
-        raise ScanError(f"{row.where}: state is {text!r}; give a whole number, 1 for pristine{hint}")
-    return int(whole)
-
-
-def number_in(row: Row, column: str) -> float | None:
-    """The number in a cell; None when the cell is empty or there is no such column.
-
-    Raises:
-        ScanError: It is no finite number.
-    """
-    text = row.cells.get(column, "")
-    if not text:
-        return None
-    if row.has_decimal_comma:
-        text = text.replace(",", ".")
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or (column == "voxel_um" and value <= 0):
-        raise ScanError(f"{row.where}: {column} is {text!r}; give a number with a decimal point, or leave it empty")
-    return value
-
-
-def common_number(rows: Sequence[Row], column: str) -> float | None:
-    """The number that all rows of one scan share.
-
-    Raises:
-        ScanError: The rows differ.
-    """
-    values = {number_in(row, column) for row in rows}
-    if len(values) > 1:
-        raise ScanError(f"{rows[0].where}: {column} differs among the slices of one scan; give one value")
-    return values.pop()
-
-
-def source_in(row: Row, folder: Path) -> str:
-    """The path in a cell, made absolute; what follows `::` is kept as it is.
-
-    Raises:
-        ScanError: There is no such file or folder.
-    """
-    text = row.cells["path"]
-    file, mark, inner = text.partition("::")
-    file = os.path.expanduser(file)  # noqa: PTH111  a name with ~ is no path yet
-    ways = [file, file.replace("\\", "/")]
-    ways += [unicodedata.normalize(form, way) for form in ("NFC", "NFD") for way in ways]
-    try:
-        found = next((folder / way for way in ways if text and (folder / way).exists()), None)
-    except (OSError, ValueError):  # too long a name, or a 0 in it
-        found = None
-    if found is None:
-        raise ScanError(f"{row.where}: path {text!r} does not exist; paths are relative to the folder of the CSV")
-    return f"{found}{mark}{inner}"
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    needed = ["specimen", "state", "path"]
-    if {"plane", "position"} & set(columns):
-        needed[2:2] = ["plane", "position"]
-    missing = [column for column in needed if column not in columns]
-    if missing:
-        found = ",".join(columns) or "nothing"
-        raise ScanError(f"{path}: column {', '.join(missing)} is missing (the first line holds: {found}); add it")
-    twice = [column for column, count in Counter(columns).items() if count > 1 and column]
-    if twice:
-        raise ScanError(f"{path}: column {', '.join(twice)} stands twice in the first line; remove one")
-
-
-def _row(path: Path, line: int, columns: Sequence[str], cells: Sequence[str], separator: str) -> Row:
-    if any(cells[len(columns) :]):
-        raise ScanError(f"{path} line {line}: more fields than columns; put a field that holds a comma in quotes")
-    filled = dict(zip(columns, [*cells, *[""] * len(columns)], strict=False))
-    return Row(path, line, filled, has_decimal_comma=separator != ",")
-
 
 TableKind = Literal["volumes", "slices"]
 
@@ -246,6 +75,7 @@ class Scan:
         stress_mpa: Apparent stress in MPa, if known.
         voxel_um: Side of a voxel in µm, if known.
         images: The images of a 2-D slice table; empty for a volume.
+        label: What the table says of it, if it has a column for it: that it is the pristine or the failed one.
     """
 
     specimen: str
@@ -256,6 +86,7 @@ class Scan:
     stress_mpa: float | None = None
     voxel_um: float | None = None
     images: tuple[SliceImage, ...] = ()
+    label: Label = ""
 
     @property
     def name(self) -> str:
@@ -265,7 +96,7 @@ class Scan:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanTable:
-    """All scans of one CSV, checked: each scan stands once, and each specimen has the first and the last state.
+    """All scans of one CSV, checked: each scan stands once, and each specimen begins pristine and ends failed.
 
     Attributes:
         csv: The file that was read.
@@ -291,8 +122,13 @@ class ScanTable:
 
     @property
     def states(self) -> tuple[int, ...]:
-        """All load states of the table, rising; the first is pristine and the last failed."""
+        """All load states of the table, rising; the first is pristine."""
         return tuple(sorted({scan.state for scan in self.scans}))
+
+    def ends(self, specimen: str) -> tuple[int, int]:
+        """The first and the last load state of a specimen: pristine and failed."""
+        states = [scan.state for scan in self.scans if scan.specimen == specimen]
+        return states[0], states[-1]
 
     @property
     def voxel_um(self) -> float | None:
@@ -337,6 +173,7 @@ def _volume_scans(rows: Sequence[Row], folder: Path, words: Sequence[str]) -> It
             specimen=specimen,
             state=state,
             source=source_in(row, folder),
+            label=label_in(row),
             donor=_donor_in(row),
             strain=strain,
             stress_mpa=stress_mpa,
@@ -359,12 +196,20 @@ def _slice_scans(rows: Sequence[Row], folder: Path, path: Path, words: Sequence[
             specimen=specimen,
             state=state,
             source=str(path.resolve()),
+            label=_common_label(members),
             donor=_donor_in(members[0]),
             strain=strain,
             stress_mpa=stress_mpa,
             voxel_um=voxel_um,
             images=tuple(sorted(images, key=lambda image: (image.plane, image.position))),
         )
+
+
+def _common_label(rows: Sequence[Row]) -> Label:
+    labels = {label_in(row) for row in rows}
+    if len(labels) > 1:
+        raise ScanError(f"{rows[0].where}: label differs among the slices of one scan; give one")
+    return labels.pop()
 
 
 def _image(row: Row, folder: Path) -> SliceImage:
@@ -401,19 +246,32 @@ def _check_table(table: ScanTable) -> None:
             raise ScanError(f"{table.csv}: only one {what} ({names[0]}); nothing can be held out: add another")
     if len(table.states) < 2:
         raise ScanError(f"{table.csv}: only one load state ({table.states[0]}); add the scans of the failed state")
-    first, last = table.states[0], table.states[-1]
-    held = {(scan.specimen, scan.state) for scan in table.scans}
     for specimen in table.specimens:
-        for state, role in ((first, "first"), (last, "last")):
-            if (specimen, state) not in held:
-                raise ScanError(
-                    f"{table.csv}: {specimen} lacks the {role} state, {state}; add it or remove {specimen}"
-                    f"{_near_double(specimen, table.specimens)}"
-                )
+        _check_ends(table, [scan for scan in table.scans if scan.specimen == specimen])
     voxels = sorted({scan.voxel_um for scan in table.scans if scan.voxel_um is not None})
     if voxels and voxels[-1] > voxels[0] * ALIKE:
         sizes = ", ".join(f"{size:g}" for size in voxels)
         raise ScanError(f"{table.csv}: voxel_um differs among the scans ({sizes}); resample them to one size")
+
+
+def _check_ends(table: ScanTable, scans: Sequence[Scan]) -> None:
+    """See that the scans of a specimen begin in the first state, and end in the last or, where labels say so, failed."""
+    specimen, states = scans[0].specimen, [scan.state for scan in scans]
+    labelled = any(scan.label for scan in table.scans)
+    for role, state, own in (("first", table.states[0], states[0]), ("last", table.states[-1], states[-1])):
+        if own != state and not (labelled and role == "last"):
+            why = "" if labelled or role == "first" else ", label the failed scan of each specimen in a column label"
+            raise ScanError(
+                f"{table.csv}: {specimen} lacks the {role} state, {state}; add it{why}, or remove {specimen}"
+                f"{_near_double(specimen, table.specimens)}"
+            )
+    for label, role, state in (("pristine", "first", states[0]), ("failed", "last", states[-1])) if labelled else ():
+        found = [scan.state for scan in scans if scan.label == label]
+        if found != [state]:
+            said = (
+                f"state {', '.join(map(str, found))} is labelled {label}" if found else f"no scan is labelled {label}"
+            )
+            raise ScanError(f"{table.csv}: {specimen}: {said}; label its {role}, state {state}, so, and no other")
 
 
 def _near_double(specimen: str, specimens: Sequence[str]) -> str:
@@ -434,6 +292,10 @@ def _notes(rows: Sequence[Row], scans: Sequence[Scan]) -> Iterator[str]:
         if column and column not in COLUMNS:
             close = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.6)
             yield f"The column {column} of the table is not used{f': is {close[0]} meant?' if close else '.'}"
+    failed = {scan.specimen: scan.state for scan in scans if scan.label == "failed"}
+    if len(set(failed.values())) > 1:
+        told = some_of([f"{specimen} in state {state}" for specimen, state in failed.items()], 6)
+        yield f"Specimens failed in different states: {told}. Compared by state, failed scans stand in the last of all."
     strains = [scan.strain for scan in scans if scan.strain is not None]
     if strains and max(map(abs, strains)) > 1:
         largest = max(strains, key=abs)

@@ -132,7 +132,7 @@ def create_arrays(folder: Path, manifest: Manifest) -> None:
             **_ENCODING,
         )
     if side is not None:
-        ends = len(manifest.preview_states)
+        ends = 2  # pristine and failed
         shape = (n_specimens, ends, side, side, side)
         chunks = (1, 1, side, side, side)
         group.create_array("preview", shape=shape, chunks=chunks, dimension_names=PREVIEW_AXES, **_ENCODING)
@@ -252,7 +252,7 @@ def _write_coordinates(folder: Path, manifest: Manifest, scans: Sequence[StoredS
     for name, values in by_scan.items():
         _write(folder, name, values, AXES[:2])
     if manifest.preview_side is not None:
-        _write(folder, "preview_state", np.array(manifest.preview_states, np.int64), PREVIEW_AXES[1:2])
+        _write(folder, "preview_state", np.array([states[0], states[-1]], np.int64), PREVIEW_AXES[1:2])
 
 
 def _write(folder: Path, name: str, values: NDArray[Any], dims: tuple[str, ...]) -> None:

@@ -110,7 +110,6 @@ def count_images(store: SliceStore, task: Task, groups: tuple[Group, ...]) -> in
 
 def _truth(store: SliceStore, task: Task) -> dict[tuple[str, int], float]:
     """Truth of every scan, by specimen and state, of which the task says anything."""
-    first, last = store.states[0], store.states[-1]
     found = {}
     for scan in store.manifest.scans:
         if scan.strain is None and task.needs_strain:
@@ -118,7 +117,7 @@ def _truth(store: SliceStore, task: Task) -> dict[tuple[str, int], float]:
                 f'{store.path}: {scan.specimen} state {scan.state} has no strain, which task = "{task.name}" needs: '
                 "fill the column strain of the scan table and prepare it again"
             )
-        truth = task.truth_of(LoadState(scan.state, first, last, scan.strain))
+        truth = task.truth_of(LoadState(scan.state, *store.ends(scan.specimen), scan.strain))
         if truth is not None:
             found[scan.specimen, scan.state] = truth
     return found

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -91,7 +92,7 @@ class Manifest:
         damage: Whether there is an array `damage` beside `slices`: every scan of a phantom had its mask.
         preview_side: Voxels along each edge of a preview; None where there are none, as the scans are 2-D slices.
         notes: What the reader of the store should know, one sentence each.
-        scans: One for each scan; a specimen may lack states between the first and the last.
+        scans: One for each scan; a specimen may lack states after the first.
         files: Every file but the manifest and its seal.
         donors: The donor of each of `specimens`, in their order; empty where the table names none.
     """
@@ -109,10 +110,13 @@ class Manifest:
     files: tuple[FileRecord, ...]
     donors: tuple[str, ...] = ()
 
-    @property
-    def preview_states(self) -> tuple[int, int]:
-        """The states that have previews: the first and the last."""
-        return self.states[0], self.states[-1]
+    @cached_property
+    def ends(self) -> Mapping[str, tuple[int, int]]:
+        """The first and the last load state of each specimen, pristine and failed: those that have previews."""
+        states: dict[str, list[int]] = {specimen: [] for specimen in self.specimens}
+        for scan in self.scans:
+            states[scan.specimen].append(scan.state)
+        return {specimen: (min(held), max(held)) for specimen, held in states.items() if held}
 
     def to_bytes(self) -> bytes:
         """JSON in UTF-8; the hash of these bytes is the store id."""
@@ -230,8 +234,9 @@ def places(manifest: Manifest) -> Mapping[str, Place]:
         for array in arrays:
             for k, plane in enumerate(manifest.recipe.planes):
                 found[group_key(array, i, j, k)] = Place(scan.specimen, scan.state, array, plane)
-        if manifest.preview_side and scan.state in manifest.preview_states:
-            key = preview_key(i, manifest.preview_states.index(scan.state))
+        ends = manifest.ends[scan.specimen]
+        if manifest.preview_side and scan.state in ends:
+            key = preview_key(i, ends.index(scan.state))
             found[key] = Place(scan.specimen, scan.state, "preview", None)
     return found
 

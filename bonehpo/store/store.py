@@ -104,8 +104,42 @@ class SliceStore:
 
     @property
     def states(self) -> tuple[int, ...]:
-        """Load states, rising; the first is pristine and the last failed."""
+        """Load states, rising; the first is pristine."""
         return self.manifest.states
+
+    def ends(self, specimen: str) -> tuple[int, int]:
+        """The first and the last load state of a specimen: pristine and failed.
+
+        Raises:
+            StoreError: The store does not hold the specimen.
+        """
+        self.scan(specimen, self.states[0])
+        return self.manifest.ends[specimen]
+
+    def common_state(self, specimen: str, state: int) -> int:
+        """Number of a load state where specimens are put side by side: failed scans stand in the last state of all.
+
+        Args:
+            specimen: Name of the specimen.
+            state: Number of one of its load states.
+
+        Raises:
+            StoreError: The store does not hold the specimen.
+        """
+        return self.states[-1] if state == self.ends(specimen)[1] else state
+
+    def label(self, specimen: str, state: int) -> str:
+        """The label of a scan: `pristine`, `loaded` or `failed`.
+
+        Args:
+            specimen: Name of the specimen.
+            state: Number of one of its load states.
+
+        Raises:
+            StoreError: The store does not hold the specimen.
+        """
+        first, last = self.ends(specimen)
+        return "pristine" if state == first else "failed" if state == last else "loaded"
 
     @property
     def planes(self) -> tuple[str, ...]:
@@ -233,7 +267,7 @@ class SliceStore:
             StoreDamaged: The bytes are not those that were written.
         """
         self.scan(specimen, state)
-        ends = self.manifest.preview_states
+        ends = self.ends(specimen)
         if not self.has_preview or state not in ends:
             held = f"only of states {ends[0]} and {ends[1]}" if self.has_preview else "none, as it holds 2-D slices"
             raise StoreError(f"{self.path}: no preview of {specimen} state {state}; there are {held}")

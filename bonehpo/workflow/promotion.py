@@ -103,5 +103,5 @@ def _write_calibrated(network: Path, temperature: float, path: Path) -> None:
 
 def _examples(store: SliceStore) -> np.ndarray:
     """A pristine and a failed slice, from the middle of the first specimen, uint8 (2, side, side)."""
-    ends = (store.states[0], store.states[-1])
-    return np.stack([store.group(store.specimens[0], state, store.planes[0])[store.n_slices // 2] for state in ends])
+    one = store.specimens[0]
+    return np.stack([store.group(one, state, store.planes[0])[store.n_slices // 2] for state in store.ends(one)])

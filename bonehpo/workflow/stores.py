@@ -57,7 +57,7 @@ def prepare(
     """Turn scans into the verified slice store of a study.
 
     Args:
-        scans: CSV with a row for each scan, `specimen,state,path[,donor,strain,stress_mpa,voxel_um]`, or for each 2-D
+        scans: CSV with a row for each scan, `specimen,state,path[,label,donor,strain,stress_mpa,voxel_um]`, or for each 2-D
             slice, `specimen,state,plane,position,path`. Paths are relative to it. State 1 is pristine, the last is failed.
         study: Folder of the study, `studies/TB`; the store becomes its `slices.zarr`.
         steps: What to do to each scan; None for the defaults.

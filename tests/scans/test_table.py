@@ -194,6 +194,60 @@ def test_what_is_not_used_or_hardly_meant_is_noted(four, head, cell, note):
     assert note in told
 
 
+def labelled(folder, labels):
+    """Scans A of states 1, 2 and 3 and B of states 1 to 4, labelled with the initials of seven labels, `-` for none."""
+    words = {"p": "Pristine", "f": "failed", "-": "", "x": "broken"}
+    states = [("A", 1), ("A", 2), ("A", 3), ("B", 1), ("B", 2), ("B", 3), ("B", 4)]
+    np.save(folder / "a.npy", bone_like(8))
+    rows = [
+        {"specimen": specimen, "state": state, "label": words[label], "path": "a.npy"}
+        for (specimen, state), label in zip(states, labels, strict=True)
+    ]
+    return write_table(folder, rows)
+
+
+def test_specimens_may_fail_in_different_states_where_labels_say_so(tmp_path):
+    table = read_scans(labelled(tmp_path, "p-fp--f"))
+    assert [table.ends(specimen) for specimen in "AB"] == [(1, 3), (1, 4)]
+    assert "failed in different states: A in state 3, B in state 4." in table.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        ("-------", "A lacks the last state, 4; add it, label the failed scan of each specimen in a column label, or"),
+        ("p-fp---", "B: no scan is labelled failed; label its last, state 4, so, and no other"),
+        ("--fp--f", "A: no scan is labelled pristine; label its first, state 1, so, and no other"),
+        ("p-fp-f-", "B: state 3 is labelled failed; label its last, state 4, so, and no other"),
+        ("p-fp-ff", "B: state 3, 4 is labelled failed; label its last, state 4, so, and no other"),
+        ("ppfp--f", "A: state 1, 2 is labelled pristine; label its first, state 1, so, and no other"),
+        ("p-fp-xf", "line 7: label is 'broken'; give pristine or failed, or leave it empty"),
+    ],
+)
+def test_labels_that_leave_a_specimen_without_ends_are_refused(tmp_path, labels, complaint):
+    assert complaint in refusal(read_scans, labelled(tmp_path, labels))
+
+
+def test_slices_of_one_scan_have_one_label(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", bone_like(8)[0])
+    rows = [
+        {
+            "specimen": s,
+            "state": t,
+            "plane": "XY",
+            "position": z,
+            "path": "a.tif",
+            "label": "failed" if t == 2 else "pristine",
+        }
+        for s in "AB"
+        for t in (1, 2)
+        for z in (0, 1)
+    ]
+    assert read_scans(write_table(tmp_path, rows)).ends("B") == (1, 2)
+    rows[-1]["label"] = ""
+    assert "label differs among the slices of one scan; give one" in refusal(read_scans, write_table(tmp_path, rows))
+
+
 def test_names_that_may_be_one_are_named(four):
     text = table_text(cell=lambda s, t: f"{'F3' if s == 'A' else 'f-03'},{t},{s}{t}.tif")
     assert read_scans(write_text(four, text)).notes == (

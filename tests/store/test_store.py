@@ -18,16 +18,19 @@ from filelock import FileLock
 from PIL import Image
 from places import SHARED_DATA
 
-from bonehpo.domain import ignore_progress
+from bonehpo.domain import Group, ignore_progress
 from bonehpo.engine import InProcess, open_engine
 from bonehpo.errors import ScanError, StoreDamaged, StoreError, StoreMissing
+from bonehpo.leakage.near_duplicates import read_hashes
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
 from bonehpo.report.figures import montage
 from bonehpo.store.building import chunk_slices
+from bonehpo.store.images import load_images
 from bonehpo.store.manifest import MANIFEST
 from bonehpo.store.recipe import Steps
 from bonehpo.store.store import SliceStore
+from bonehpo.task import FAILED
 
 SHARD = "slices/c/1/2/0/0/0/0"  # TB12, third state, XY
 
@@ -435,6 +438,39 @@ def test_real_slices_make_a_store_that_verifies(tmp_path):
     assert store.verify() == ()
     assert all(0.2 < scan.bone_volume_fraction < 0.9 for scan in store.manifest.scans)
     montage(store, tmp_path / "montage.png")
+
+
+@pytest.fixture(scope="session")
+def unlike(tmp_path_factory):
+    """A store of TB5, which failed in its second state, and TB12, which failed in its third, as labels say."""
+    folder = tmp_path_factory.mktemp("unlike")
+    head, *rows = write_scans(folder, states=(1, 2, 3)).read_text().splitlines()
+    ends = {"TB5,1": "pristine", "TB5,2": "failed", "TB12,1": "pristine", "TB12,3": "failed"}
+    labelled = [f"{row},{ends.get(','.join(row.split(',')[:2]), '')}" for row in rows if not row.startswith("TB5,3")]
+    (folder / "labelled.csv").write_text("\n".join([f"{head},label", *labelled]))
+    return make(folder / "labelled.csv", folder / "TB" / "slices.zarr")
+
+
+def test_specimens_that_failed_in_different_states_have_ends_of_their_own(unlike, tmp_path):
+    assert (unlike.states, unlike.ends("TB5"), unlike.ends("TB12")) == ((1, 2, 3), (1, 2), (1, 3))
+    assert [unlike.label("TB12", state) for state in unlike.states] == ["pristine", "loaded", "failed"]
+    assert [unlike.common_state("TB5", 2), unlike.common_state("TB12", 2), unlike.common_state("TB5", 1)] == [3, 2, 1]
+    assert "TB5 in state 2, TB12 in state 3." in unlike.notes[0]
+    assert unlike.verify() == ()
+    assert not np.array_equal(unlike.preview("TB5", 1), unlike.preview("TB5", 2))
+    with pytest.raises(StoreError, match="no preview of TB12 state 2; there are only of states 1 and 3"):
+        unlike.preview("TB12", 2)
+    montage(unlike, tmp_path / "montage.png")
+
+
+def test_what_failed_is_learnt_from_and_audited_in_its_own_state(unlike):
+    images = load_images(unlike.path, unlike.id)
+    failed = images.truth == FAILED
+    assert set(zip(images.specimens[failed], images.states[failed], strict=True)) == {("TB5", 2), ("TB12", 3)}
+    assert set(images.states[~failed]) == {1}
+    groups = tuple(Group(specimen, "XY") for specimen in unlike.specimens)
+    found = read_hashes(unlike, groups, ignore_progress)
+    assert [(seen.group.specimen, seen.state) for seen in found] == [("TB5", 1), ("TB5", 2), ("TB12", 1), ("TB12", 3)]
 
 
 def test_a_manifest_that_says_nothing_new_has_the_keys_of_before(tmp_path):

@@ -173,7 +173,7 @@ def test_the_test_of_intensities_has_one_difference_a_donor():
 
 def test_commands_count_donors_and_note_where_they_are_not_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    note = "Note: the table has no column donor: specimens are taken to be of different donors"
+    note = "Note: The table has no column donor: specimens are taken to be of different donors"
     steps = ("--no-match", "--no-median", "--slices", 4, "--no-registration", "--workers", 0)
     named, bare = write_cores(tmp_path / "named"), write_cores(tmp_path / "bare", dict.fromkeys(DONORS))
     assert note in call("new", "bare", bare).stdout

@@ -177,8 +177,8 @@ def checks_figure(result: Result, folder: Path) -> Drawn | None:
 
 
 def _at_failure(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the last load state there is."""
-    last: pd.DataFrame = table[table["state"] == table["state"].max()]
+    """The rows of the last load state of each specimen."""
+    last: pd.DataFrame = table[table["state"] == table.groupby("specimen")["state"].transform("max")]
     return last
 
 

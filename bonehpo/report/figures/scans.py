@@ -69,20 +69,21 @@ def middle_slices_figure(store: SliceStore, folder: Path) -> Drawn:
 
 
 def _paint_middle_slices(figure: Figure, store: SliceStore) -> None:
-    columns = [(state, plane) for state in (store.states[0], store.states[-1]) for plane in store.planes]
+    columns = [(end, plane) for end in ("pristine", "failed") for plane in store.planes]
     panels = figure.subplots(len(store.specimens), len(columns), squeeze=False)
     middle = {
-        (specimen, *column): store.group(specimen, *column)[store.n_slices // 2]
+        (specimen, end, plane): store.group(specimen, state, plane)[store.n_slices // 2]
         for specimen in store.specimens
-        for column in columns
+        for end, state in zip(("pristine", "failed"), store.ends(specimen), strict=True)
+        for plane in store.planes
     }
     low, high = _stretch(list(middle.values()))
     for k, (row, specimen) in enumerate(zip(panels, store.specimens, strict=True)):
-        for panel, (state, plane) in zip(row, columns, strict=True):
-            panel.imshow(middle[specimen, state, plane], cmap="gray", vmin=low, vmax=high)
+        for panel, (end, plane) in zip(row, columns, strict=True):
+            panel.imshow(middle[specimen, end, plane], cmap="gray", vmin=low, vmax=high)
             bare(panel)
             if k == 0:
-                panel.set_title(f"state {state}, {plane}", fontsize=pt(8))
+                panel.set_title(f"{end}, {plane}", fontsize=pt(8))
         row[0].set_ylabel(short(specimen), fontsize=pt(8))
 
 
@@ -310,17 +311,17 @@ def specimens_figure(store: SliceStore, folder: Path) -> Drawn | None:
     if not store.has_preview:
         return None
     blocks = [store.specimens[i : i + PER_ROW] for i in range(0, len(store.specimens), PER_ROW)]
-    ends = {store.states[0]: "pristine", store.states[-1]: "failed"}
 
     def paint(figure: Figure) -> None:
         grid = figure.subplots(2 * len(blocks), len(blocks[0]), squeeze=False)
         for axes in grid.flat:
             bare(axes)
         for b, block in enumerate(blocks):
-            for row, (state, name) in zip(grid[2 * b : 2 * b + 2], ends.items(), strict=True):
-                row[0].set_ylabel(f"{name} (state {state})")
+            for end, name in enumerate(("pristine", "failed")):
+                row = grid[2 * b + end]
+                row[0].set_ylabel(f"{name} ({_states_of(store, end)})")
                 for axes, specimen in zip(row, block, strict=False):
-                    _paint_specimen(axes, store, store.scan(specimen, state))
+                    _paint_specimen(axes, store, store.scan(specimen, store.ends(specimen)[end]))
 
     caption = (
         "Bone above Otsu's threshold in the cropped and filtered volumes, before histogram matching. BV/TV: bone volume "
@@ -328,6 +329,12 @@ def specimens_figure(store: SliceStore, folder: Path) -> Drawn | None:
     )
     words = _words(store, "specimens", "Specimens, pristine and failed", caption)
     return draw_figure(paint, words, folder, HIGH_MM * 2 * len(blocks))
+
+
+def _states_of(store: SliceStore, end: int) -> str:
+    """The states in which specimens are pristine (end 0) or failed (1)."""
+    first, *others = sorted({store.ends(specimen)[end] for specimen in store.specimens})
+    return f"states {first} to {others[-1]}" if others else f"state {first}"
 
 
 def stress_strain_figure(store: SliceStore, folder: Path) -> Drawn | None:
