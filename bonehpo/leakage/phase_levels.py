@@ -32,6 +32,9 @@ MIN_PIXELS = 30
 TOLERANCE = 5.0
 """Levels by which a phase may differ between the first and the last state: 2 % of all levels."""
 
+LOOSE = 10.0
+"""Root mean square of the differences of specimens, in levels, above which intensities were not made alike."""
+
 ALPHA = 0.05
 """Of the paired t-test over specimens: a difference that is not the same way in nearly all of them is the scanner's."""
 
@@ -46,7 +49,6 @@ class Drift:
         sd: Standard deviation of it.
         n: Specimens, or donors, that hold the phase.
         p: Of the paired t-test; NaN with fewer than two.
-        is_label: True where it is larger than `TOLERANCE` and, by the test, no accident.
     """
 
     phase: Phase
@@ -57,8 +59,14 @@ class Drift:
 
     @property
     def is_label(self) -> bool:
-        """True where the level of the phase tells pristine from failed."""
+        """True where the phase tells pristine from failed: by more than `TOLERANCE` and, by the test, no accident."""
         return abs(self.mean) > TOLERANCE and self.p < ALPHA
+
+    @property
+    def is_loose(self) -> bool:
+        """True where single specimens differ much, the one way or the other."""
+        spread = 0.0 if self.n < 2 else self.sd**2 * (self.n - 1) / self.n
+        return bool(np.sqrt(self.mean**2 + spread) > LOOSE)
 
 
 def phase_levels(store: SliceStore, progress: ProgressCallback = ignore_progress) -> pd.DataFrame:
@@ -153,9 +161,11 @@ def drift_sentence(levels: pd.DataFrame, matching: Matching, donors: Mapping[str
     words = f"from the first to the last state (levels of 255, mean ± sd of {n} {of}: {told})"
     remedy = "See docs/explanation/matching.md." if matching == "phases" else "Prepare with --match phases."
     labels = [drift.phase for drift in found if drift.is_label]
-    if labels:
+    loose = [drift.phase for drift in found if drift.is_loose]
+    if labels or loose:
+        why = "tell the states without any damage" if labels else "were not made alike, and may tell the states"
         return False, (
-            f"Voxels that are {' or '.join(labels)} in every load state change their intensity {words}: grey levels tell "
-            f"the states without any damage. {remedy}"
+            f"Voxels that are {' or '.join(labels or loose)} in every load state change their intensity {words}: "
+            f"grey levels {why}. {remedy}"
         )
     return True, f"Voxels that are pore, or bone, in every load state keep their intensity {words}."

@@ -105,7 +105,7 @@ def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan, offsets: Mapp
         voxel_um=table.voxel_um or _voxel_of_files(volumes),
         standardise=steps.standardise,
         bone_is=steps.bone_is,
-        phases=find_phases(histogram(median_filtered(block, done=False))) if by_phases else None,
+        phases=find_phases(median_filtered(block, done=False)) if by_phases else None,
         registered=steps.register,
         frames=frames if any(len(set(shape)) > 1 or shape != kept[0] for shape in kept) else None,
     )

@@ -159,8 +159,8 @@ def prepare_volume(source: str, recipe: Recipe, offset: Offset = STILL) -> Prepa
     if recipe.median:
         filter_median(block)
     if own and recipe.phases:
-        filtered = histogram(median_filtered(block, done=recipe.median))
-        to_level = levels(recipe.window, matched_by_phases(own, find_phases(filtered), recipe.phases))
+        phases = find_phases(median_filtered(block, done=recipe.median), recipe.phases.rule)
+        to_level = levels(recipe.window, matched_by_phases(own, phases, recipe.phases, recipe.window))
     if recipe.registered:
         block = laid_on_first(block, volume.shape, read, box, offset)
     small = reduced(block)

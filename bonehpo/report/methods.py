@@ -75,7 +75,7 @@ def _slices(of: Described) -> str:
 
 _UNITS = {"specimen": "specimens", "donor": "donors"}
 
-_MATCHED = {"histogram": "histogram", "phases": "intensity, linearly by their darkest pores and their mode of bone,"}
+_MATCHED = {"histogram": "histogram", "phases": "intensity, linearly by their darkest pores and their bone,"}
 
 
 def _networks(of: Described) -> str:

@@ -1,27 +1,34 @@
-"""Pores and bone in a histogram: where either lies, and the matching of scans by it.
+"""Pores and bone of a scan: the intensity of either, and the matching of scans by it.
 
 A crack adds dark voxels. Matching of whole histograms then makes the pores that were there before brighter, so that they
-tell the load state by themselves. Matching by phases is one straight line a scan, which lays the darkest pores and the bulk
-of the bone where they are in the reference, however many dark voxels there are. How it was found:
+tell the load state by themselves. Matching by phases is one straight line a scan, which lays the darkest pores and the
+inside of bone where they are in the reference, however many dark voxels there are. How it was found:
 docs/explanation/matching.md.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import binary_erosion, gaussian_filter1d
 from skimage.filters import threshold_otsu
 
-from bonehpo.scans.intensity import LEVELS, Histogram, IntensityMap
+from bonehpo.scans.intensity import LEVELS, Histogram, IntensityMap, Window, histogram
 
 Matching = Literal["phases", "histogram", "none"]
 """Ways to make the intensities of scans alike."""
 
 PORE_QUANTILE = 0.0003
 """Fraction of the voxels of a median-filtered scan that are as dark as the inside of its pores, wherever it has some."""
+
+BoneRule = Literal["inside", "mode"]
+"""What is taken for the intensity of bone: the median of the voxels of bone whose six neighbours are bone, or the highest
+peak above Otsu's threshold, as it was in stores of before."""
+
+LEAST = 30
+"""Voxels inside bone of which a median is taken; with fewer it is that of all bone."""
 
 MODE_SMOOTHING = 3 / LEVELS
 """Standard deviation of the blur of a histogram of which the mode is taken, in parts of its range."""
@@ -33,40 +40,66 @@ class Phases:
 
     Attributes:
         pore: Of the darkest pores.
-        bone: The most frequent of bone.
+        bone: Of bone, by the rule.
+        rule: Which; recipes of before do not say, and mean the mode.
     """
 
     pore: float
     bone: float
+    rule: BoneRule = "mode"
 
 
-def find_phases(scan: Histogram) -> Phases:
-    """Find pores and bone in the histogram of a median-filtered scan.
+def find_phases(volume: NDArray[Any], rule: BoneRule = "inside") -> Phases:
+    """Find pores and bone in a median-filtered scan.
 
-    Bone is what is above Otsu's threshold; where it is sparse, the tail of the pores is higher there than its mode, so that
-    only a peak counts. Pores have no mode of their own where they are few, but a darkest intensity: the quantile of 0.03 %.
+    Bone is what is above Otsu's threshold. Thin struts are half marrow at their rims and have no mode, so that voxels at the
+    rims do not count. Pores have no mode of their own where they are few, but a darkest intensity: the quantile of 0.03 %.
 
     Args:
-        scan: Of at least two intensities.
+        volume: Intensities, (z, y, x), at least two.
+        rule: Which intensity is bone's.
     """
+    scan = histogram(volume)
     values, counts = _binned(scan)
     threshold = float(threshold_otsu(hist=(counts, values)))
+    bone = _mode(values, counts, threshold) if rule == "mode" else _inside(volume, threshold)
+    return Phases(pore=min(scan.quantile(PORE_QUANTILE), threshold), bone=bone, rule=rule)
+
+
+def _inside(volume: NDArray[Any], threshold: float) -> float:
+    """Median intensity of bone, voxels at its rims left out."""
+    found = []
+    for z, section in enumerate(volume):
+        inner = binary_erosion(section > threshold, border_value=1)
+        for neighbour in volume[max(z - 1, 0) : z + 2]:
+            inner &= neighbour > threshold
+        found.append(section[inner])
+    inside = np.concatenate(found)
+    return float(np.median(inside if len(inside) >= LEAST else volume[volume > threshold]))
+
+
+def _mode(values: NDArray[np.float64], counts: NDArray[np.float64], threshold: float) -> float:
+    """Highest peak of bone; where it is sparse, the tail of the pores is higher than its mode: only a peak counts."""
     blurred = gaussian_filter1d(counts, max(1.0, MODE_SMOOTHING * len(values)), mode="constant")
     is_peak = (blurred > np.append(0, blurred[:-1])) & (blurred >= np.append(blurred[1:], 0)) & (values > threshold)
     at = int(np.argmax(np.where(is_peak | (np.arange(len(values)) == len(values) - 1), blurred, -1)))
-    return Phases(pore=min(scan.quantile(PORE_QUANTILE), threshold), bone=_peak(values, blurred, at))
+    return _peak(values, blurred, at)
 
 
-def matched_by_phases(scan: Histogram, own: Phases, reference: Phases) -> IntensityMap:
-    """The straight line that takes pores and bone of a scan to those of the reference.
+def matched_by_phases(scan: Histogram, own: Phases, reference: Phases, window: Window) -> IntensityMap:
+    """The straight line that takes pores and bone of a scan to those of the reference, as far as it stays in a window.
 
     Args:
-        scan: The ends of its intensities are the ends of the line.
+        scan: Before any filter; the map is constant beyond its ends.
         own: Its phases.
-        reference: Where they shall lie.
+        reference: Where they shall lie. Of the rule "mode" the line reaches from end to end of the scan, so that `levels`
+            bends it where it leaves the window, as it was in stores of before.
+        window: Intensities of which levels are made.
     """
     ends = np.array([scan.values[0], scan.values[-1]])
     gain = (reference.bone - reference.pore) / (own.bone - own.pore)
+    if reference.rule == "inside":
+        ends = np.clip(own.pore + (np.array([window.low, window.high]) - reference.pore) / gain, *ends)
     return IntensityMap(knots=ends, intensities=reference.pore + gain * (ends - own.pore))
 
 

@@ -23,7 +23,7 @@ class Steps:
     Attributes:
         cropped: Whether to cut the centre out of each volume.
         crop: Side of the centre cube in voxels, or voxels along (z, y, x); None takes the largest cube that all hold.
-        match: How to make intensities those of the reference scan: "phases" lays the darkest pores and the bulk of bone
+        match: How to make intensities those of the reference scan: "phases" lays the darkest pores and the inside of bone
             where its are, "histogram" gives each scan its whole histogram, as the paper did, "none" leaves them as they are.
         median: Whether to filter with the 3×3×3 median.
         n_slices: Slices in each plane; None takes `DEFAULT_SLICES`, or as many as there are.

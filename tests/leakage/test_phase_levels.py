@@ -88,7 +88,7 @@ def levels(differences: list[float]) -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     ("differences", "is_label"),
-    [([9, 10, 11], True), ([-9, -10, -11], True), ([9, -10, 11], False), ([2, 2.1, 2.2], False), ([40], False)],
+    [([9, 10, 11], True), ([-9, -10, -11], True), ([7, -8, 9], False), ([2, 2.1, 2.2], False), ([9], False)],
 )
 def test_a_difference_is_a_label_where_it_is_large_and_the_same_in_all_specimens(differences, is_label):
     pore, bone = drifts(levels(differences))
@@ -97,6 +97,15 @@ def test_a_difference_is_a_label_where_it_is_large_and_the_same_in_all_specimens
     passed, sentence = drift_sentence(levels(differences), "none")
     assert passed != is_label
     assert "pore" in sentence
+
+
+@pytest.mark.parametrize("differences", [[40], [30, -35, 20], [1, 2, 30]])
+def test_differences_that_are_large_in_single_specimens_are_cautioned_of(differences):
+    assert not drifts(levels(differences))[0].is_label
+    passed, sentence = drift_sentence(levels(differences), "phases")
+    assert not passed
+    assert "Voxels that are pore in every load state change" in sentence
+    assert "grey levels were not made alike, and may tell the states." in sentence
 
 
 def test_what_a_specimen_has_too_little_of_is_left_out(tmp_path):

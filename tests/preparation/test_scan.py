@@ -135,6 +135,41 @@ def test_phases_take_gain_and_offset_of_a_scan_away(tmp_path, median):
             assert np.abs(store.group("A", state, plane) - first).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "f4"])
+def test_one_bright_voxel_changes_nothing_but_itself(tmp_path, dtype):
+    structure = bone_like(24, 1, "uint8") // 2 + 20
+    for state in (1, 2):
+        volume = (structure * (1 if dtype == "u1" else 100)).astype(dtype)
+        volume[12, 12, 12] = volume.max() if state == 1 else 255 if dtype == "u1" else 60000
+        np.save(tmp_path / f"{state}.npy", volume)
+    for name, seed in (("other", 2), ("another", 3)):
+        np.save(
+            tmp_path / f"{name}.npy", (bone_like(24, seed, "uint8") // 2 * (1 if dtype == "u1" else 100)).astype(dtype)
+        )
+    files = [("A", 1, "1"), ("A", 2, "2"), ("B", 1, "other"), ("B", 2, "another")]
+    csv = write_table(tmp_path, [{"specimen": s, "state": t, "path": f"{f}.npy"} for s, t, f in files])
+    store = prepared(csv, tmp_path)
+    for plane in store.planes:
+        assert np.abs(store.group("A", 2, plane) - store.group("A", 1, plane).astype(int)).max() <= 1
+
+
+BY_MODE = (
+    '{"kind":"volumes","crop":null,"match":true,"median":true,"n_slices":6,"side":16,"planes":["XY","XZ","YZ"],'
+    '"reference":"A:1","dtype":"uint16","histogram":null,"window":{"low":12000.0,"high":52000.0},"voxel_um":null,'
+    '"phases":{"pore":10000.0,"bone":45000.0}}'
+)
+"""A recipe of before, that does not say by which rule bone was found: by the mode."""
+
+
+def test_a_recipe_of_before_prepares_a_scan_as_it_did(tmp_path):
+    """The mean was measured with the version that wrote such recipes."""
+    np.save(tmp_path / "a.npy", bone_like(24, 5))
+    by_mode = prepare_scan(str(tmp_path / "a.npy"), Recipe.from_json(BY_MODE)).slices["XY"]
+    assert by_mode.mean() == pytest.approx(145.0924, abs=0.01)
+    inside = BY_MODE.replace('"bone":45000.0', '"bone":45000.0,"rule":"inside"')
+    assert prepare_scan(str(tmp_path / "a.npy"), Recipe.from_json(inside)).slices["XY"].mean() != pytest.approx(145, abs=1)
+
+
 def test_cuts_are_the_centres_of_equal_parts():
     assert_array_equal(even_positions(300, 300), np.arange(300))
     for extent in (7, 100, 301):
