@@ -120,7 +120,12 @@ def make_results(
 
 
 def options_of(
-    names: Sequence[str], visible_from: int | None, weights: str, scans: str | PathLike[str] | None, studies: Path
+    names: Sequence[str],
+    visible_from: int | None,
+    weights: str,
+    scans: str | PathLike[str] | None,
+    states: Sequence[str],
+    studies: Path,
 ) -> ResultOptions:
     """Options as a user names them.
 
@@ -129,6 +134,7 @@ def options_of(
         visible_from: First load state at which a person sees damage.
         weights: For the backbone: `imagenet`, a file, `study:NAME` or `none`.
         scans: Table of scans for the ablation.
+        states: Words for the load states, from pristine to failed, where that table has words for them.
         studies: Folder of the studies.
 
     Raises:
@@ -140,6 +146,7 @@ def options_of(
         visible_from=visible_from,
         weights=NO_WEIGHTS if backbone is None else weights_of(weights, studies, backbone),
         scans=None if scans is None else Path(scans).absolute(),
+        states=tuple(states),
     )
 
 

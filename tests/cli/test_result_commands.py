@@ -299,6 +299,28 @@ def test_an_ablation_of_scans_that_are_not_there_is_refused(project):
     assert "gone.csv" in refusal("ablate", "gone.csv", "--bone", "TB", *HERE)
 
 
+def test_scans_whose_states_are_words_are_ablated_and_the_same_command_goes_on(project, monkeypatch, tmp_path):
+    root = copy(project, tmp_path / "copy")
+    monkeypatch.chdir(root)
+    folder = StudyFolder(root / "studies" / "TB")
+    scans = write_striped(root / "scans", DAMAGES)
+    text = scans.read_text()
+    for i, word in enumerate(("intact", "loaded", "failed"), start=1):
+        text = text.replace(f",{i},", f",{word},")
+    scans.write_text(text)
+    refused = refusal("ablate", scans, "--bone", "TB", *HERE)
+    assert "state is 'intact'; give a whole number, 1 for pristine, or order words with --states" in refused
+    words = ("--states", "intact,Loaded,failed", "--bone", "TB", *HERE)
+    call("ablate", scans, *words)
+    made, fits = load_result(folder, "ablation"), times(folder.fits)
+    call("reproduce", "--only", "ablation", "--only", "report", "--scans", scans, *words)
+    assert load_result(folder, "ablation").finished == made.finished
+    assert times(folder.fits) == fits
+    command = "bonehpo ablate SCANS.csv --bone TB --states intact,Loaded,failed"
+    assert command in (folder.path / "report.html").read_text("utf-8")
+    assert "name the table with --scans SCANS.csv" in call("reproduce", *words, code=2).output
+
+
 @pytest.mark.torture
 def test_every_experiment_runs_with_one_command_and_imagenet_is_done_without_where_there_is_no_network(
     tmp_path, monkeypatch
