@@ -184,6 +184,7 @@ def reproduce(
         raise click.UsageError("--states orders words of --scans: name the table with --scans SCANS.csv")
     study, failed = Study(folder.path, storage=storage), []
     plan = study.plan
+    say(f"Matching: {study.store.recipe.matching_in_words}.", len("Matching: "))
     with ProgressDisplay() as display:
         steps = steps_of(plan, StepChoice(only, skip), scans, display.note)
         asked = Reproduction(

@@ -98,6 +98,10 @@ def test_a_step_that_cannot_be_done_is_named_and_the_others_are_done(reproduced)
     assert len(errors) == 2
     assert re.match(r"Error: compare: ResNet-50 needs slices of 32 pixels a side or more, but got 16", errors[0])
     assert errors[1] == "Error: not done: compare; the same command tries them again"
+    matching = "scans were not matched; the paper gave them the whole histogram of one"
+    assert said.stdout.startswith(f"Matching: {matching}.\n")
+    assert matching in (folder.path / "report.html").read_text("utf-8")
+    assert "intensity levels. Intensities were not matched. Slices" in (folder.path / "methods.md").read_text("utf-8")
     assert "The ablation is left out: it prepares the scans again, so name them with --scans" in said.stderr
 
 

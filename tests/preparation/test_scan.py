@@ -118,6 +118,21 @@ def test_without_matching_one_window_serves_all_scans(tmp_path):
     assert store.group("A", 2, "XY").mean() < 0.8 * store.group("A", 1, "XY").mean()
 
 
+@pytest.mark.parametrize(
+    ("match", "told"),
+    [
+        ("histogram", "each scan was given the whole histogram of TB5:1, as in the paper"),
+        (
+            "phases",
+            "scans were matched to TB5:1 by their pores and bone; the paper gave them the whole histogram of one",
+        ),
+        ("none", "scans were not matched; the paper gave them the whole histogram of one"),
+    ],
+)
+def test_a_store_says_how_its_scans_were_matched_and_how_those_of_the_paper(tmp_path, match, told):
+    assert prepared(write_scans(tmp_path), tmp_path, match=match).recipe.matching_in_words == told
+
+
 @pytest.mark.parametrize("median", [True, False])
 def test_phases_take_gain_and_offset_of_a_scan_away(tmp_path, median):
     structure = bone_like(24, 1, "uint8") // 4
