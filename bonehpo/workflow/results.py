@@ -16,7 +16,6 @@ from bonehpo.results.kind import NO_WEIGHTS, ResultOptions
 from bonehpo.results.result import Result, made_once, result_record
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.recorder import Recorder
-from bonehpo.tracking.runs import recorder_for
 from bonehpo.workflow.kinds import RESULT_KINDS
 from bonehpo.workflow.saved_results import SavedResult, saved
 
@@ -79,6 +78,8 @@ def open_result_builder(
         workers: Where fits run.
         progress: Told of each result under its name as the task.
     """
+    from bonehpo.tracking.runs import recorder_for  # imports MLflow, which takes seconds
+
     recorder = recorder_for(project)
     try:
         with open_engine(*workers) as engine:
