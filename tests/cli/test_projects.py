@@ -63,12 +63,13 @@ def test_the_time_of_a_search_is_estimated_as_for_the_store_that_is_proposed(tmp
     assert replace(proposed.config, bone="femur") == prepared.config
 
 
-def test_no_time_is_estimated_of_a_search_that_cannot_be(scans):
+def test_no_time_is_estimated_of_a_search_that_cannot_be(scans, tmp_path):
     said = call("new", "femur", scans, "--dry-run")
     assert "Time:" not in said.stdout
     assert "`bonehpo search --dry-run` says how long a search takes" in said.stdout
-    scans.write_text("".join(scans.read_text().splitlines(keepends=True)[:5]))
-    assert estimate_search(look_over(scans, Steps())) is None
+    two = write_striped(tmp_path / "two", side=64)
+    two.write_text("".join(two.read_text().splitlines(keepends=True)[:5]))
+    assert estimate_search(look_over(two, Steps())) is None
 
 
 def test_what_is_there_is_left_and_nothing_is_written_where_something_is_wrong(scans, tmp_path):
