@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr
 
 from bonehpo.analysis.estimates import Values, lower_bound
 from bonehpo.domain import FoldScores
@@ -171,4 +171,4 @@ def corrected_resampled_t(differences: Values, n_train: int, n_test: int) -> Cor
         t = float(np.sign(difference) * np.inf) if difference else 0.0
     else:
         t = difference / float(np.sqrt(differences.var(ddof=1) * (1 / n + n_test / n_train)))
-    return CorrectedT(difference=difference, t=t, p=float(2 * stats.t.sf(abs(t), n - 1)), n_folds=n)
+    return CorrectedT(difference=difference, t=t, p=float(2 * stdtr(n - 1, -abs(t))), n_folds=n)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from natsort import natsorted
-from scipy import stats
+from scipy.special import stdtrit
 
 Values = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -357,7 +357,7 @@ def lower_bound(accuracies: np.ndarray, confidence: float = 0.95) -> float:
     n = len(accuracies)
     if n < 2:
         return float("nan")
-    return float(accuracies.mean() - stats.t.ppf(confidence, n - 1) * accuracies.std(ddof=1) / np.sqrt(n))
+    return float(accuracies.mean() - stdtrit(n - 1, confidence) * accuracies.std(ddof=1) / np.sqrt(n))
 
 
 def choose_optimum(folds: pd.DataFrame, rule: str, n_parameters: Mapping[int, int]) -> int:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 Floats = npt.NDArray[np.floating]
 
@@ -55,6 +54,8 @@ def agreement(maps: Floats) -> Agreement:
     Constant maps have no ranks and are left out; how many were used is part of the answer. Networks that merely both follow
     the bone agree as well: compare with `damage_energy`.
     """
+    from scipy import stats
+
     ranks = stats.rankdata(maps.reshape(len(maps), -1), axis=1)
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     norms = np.sqrt((centred**2).sum(axis=1))

@@ -12,7 +12,7 @@ from math import comb
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from bonehpo.analysis.estimates import TIE, FoldArrays, Values, fold_arrays, mean, nested_estimate, validation_means
 
@@ -191,10 +191,10 @@ def detectable_difference(sd: float, n_sets: int) -> float:
     """
     if not sd > 0:
         return 0.0
-    critical = stats.t.ppf(1 - LEVEL / 2, n_sets - 1)
+    critical = special.stdtrit(n_sets - 1, 1 - LEVEL / 2)
 
     def lacking(effect: float) -> float:
-        return float(stats.nct.sf(critical, n_sets - 1, effect)) - POWER
+        return 1 - float(special.nctdtr(n_sets - 1, effect, critical)) - POWER
 
     upper = 2.0
     while lacking(upper) < 0:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bonehpo.cli.console import (
+    ProgressDisplay,
     crop_option,
+    duration,
     json_option,
     memory_option,
     print_json,
@@ -22,6 +24,7 @@ from bonehpo.workflow.plan import STUDIES, flag
 
 if TYPE_CHECKING:
     from bonehpo.scans.sections import Crop
+    from bonehpo.workflow.beginning import Beginning
 
 
 @click.command(epilog="Example: bonehpo new femur scans.csv --slices 100")
@@ -46,18 +49,42 @@ def new(
 ) -> None:
     """Begin the study NAME: look the scans of SCANS.csv over, propose their preparation, write its settings.
 
-    Every header is read and checked. Says what a preparation would keep of the scans and what it would take, writes
-    studies/NAME/study.toml with a comment for each key, and prints the command that comes next.
+    Every header is read and checked. Says what a preparation would keep of the scans and what it would take, estimates the
+    time of a search from a few seconds of training, writes studies/NAME/study.toml with a comment for each key, and prints
+    the command that comes next.
     """
     from bonehpo.cli.console import folder_named
-    from bonehpo.scans.sections import crop_in_words
     from bonehpo.store.recipe import Steps
-    from bonehpo.workflow.beginning import begin, look_over
+    from bonehpo.workflow.beginning import N_TRIALS, begin, estimate_search, look_over
 
     folder = folder_named(name)
     if folder.config.exists() and not (overwrite or dry_run):
         raise StudyError(f"{folder.config} is there already: change it by hand, or give --overwrite to begin it anew")
-    found = look_over(scans, Steps(crop=crop, n_slices=slices, side=size), states)
+    with ProgressDisplay() as display:
+        found = look_over(scans, Steps(crop=crop, n_slices=slices, side=size), states, display)
+    _print_found(scans, found)
+    with ProgressDisplay() as display:
+        estimate = estimate_search(found, display)
+    if estimate is not None:
+        say(
+            f"Time:   a search of {N_TRIALS} trials takes about {duration(estimate.hours * 3600)} with {estimate.n_workers} "
+            f"workers, an estimate: the paper's baseline trains {estimate.images_per_s:.0f} images/s a worker here.",
+            8,
+        )
+    say_notes((*found.plan.notes, *found.cautions))
+    if not dry_run:
+        say(f"Settings, the paper's with comments: {begin(folder, name, overwrite=overwrite)}")
+    recipe = found.plan.recipe
+    given = ",".join(map(str, recipe.crop)) if isinstance(recipe.crop, tuple) else str(recipe.crop)
+    options = [f"--crop {given}"] if recipe.crop is not None else []
+    options += [f"--size {recipe.side}", f"--slices {recipe.n_slices}"]
+    options += [f"--states {shlex.quote(','.join(states))}"] if states else []
+    say(f"Next: bonehpo prepare {shlex.quote(str(scans))} {flag(folder)} {' '.join(options)}", 6)
+
+
+def _print_found(scans: Path, found: "Beginning") -> None:
+    from bonehpo.scans.sections import crop_in_words
+
     table, recipe = found.table, found.plan.recipe
     say(
         f"{scans}: {len(table.scans)} scans of {specimens_in_words(table.specimens, table.donors)} "
@@ -71,14 +98,6 @@ def new(
         f"{found.n_images:,} in all; the store takes up to {found.gigabytes:.2f} GB.",
         8,
     )
-    say_notes((*found.plan.notes, *found.cautions))
-    if not dry_run:
-        say(f"Settings, the paper's with comments: {begin(folder, name, overwrite=overwrite)}")
-    given = ",".join(map(str, recipe.crop)) if isinstance(recipe.crop, tuple) else str(recipe.crop)
-    options = [f"--crop {given}"] if recipe.crop is not None else []
-    options += [f"--size {recipe.side}", f"--slices {recipe.n_slices}"]
-    options += [f"--states {shlex.quote(','.join(states))}"] if states else []
-    say(f"Next: bonehpo prepare {shlex.quote(str(scans))} {flag(folder)} {' '.join(options)}", 6)
 
 
 @click.command(epilog="Example: bonehpo status")

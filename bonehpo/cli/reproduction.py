@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bonehpo.cli.console import ProgressDisplay, print_next, say, storage_option, studies_option
+from bonehpo.cli.console import ProgressDisplay, print_next, say, states_option, storage_option, studies_option
 from bonehpo.cli.results import print_result, run_options, visible_option, weights_option
 from bonehpo.cli.studies import print_outcome
 from bonehpo.config import StudyFolder
@@ -135,6 +135,7 @@ def _is_given(ctx: click.Context, name: str) -> bool:
     metavar="SCANS.csv",
     help="The scans again, for the ablation of their preparation; without them it is left out.",
 )
+@states_option
 @click.option(
     "--only",
     cls=_StepOption,
@@ -158,6 +159,7 @@ def reproduce(
     folder: StudyFolder,
     trials: int,
     scans: Path | None,
+    states: tuple[str, ...],
     only: Sequence[str],
     skip: Sequence[str],
     despite_leaks: bool,
@@ -178,8 +180,11 @@ def reproduce(
     from bonehpo.workflow.reproduction import Reproduction, StepChoice, steps_of, weights_for
     from bonehpo.workflow.reproduction import reproduce as steps_done
 
+    if states and scans is None:
+        raise click.UsageError("--states orders words of --scans: name the table with --scans SCANS.csv")
     study, failed = Study(folder.path, storage=storage), []
     plan = study.plan
+    say(f"Matching: {study.store.recipe.matching_in_words}.", len("Matching: "))
     with ProgressDisplay() as display:
         steps = steps_of(plan, StepChoice(only, skip), scans, display.note)
         asked = Reproduction(
@@ -189,6 +194,7 @@ def reproduce(
                 visible_from=visible_from,
                 weights=weights_for(steps, weights, STUDIES.absolute(), display.note),
                 scans=scans.absolute() if scans else None,
+                states=states,
             ),
             workers=Workers(workers, scheduler),
             despite_leaks=despite_leaks,

@@ -13,6 +13,7 @@ from bonehpo.cli.console import (
     print_next,
     say,
     scheduler_option,
+    states_option,
     storage_option,
     study_option,
     workers_option,
@@ -128,9 +129,16 @@ def compare(
 
 @click.command(epilog="Example: bonehpo ablate scans.csv --bone TB")
 @click.argument("scans", type=click.Path(path_type=Path), metavar="SCANS.csv")
+@states_option
 @result_options
 def ablate(
-    folder: StudyFolder, scans: Path, workers: int | None, scheduler: str | None, storage: str | None, as_json: bool
+    folder: StudyFolder,
+    scans: Path,
+    states: tuple[str, ...],
+    workers: int | None,
+    scheduler: str | None,
+    storage: str | None,
+    as_json: bool,
 ) -> None:
     """Prepare SCANS.csv with and without histogram matching and filter, and see what networks learn from each.
 
@@ -139,7 +147,7 @@ def ablate(
     """
     from bonehpo.results.kind import ResultOptions
 
-    _make(folder, "ablate", workers, scheduler, storage, as_json, ResultOptions(scans=scans.absolute()))
+    _make(folder, "ablate", workers, scheduler, storage, as_json, ResultOptions(scans=scans.absolute(), states=states))
 
 
 @click.command(epilog="Example: bonehpo strain --bone TB")

@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.ndimage import binary_erosion
 
 from bonehpo.domain import NO_DONORS, Progress, ProgressCallback, ignore_progress
@@ -128,6 +127,8 @@ def drifts(levels: pd.DataFrame, donors: Mapping[str, str] = NO_DONORS) -> tuple
         levels: As `phase_levels` gives them.
         donors: Donor of each specimen, where donors are named: they are what is independent.
     """
+    from scipy import stats
+
     found = []
     for phase in PHASES:
         ends = levels.dropna(subset=[phase]).groupby("specimen", sort=False)[phase].agg(["first", "last"])

@@ -254,6 +254,14 @@ def _predictions(arrays: Mapping[str, npt.NDArray[np.generic]], i: int) -> Predi
     return Predictions(**{name: arrays[f"{name}_{i}"] for name in Predictions._fields})  # type: ignore[arg-type]
 
 
+class Speed(NamedTuple):
+    """Training images a second of one process, and multiply-accumulate operations a second of their forward passes."""
+
+    images_per_s: float
+    operations_per_s: float
+    precision: str
+
+
 class StateAnswers(NamedTuple):
     """Columns of equal length (slice,): the slices of both held-out sets at all load states, and what was said of them.
 

@@ -1,7 +1,12 @@
-"""Doing a fit, or finding that it was done before."""
+"""Doing a fit, or finding that it was done before; and how long one takes. TensorFlow is imported only to train."""
 
+from bonehpo.config import Training
 from bonehpo.errors import FitError
-from bonehpo.learning.fits import FitResult, FitTask, load_fit, save_fit
+from bonehpo.hyperparameters import Hyperparameters
+from bonehpo.learning.fits import FitResult, FitTask, Speed, load_fit, save_fit
+
+OVERHEAD = 1.3
+"""Time of a fit over that of its training steps alone: both held-out sets are evaluated after every epoch."""
 
 
 def run_fit(task: FitTask) -> FitResult:
@@ -34,3 +39,16 @@ def find_fit(task: FitTask) -> FitResult | None:
     if any(file is not None and not file.exists() for file in (task.network, task.states)):
         return None
     return load_fit(task.fits, task.spec.key)
+
+
+def training_speed(choice: Hyperparameters, side: int, training: Training) -> Speed:
+    """Speed of training, measured in a few seconds, for a process that has no TensorFlow to have a worker measure it.
+
+    Args:
+        choice: The network, and its batch.
+        side: Side of the slices in pixels.
+        training: Augmentation and precision.
+    """
+    from bonehpo.learning.training import measure_speed
+
+    return measure_speed(choice, side, training)

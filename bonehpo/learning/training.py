@@ -19,7 +19,7 @@ from bonehpo.config import Training
 from bonehpo.errors import FitError
 from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.architecture import count_operations
-from bonehpo.learning.fits import Curves, FitResult, FitSpec, FitTask, Predictions, StateAnswers, save_answers
+from bonehpo.learning.fits import Curves, FitResult, FitSpec, FitTask, Predictions, Speed, StateAnswers, save_answers
 from bonehpo.learning.learners import (
     Learner,
     augment,
@@ -187,16 +187,6 @@ def _columns(images: LabelledImages, indices: npt.NDArray[np.int64], outputs: np
 
 
 N_STEPS = 12
-OVERHEAD = 1.3
-"""Time of a fit over that of its training steps alone: both held-out sets are evaluated after every epoch."""
-
-
-class Speed(NamedTuple):
-    """Training images a second of one process, and multiply-accumulate operations a second of their forward passes."""
-
-    images_per_s: float
-    operations_per_s: float
-    precision: str
 
 
 def measure_speed(choice: Hyperparameters, side: int, training: Training) -> Speed:

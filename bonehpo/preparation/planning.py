@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bonehpo.domain import some_of
+from bonehpo.domain import Progress, ProgressCallback, ignore_progress, some_of
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.registration import SMALLEST_SIDE, STILL, Offset, is_shown
 from bonehpo.preparation.scan import check_size, check_type, median_filtered, read_centre
@@ -43,7 +43,12 @@ class Plan:
     offsets: Mapping[Scan, Offset] = field(default_factory=dict)
 
 
-def plan_preparation(table: ScanTable, steps: Steps, offsets: Mapping[Scan, Offset] | None = None) -> Plan:
+def plan_preparation(
+    table: ScanTable,
+    steps: Steps,
+    offsets: Mapping[Scan, Offset] | None = None,
+    progress: ProgressCallback = ignore_progress,
+) -> Plan:
     """Settle every step against the scans.
 
     Headers of all scans are read, and the voxels of the reference scan alone.
@@ -52,6 +57,7 @@ def plan_preparation(table: ScanTable, steps: Steps, offsets: Mapping[Scan, Offs
         table: The scans.
         steps: What the user asks.
         offsets: Of scans that are to be laid on the first of their specimen, where they are known.
+        progress: Told of each header, and of the reference scan.
 
     Raises:
         ScanError: A scan cannot be read, or does not go with the others.
@@ -60,7 +66,14 @@ def plan_preparation(table: ScanTable, steps: Steps, offsets: Mapping[Scan, Offs
     reference = _reference(table, steps.reference)
     if table.kind == "slices":
         return _plan_slices(table, steps, reference)
-    return _plan_volumes(table, steps, reference, offsets or {})
+    volumes = {}
+    for done, scan in enumerate(table.scans):
+        progress(Progress(done, len(table.scans) + 1, f"header of {scan.name}"))
+        volumes[scan] = open_volume(scan.source, steps.bone_is)
+    progress(Progress(len(volumes), len(volumes) + 1, f"voxels of {reference.name}"))
+    plan = _plan_volumes(table, steps, reference, volumes, offsets or {})
+    progress(Progress(len(volumes) + 1, len(volumes) + 1, "planned"))
+    return plan
 
 
 def _reference(table: ScanTable, asked: str | None) -> Scan:
@@ -72,8 +85,9 @@ def _reference(table: ScanTable, asked: str | None) -> Scan:
     raise PreparationError(f"reference {asked!r} is not in {table.csv}; give SPECIMEN:STATE, as {table.specimens[0]}:1")
 
 
-def _plan_volumes(table: ScanTable, steps: Steps, reference: Scan, offsets: Mapping[Scan, Offset]) -> Plan:
-    volumes = {scan: open_volume(scan.source, steps.bone_is) for scan in table.scans}
+def _plan_volumes(
+    table: ScanTable, steps: Steps, reference: Scan, volumes: Mapping[Scan, Volume], offsets: Mapping[Scan, Offset]
+) -> Plan:
     _check_shapes(volumes)
     shapes = [volume.shape for volume in volumes.values()]
     smallest = min(min(shape) for shape in shapes)
@@ -183,7 +197,7 @@ def _plan_slices(table: ScanTable, steps: Steps, reference: Scan) -> Plan:
     return Plan(recipe=recipe, preview_side=None, notes=(*table.notes, *kept, *_standard_notes(recipe)))
 
 
-def _check_shapes(volumes: dict[Scan, Volume]) -> None:
+def _check_shapes(volumes: Mapping[Scan, Volume]) -> None:
     first: dict[str, tuple[Scan, Shape]] = {}
     for scan, volume in volumes.items():
         other, shape = first.setdefault(scan.specimen, (scan, volume.shape))

@@ -59,6 +59,7 @@ def _slices(of: Described) -> str:
     steps += [f"matched in {_MATCHED[recipe.matching]} to the pristine scan {recipe.reference}"] if recipe.match else []
     steps += ["filtered with a 3 × 3 × 3 median"] if recipe.median else []
     done = f" were {', '.join(steps)}, and" if steps else " were"
+    unmatched = "" if recipe.match else "Intensities were not matched. "
     standard = ", each given the same mean and standard deviation of intensity" if recipe.standardise else ""
     labelled = (
         "Slices of the first load state of each specimen were labelled pristine and those of its last failed"
@@ -69,7 +70,8 @@ def _slices(of: Described) -> str:
     return (
         f"{what} of {of.study.bone} bone from {n} {units} at {len(of.states)} load states{voxel}{done} cut into "
         f"{recipe.n_slices} evenly spaced slices in each of the planes {', '.join(recipe.planes)}, of {recipe.side} × "
-        f"{recipe.side} pixels and 256 intensity levels{standard}. {labelled} ({sum(of.record.n_images.values()):,} images)."
+        f"{recipe.side} pixels and 256 intensity levels{standard}. {unmatched}{labelled} "
+        f"({sum(of.record.n_images.values()):,} images)."
     )
 
 

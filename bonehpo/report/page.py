@@ -44,8 +44,9 @@ class Report:
         kinds: All kinds of results, in the order of the page.
         results: Comparisons and explanations that there are, in any order.
         drawn: The figures of each result by its name; those of the study itself under `STUDY_FIGURES`.
-        methods: The methods in sentences that a paper can take over, one string a paragraph.
         made: When the page is made.
+        methods: The methods in sentences that a paper can take over, one string a paragraph.
+        matching: Matching of intensities, in words; empty where it is not told.
     """
 
     study: StudySummary
@@ -55,6 +56,7 @@ class Report:
     drawn: Mapping[str, Sequence[Drawn]]
     made: datetime
     methods: Sequence[str] = ()
+    matching: str = ""
 
 
 def write_page(report: Report, path: Path) -> Path:
@@ -88,6 +90,7 @@ def render_page(report: Report) -> str:
         task=task_named(study.task),
         record=report.record,
         methods=report.methods,
+        matching=report.matching,
         made=report.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
         numbers=headline_numbers(study),
         cautions=headline_cautions(study, report.kinds, report.results),

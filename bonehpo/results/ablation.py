@@ -5,7 +5,8 @@ something that only pristine ones have, a network needs no damage: it tells pris
 """
 
 import hashlib
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from bonehpo.preparation.prepare import prepare
 from bonehpo.results.detection import first_damaged, state_table
 from bonehpo.results.finished import Configuration, Findings, FinishedStudy, fit_configurations, parameters_of
 from bonehpo.results.heat_maps import Asked, MapTask, SliceKey, explain_slices, read_slices
-from bonehpo.results.result import address_of
+from bonehpo.results.result import Result, address_of
 from bonehpo.scans.phases import Matching
 from bonehpo.scans.table import read_scans
 from bonehpo.search.plan import SearchPlan
@@ -78,16 +79,28 @@ EXPLAINED = ("prepared", "raw")
 """Variants of which heat maps are drawn."""
 
 
-def ablation_address(finished: FinishedStudy, scans: Path) -> str:
+def ablation_address(finished: FinishedStudy, scans: Path, states: Sequence[str] = ()) -> str:
     """Content address of the ablation.
+
+    Args:
+        finished: The study.
+        scans: Table of scans of the same bone.
+        states: Words for the load states, from pristine to failed, where the table has words for them.
 
     Raises:
         ScanError: The table cannot be used.
     """
-    return finished.address(NAME, digest_of_scans(scans))
+    return finished.address(NAME, digest_of_scans(scans, states))
 
 
-def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress: ProgressCallback) -> Findings:
+def states_option(result: Result) -> str:
+    """The option by which an ablation was given the order of words for load states."""
+    return f" --states {shlex.quote(result.parameters['states'])}" if "states" in result.parameters else ""
+
+
+def run_ablation(
+    finished: FinishedStudy, scans: Path, engine: Engine, progress: ProgressCallback, states: Sequence[str] = ()
+) -> Findings:
     """Prepare, train and test every variant.
 
     Args:
@@ -95,22 +108,23 @@ def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress:
         scans: Table of scans of the same bone.
         engine: Where scans are prepared and fits run.
         progress: Told of each.
+        states: Words for the load states, from pristine to failed, where the table has words for them.
 
     Raises:
         ScanError: The scans cannot be used, or are 2-D slices, which are neither matched nor filtered.
         StudyError: A variant could not be fitted.
     """
-    if read_scans(scans).kind == "slices":
+    if read_scans(scans, states).kind == "slices":
         raise ScanError(f"{scans} lists 2-D slices, which are neither matched nor filtered: give scans of volumes")
     wanted = variants(finished.store.recipe.matching)
-    plans = {variant.name: _plan(finished, variant, scans, engine, progress) for variant in wanted}
+    plans = {variant.name: _plan(finished, variant, scans, states, engine, progress) for variant in wanted}
     configurations = {name: _configuration(finished, name, plan) for name, plan in plans.items()}
     fitted = {
         name: configuration.whole()
         for name, configuration in fit_configurations(list(configurations.values()), engine, progress).items()
     }
     stores = {name: SliceStore.open(plan.folder.store) for name, plan in plans.items()}
-    states = pd.concat(
+    by_state = pd.concat(
         [
             state_table(configuration, stores[name], plans[name].sets).assign(variant=name)
             for name, configuration in fitted.items()
@@ -118,29 +132,37 @@ def run_ablation(finished: FinishedStudy, scans: Path, engine: Engine, progress:
         ignore_index=True,
     )
     visible = first_damaged(stores["prepared"])
-    separation = pd.DataFrame(_separation(name, states[states["variant"] == name], visible) for name in fitted)
+    separation = pd.DataFrame(_separation(name, by_state[by_state["variant"] == name], visible) for name in fitted)
     slices, pictures = _maps(plans, configurations, stores, engine)
     return Findings(
-        parameters={**parameters_of(finished.choice), "scans": digest_of_scans(scans)[:12]},
+        parameters={
+            **parameters_of(finished.choice),
+            "scans": digest_of_scans(scans, states)[:12],
+            **({"states": ",".join(states)} if states else {}),
+        },
         metrics={
             f"{what}/{row['variant']}": float(row[what])
             for row in separation.to_dict("records")
             for what in ("accuracy_failed", "lowest")
         },
         sentences=[_sentence(row) for row in separation.to_dict("records")],
-        tables={"states": states, "separation": separation, "slices": slices},
+        tables={"states": by_state, "separation": separation, "slices": slices},
         arrays=pictures,
         configurations=list(fitted.values()),
     )
 
 
-def digest_of_scans(scans: Path) -> str:
+def digest_of_scans(scans: Path, states: Sequence[str] = ()) -> str:
     """Tells a table of scans, and the files that it names, from others: by size and time of each file.
+
+    Args:
+        scans: The table.
+        states: Words for the load states, from pristine to failed, where the table has words for them.
 
     Raises:
         ScanError: The table cannot be used.
     """
-    table = read_scans(scans)
+    table = read_scans(scans, states)
     named = [scan.source.partition("::")[0] for scan in table.scans]
     named += [image.path for scan in table.scans for image in scan.images]
     files = [
@@ -148,11 +170,17 @@ def digest_of_scans(scans: Path) -> str:
         for path in dict.fromkeys(map(Path, named))
         for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
     ]
-    return hashlib.sha256(repr((scans.read_bytes(), files)).encode()).hexdigest()
+    order = [[word.casefold() for word in states]] if states else []
+    return hashlib.sha256(repr((scans.read_bytes(), files, *order)).encode()).hexdigest()
 
 
 def _plan(
-    finished: FinishedStudy, variant: Variant, scans: Path, engine: Engine, progress: ProgressCallback
+    finished: FinishedStudy,
+    variant: Variant,
+    scans: Path,
+    states: Sequence[str],
+    engine: Engine,
+    progress: ProgressCallback,
 ) -> SearchPlan:
     """The plan of a variant, in a folder of its own below the study; its store is prepared where it is not there."""
     folder = StudyFolder(finished.plan.folder.path / NAME / variant.name.replace(" ", "-"))
@@ -170,14 +198,14 @@ def _plan(
         register=recipe.registered,
         bone_is=recipe.bone_is,
     )
-    mark, digest = folder.path / _PREPARED_FROM, address_of(steps, digest_of_scans(scans))
+    mark, digest = folder.path / _PREPARED_FROM, address_of(steps, digest_of_scans(scans, states))
     if not (folder.store.exists() and mark.exists() and mark.read_text(encoding="utf-8") == digest):
 
         def told(at: Progress) -> None:
             progress(replace(at, what=f"{variant.name}: {at.what}"))
 
         mark.unlink(missing_ok=True)
-        prepare(scans, folder.store, steps, engine, told, overwrite=True)
+        prepare(scans, folder.store, steps, engine, told, overwrite=True, states=states)
         mark.write_text(digest, encoding="utf-8")
     store = SliceStore.open(folder.store)
     return replace(

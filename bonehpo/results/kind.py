@@ -30,11 +30,13 @@ class ResultOptions:
         visible_from: First load state at which a person sees damage.
         weights: For the backbone.
         scans: Table of scans for the ablation.
+        states: Words for the load states, from pristine to failed, where that table has words for them.
     """
 
     visible_from: int | None = None
     weights: Weights = NO_WEIGHTS
     scans: Path | None = None
+    states: tuple[str, ...] = ()
 
 
 OptionName = Literal["visible_from", "weights", "scans"]

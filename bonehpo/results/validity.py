@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from bonehpo.analysis.comparison import Interval, mean_interval
 from bonehpo.analysis.estimates import NestedEstimate, nested_accuracy, trial_estimates
@@ -328,5 +327,7 @@ def _at_most(n_won: int, n: int, n_stopped: int) -> str:
     """The exact one-sided 95 % bound on the share of all stopped trials, where some were not finished."""
     if n in (n_stopped, 0):
         return ""
+    from scipy import stats
+
     share = float(stats.binomtest(n_won, n, alternative="less").proportion_ci(0.95).high)
     return f" (of all that were stopped at most {100 * share:.0f} %, one-sided 95 %)"

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtr
 
 from bonehpo.config import PrunerName
 from bonehpo.domain import HoldoutPair
@@ -150,6 +150,8 @@ class SignedRank(PairedTest):
             >>> float(SignedRank().p_worse(np.zeros((3, 2)))) > 0.5
             True
         """
+        from scipy import stats
+
         folds = differences.reshape(*differences.shape[:-2], -1)
         method = "exact" if folds.shape[-1] <= MAX_EXACT else "asymptotic"
         found = stats.wilcoxon(folds, alternative="less", zero_method="zsplit", method=method, axis=-1)
@@ -188,7 +190,7 @@ class PairedT(PairedTest):
         mean, error = means.mean(axis=-1), means.std(axis=-1, ddof=1) / np.sqrt(n)
         certain = np.where(mean < 0, 0.0, 1.0)
         t = np.divide(mean, error, out=np.zeros_like(mean), where=error > 0)
-        return np.where(error > 0, stats.t.cdf(t, n - 1), certain)
+        return np.where(error > 0, stdtr(n - 1, t), certain)
 
 
 PRUNERS: Mapping[str, Pruner] = {pruner.name: pruner for pruner in (NoPruner(), SignedRank(), PairedT())}

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial
-from scipy.stats import qmc
 
 from bonehpo.config import SamplerName, StudyConfig
 from bonehpo.errors import StudyError
@@ -187,6 +186,8 @@ def _random(config: StudyConfig, n: int) -> list[Hyperparameters]:
 
 def _sobol(config: StudyConfig, n: int) -> list[Hyperparameters]:
     """The first n different points of the sequence (fewer, where the space holds fewer)."""
+    from scipy.stats import qmc
+
     space, entries = config.space, searched(config.space)
     sobol = qmc.Sobol(d=len(entries), rng=config.search.seed).random_base2(max(n - 1, 1).bit_length() + 3)
     found = [

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from bonehpo.analysis.calibration import Calibration, calibrate
@@ -224,6 +223,8 @@ def importances(plan: SearchPlan) -> dict[str, float]:
     References:
         Watanabe, Bansal, Hutter, PED-ANOVA, IJCAI 2023, doi:10.24963/ijcai.2023/488.
     """
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # imports scikit-learn
+
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < len(searched(plan.config.space)) or len({trial.value for trial in complete}) < 2:

@@ -134,6 +134,14 @@ class Recipe:
             return "none"
         return "histogram" if self.phases is None else "phases"
 
+    @property
+    def matching_in_words(self) -> str:
+        """Matching of intensities beside that of the paper."""
+        if self.matching == "histogram":
+            return f"each scan was given the whole histogram of {self.reference}, as in the paper"
+        how = f"matched to {self.reference} by their pores and bone" if self.match else "not matched"
+        return f"scans were {how}; the paper gave them the whole histogram of one"
+
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads."""
         return msgspec.json.encode(self).decode()

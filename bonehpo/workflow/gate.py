@@ -1,6 +1,6 @@
 """The gate of promotion: what must be there of an optimum, and what its folds and audits say against its accuracy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,9 +48,14 @@ def current_audits(plan: SearchPlan) -> dict[str, Result]:
     return {name: result for name, result in found.items() if result is not None}
 
 
-def audited(plan: SearchPlan) -> Audited:
-    """Findings on leaks and shortcuts that concern the accuracy of a study, for the gate of promotion and the model card."""
-    found = current_audits(plan)
+def audited(plan: SearchPlan, audits: Mapping[str, Result] | None = None) -> Audited:
+    """Findings on leaks and shortcuts that concern the accuracy of a study, for the gate of promotion and the model card.
+
+    Args:
+        plan: Of the study.
+        audits: Its `current_audits`, where they are at hand.
+    """
+    found = current_audits(plan) if audits is None else audits
     leaks = leaks_of(found[LEAKAGE]) if LEAKAGE in found else ()
     if AUDIT not in found:
         return Audited((*leaks, f"nobody has looked for shortcuts: run `bonehpo audit {flag(plan.folder)}` first"))
@@ -76,8 +81,12 @@ class WholeOptimum(NamedTuple):
     folds: pd.DataFrame
 
 
-def whole_optimum(plan: SearchPlan) -> WholeOptimum:
+def whole_optimum(plan: SearchPlan, summary: StudySummary | None = None) -> WholeOptimum:
     """The optimum of a study, of which nothing is missing.
+
+    Args:
+        plan: Of the study.
+        summary: Of the study, where it is at hand.
 
     Raises:
         PromotionRefused: There is none, or its task is one whose networks are not promoted.
@@ -87,7 +96,7 @@ def whole_optimum(plan: SearchPlan) -> WholeOptimum:
             f"study {plan.folder.name} predicts {plan.config.task}: only networks that see damage are promoted"
         )
     study = load_study(plan.storage, plan.folder.name, plan.identity)
-    summary, optimum = summarise(plan), read_optimum(study)
+    summary, optimum = summary or summarise(plan), read_optimum(study)
     fits = [] if optimum is None else _fits(plan, optimum)
     if optimum is None or summary.optimum is None or len(fits) < len(plan.pairs):
         raise PromotionRefused(
@@ -145,13 +154,18 @@ def _best_pair(optimum: RefitOptimum) -> HoldoutPair:
     return max(scores, key=lambda pair: float(np.mean(scores[pair])))
 
 
-def objections_to(plan: SearchPlan, audited: Audited) -> tuple[str, ...]:
+def objections_to(plan: SearchPlan, audited: Audited, summary: StudySummary) -> tuple[str, ...]:
     """Everything for which `promote_optimum` would ask for a reason; nothing, where the gate is open.
+
+    Args:
+        plan: Of the study.
+        audited: Findings of its audits.
+        summary: Of the study.
 
     Raises:
         PromotionRefused: There is no whole optimum, or its best network is gone.
     """
-    whole = whole_optimum(plan)
+    whole = whole_optimum(plan, summary)
     best_network(plan, whole)
     return objections_of(plan, whole, audited)
 

@@ -233,14 +233,15 @@ _KINDS = (
         command="ablate SCANS.csv",
         paper="Appendix A",
         made=FromOptimum(
-            address=lambda study, options: ablation.ablation_address(study, _scans(options)),
+            address=lambda study, options: ablation.ablation_address(study, _scans(options), options.states),
             run=lambda study, options, engine, progress: ablation.run_ablation(
-                study, _scans(options), engine, progress
+                study, _scans(options), engine, progress, options.states
             ),
         ),
         options=("scans",),
         figures=(ablation_figure,),
         tables={"separation": Printed("Lowest mean accuracy over all loaded states")},
+        options_of=ablation.states_option,
         question="what networks learn from scans without histogram matching and filter",
     ),
     ResultKind(

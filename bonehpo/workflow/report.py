@@ -53,6 +53,7 @@ def make_report(plan: SearchPlan, recorder: Recorder) -> Path:
         results=results,
         drawn=drawn,
         methods=paragraphs(described),
+        matching=store.recipe.matching_in_words,
         made=datetime.now().astimezone(),
     )
     version = found.record.versions["bonehpo"]

@@ -16,7 +16,6 @@ from bonehpo.results.kind import NO_WEIGHTS, ResultOptions
 from bonehpo.results.result import Result, made_once, result_record
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.recorder import Recorder
-from bonehpo.tracking.runs import recorder_for
 from bonehpo.workflow.kinds import RESULT_KINDS
 from bonehpo.workflow.saved_results import SavedResult, saved
 
@@ -79,6 +78,8 @@ def open_result_builder(
         workers: Where fits run.
         progress: Told of each result under its name as the task.
     """
+    from bonehpo.tracking.runs import recorder_for  # imports MLflow, which takes seconds
+
     recorder = recorder_for(project)
     try:
         with open_engine(*workers) as engine:
@@ -120,7 +121,12 @@ def make_results(
 
 
 def options_of(
-    names: Sequence[str], visible_from: int | None, weights: str, scans: str | PathLike[str] | None, studies: Path
+    names: Sequence[str],
+    visible_from: int | None,
+    weights: str,
+    scans: str | PathLike[str] | None,
+    states: Sequence[str],
+    studies: Path,
 ) -> ResultOptions:
     """Options as a user names them.
 
@@ -129,6 +135,7 @@ def options_of(
         visible_from: First load state at which a person sees damage.
         weights: For the backbone: `imagenet`, a file, `study:NAME` or `none`.
         scans: Table of scans for the ablation.
+        states: Words for the load states, from pristine to failed, where that table has words for them.
         studies: Folder of the studies.
 
     Raises:
@@ -140,6 +147,7 @@ def options_of(
         visible_from=visible_from,
         weights=NO_WEIGHTS if backbone is None else weights_of(weights, studies, backbone),
         scans=None if scans is None else Path(scans).absolute(),
+        states=tuple(states),
     )
 
 

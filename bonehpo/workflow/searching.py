@@ -11,6 +11,7 @@ from pathlib import Path
 from bonehpo.domain import ProgressCallback, ignore_progress, of_task
 from bonehpo.engine import Workers, open_engine
 from bonehpo.errors import BonehpoError
+from bonehpo.learning.fitting import OVERHEAD, training_speed
 from bonehpo.results.audit import NAME as AUDIT
 from bonehpo.results.audit import audit_seconds, visible_state
 from bonehpo.results.finished import finished_study
@@ -24,7 +25,6 @@ from bonehpo.search.recorder import Recorder
 from bonehpo.search.space import check_space, n_possible
 from bonehpo.search.study import SearchOptions, SearchOutcome, SearchProgress, run_search
 from bonehpo.search.summary import Forecast, forecast, what_counts
-from bonehpo.tracking.runs import recorder_for
 from bonehpo.workflow.kinds import RESULT_KINDS
 from bonehpo.workflow.results import ResultBuilder
 from bonehpo.workflow.tables import TablesKept
@@ -62,6 +62,8 @@ def search_study(
         StoreError: The store is damaged.
         EngineError: No scheduler answers at the address.
     """
+    from bonehpo.tracking.runs import recorder_for  # imports MLflow, which takes seconds
+
     check_space(plan.config, plan.side)
     why = why_not_pruned(plan.config)
     if why is not None and (options.prune or plan.config.search.pruner != "none"):
@@ -114,10 +116,8 @@ def forecast_search(plan: SearchPlan, n_trials: int, *, n_seeds: int = 1, worker
         NetworkError: The space holds an architecture that cannot be built.
     """
     check_space(plan.config, plan.side)
-    from bonehpo.learning.training import OVERHEAD, measure_speed  # imports TensorFlow, which takes seconds
-
     n_trials = n_possible(plan.config, n_trials)
-    measure = partial(measure_speed, side=plan.side, training=plan.config.training)
+    measure = partial(training_speed, side=plan.side, training=plan.config.training)
     with open_engine(1) as engine:  # a worker has one thread, and this process may have more
         (measured,) = engine.run(measure, [plan.config.baseline])
     speed = measured.result()

@@ -11,7 +11,7 @@ from bonehpo.search.plan import SearchPlan
 from bonehpo.search.summary import StudySummary, summarise
 from bonehpo.store.store import SliceStore
 from bonehpo.task import DAMAGE, task_named
-from bonehpo.workflow.gate import audited, current_audits, objections_to
+from bonehpo.workflow.gate import audited, objections_to
 from bonehpo.workflow.saved_results import StudyResults
 from bonehpo.workflow.study import Study
 
@@ -71,13 +71,13 @@ def standing_of(study: Study) -> Standing:
     except StudyMissing:
         leaks = leaks_of(results[LEAKAGE]) if LEAKAGE in names else ()
         return Standing(is_standardised=is_standardised, is_promotable=is_promotable, leaks=leaks, results=names)
-    audits = current_audits(plan)
+    audits = {name: results[name] for name in (LEAKAGE, AUDIT) if name in names}
     states = [row.state for row in summary.trials]
     has_optimum = summary.optimum is not None
     objections: tuple[str, ...] = ()
     if has_optimum and is_promotable:
         try:
-            objections = objections_to(plan, audited(plan))
+            objections = objections_to(plan, audited(plan, audits), summary)
         except PromotionRefused:  # a fit or a network of it is gone, and a search brings it back
             has_optimum = False
     return Standing(

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -258,6 +258,7 @@ class Study:
         visible_from: int | None = None,
         weights: str = "imagenet",
         scans: AnyPath | None = None,
+        states: Sequence[str] = (),
         workers: int | None = None,
         scheduler: str | None = None,
         progress: ProgressCallback = ignore_progress,
@@ -273,6 +274,7 @@ class Study:
                 a phantom, else unknown.
             weights: What the backbone starts from in `compare`: `imagenet`, a file, `study:NAME` or `none`.
             scans: Table of scans, for `ablation`.
+            states: Words for the load states, from pristine to failed, where that table has words for them.
             workers: Worker processes; None for one per core, 0 to work in this process.
             scheduler: Address of a running Dask scheduler, in place of `workers`.
             progress: Told of the task of this name.
@@ -284,7 +286,7 @@ class Study:
         """
         from bonehpo.workflow.results import make_results, options_of
 
-        options = options_of([name], visible_from, weights, scans, self.project / STUDIES)
+        options = options_of([name], visible_from, weights, scans, states, self.project / STUDIES)
         plan = self.plan
         (result,) = make_results(plan, self.project, [name], options, Workers(workers, scheduler), progress)
         return result

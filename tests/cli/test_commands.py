@@ -4,6 +4,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,29 @@ def test_show_prints_trials_and_both_accuracies(promoted, monkeypatch):
     assert len(data["trials"]) == 2
     assert len(data["optimum"]["folds"]) == 6
     assert 0 <= data["optimum"]["calibration"]["brier_calibrated"] < 0.25
+
+
+def test_status_of_a_study_with_an_optimum_imports_nothing_that_draws_or_trains(promoted, monkeypatch):
+    monkeypatch.chdir(promoted[0])
+    heavy = (
+        "tensorflow",
+        "keras",
+        "mlflow",
+        "dask",
+        "matplotlib",
+        "sklearn",
+        "jinja2",
+        "scipy.stats",
+        "optuna.importance",
+    )
+    script = (
+        "import sys; from bonehpo.cli import main\n"
+        "main(['status'], standalone_mode=False)\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "2 of 2      yes" in answer.stdout
+    assert answer.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("width", [80, 40])

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 from commands import call, refusal
@@ -10,6 +11,9 @@ from places import DOCS
 from tiny_study import TOML, make_study, write_striped
 
 from bonehpo.config import StudyConfig, StudyFolder, load_config
+from bonehpo.store.recipe import Steps
+from bonehpo.workflow.beginning import estimate_search, look_over, search_plan
+from bonehpo.workflow.plan import make_plan
 
 
 @pytest.fixture
@@ -31,6 +35,41 @@ def test_a_study_is_begun_and_the_command_that_is_printed_works_as_it_stands(sca
     assert program == "bonehpo"
     call(*words, "--workers", 0)
     assert folder.store.is_dir()
+
+
+def test_headers_are_counted_while_they_are_read(scans):
+    told = []
+    look_over(scans, Steps(), progress=told.append)
+    assert [(at.task, at.done, at.total) for at in told] == [("new", done, 7) for done in range(8)]
+    assert told[0].what == "header of TB5 state 1"
+    assert "new: 0/7, header of TB5 state 1" in call("new", "femur", scans, "--dry-run").stderr
+
+
+def test_the_time_of_a_search_is_estimated_as_for_the_store_that_is_proposed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scans = write_striped(tmp_path / "scans", (0, 0.5, 1), side=64)
+    said = call("new", "femur", scans, "--slices", 5)
+    assert re.search(
+        r"Time:   a search of 50 trials takes about .* with \d+ workers, an estimate: the paper's baseline trains \d+ "
+        "images/s a worker here",
+        said.stdout,
+    )
+    assert "training for a few seconds" in said.stderr
+    call("prepare", scans, "--bone", "femur", "--slices", 5, "--workers", 0)
+    prepared = make_plan(StudyFolder(tmp_path / "studies" / "femur"))
+    proposed = search_plan(look_over(scans, Steps(n_slices=5)))
+    for name in ("side", "sets", "n_images", "ran_on", "by_donor", "pairs"):
+        assert getattr(proposed, name) == getattr(prepared, name), name
+    assert replace(proposed.config, bone="femur") == prepared.config
+
+
+def test_no_time_is_estimated_of_a_search_that_cannot_be(scans, tmp_path):
+    said = call("new", "femur", scans, "--dry-run")
+    assert "Time:" not in said.stdout
+    assert "`bonehpo search --dry-run` says how long a search takes" in said.stdout
+    two = write_striped(tmp_path / "two", side=64)
+    two.write_text("".join(two.read_text().splitlines(keepends=True)[:5]))
+    assert estimate_search(look_over(two, Steps())) is None
 
 
 def test_what_is_there_is_left_and_nothing_is_written_where_something_is_wrong(scans, tmp_path):

@@ -98,6 +98,10 @@ def test_a_step_that_cannot_be_done_is_named_and_the_others_are_done(reproduced)
     assert len(errors) == 2
     assert re.match(r"Error: compare: ResNet-50 needs slices of 32 pixels a side or more, but got 16", errors[0])
     assert errors[1] == "Error: not done: compare; the same command tries them again"
+    matching = "scans were not matched; the paper gave them the whole histogram of one"
+    assert said.stdout.startswith(f"Matching: {matching}.\n")
+    assert matching in (folder.path / "report.html").read_text("utf-8")
+    assert "intensity levels. Intensities were not matched. Slices" in (folder.path / "methods.md").read_text("utf-8")
     assert "The ablation is left out: it prepares the scans again, so name them with --scans" in said.stderr
 
 
@@ -297,6 +301,28 @@ def test_a_study_without_an_optimum_is_sent_to_the_search(tmp_path, monkeypatch,
 
 def test_an_ablation_of_scans_that_are_not_there_is_refused(project):
     assert "gone.csv" in refusal("ablate", "gone.csv", "--bone", "TB", *HERE)
+
+
+def test_scans_whose_states_are_words_are_ablated_and_the_same_command_goes_on(project, monkeypatch, tmp_path):
+    root = copy(project, tmp_path / "copy")
+    monkeypatch.chdir(root)
+    folder = StudyFolder(root / "studies" / "TB")
+    scans = write_striped(root / "scans", DAMAGES)
+    text = scans.read_text()
+    for i, word in enumerate(("intact", "loaded", "failed"), start=1):
+        text = text.replace(f",{i},", f",{word},")
+    scans.write_text(text)
+    refused = refusal("ablate", scans, "--bone", "TB", *HERE)
+    assert "state is 'intact'; give a whole number, 1 for pristine, or order words with --states" in refused
+    words = ("--states", "intact,Loaded,failed", "--bone", "TB", *HERE)
+    call("ablate", scans, *words)
+    made, fits = load_result(folder, "ablation"), times(folder.fits)
+    call("reproduce", "--only", "ablation", "--only", "report", "--scans", scans, *words)
+    assert load_result(folder, "ablation").finished == made.finished
+    assert times(folder.fits) == fits
+    command = "bonehpo ablate SCANS.csv --bone TB --states intact,Loaded,failed"
+    assert command in (folder.path / "report.html").read_text("utf-8")
+    assert "name the table with --scans SCANS.csv" in call("reproduce", *words, code=2).output
 
 
 @pytest.mark.torture

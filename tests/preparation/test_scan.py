@@ -118,6 +118,21 @@ def test_without_matching_one_window_serves_all_scans(tmp_path):
     assert store.group("A", 2, "XY").mean() < 0.8 * store.group("A", 1, "XY").mean()
 
 
+@pytest.mark.parametrize(
+    ("match", "told"),
+    [
+        ("histogram", "each scan was given the whole histogram of TB5:1, as in the paper"),
+        (
+            "phases",
+            "scans were matched to TB5:1 by their pores and bone; the paper gave them the whole histogram of one",
+        ),
+        ("none", "scans were not matched; the paper gave them the whole histogram of one"),
+    ],
+)
+def test_a_store_says_how_its_scans_were_matched_and_how_those_of_the_paper(tmp_path, match, told):
+    assert prepared(write_scans(tmp_path), tmp_path, match=match).recipe.matching_in_words == told
+
+
 @pytest.mark.parametrize("median", [True, False])
 def test_phases_take_gain_and_offset_of_a_scan_away(tmp_path, median):
     structure = bone_like(24, 1, "uint8") // 4
@@ -167,7 +182,9 @@ def test_a_recipe_of_before_prepares_a_scan_as_it_did(tmp_path):
     by_mode = prepare_scan(str(tmp_path / "a.npy"), Recipe.from_json(BY_MODE)).slices["XY"]
     assert by_mode.mean() == pytest.approx(145.0924, abs=0.01)
     inside = BY_MODE.replace('"bone":45000.0', '"bone":45000.0,"rule":"inside"')
-    assert prepare_scan(str(tmp_path / "a.npy"), Recipe.from_json(inside)).slices["XY"].mean() != pytest.approx(145, abs=1)
+    assert prepare_scan(str(tmp_path / "a.npy"), Recipe.from_json(inside)).slices["XY"].mean() != pytest.approx(
+        145, abs=1
+    )
 
 
 def test_cuts_are_the_centres_of_equal_parts():

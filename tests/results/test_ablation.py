@@ -16,7 +16,14 @@ from bonehpo.engine import InProcess
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import prepare
-from bonehpo.results.ablation import _sentence, _separation, ablation_address, digest_of_scans, variants
+from bonehpo.results.ablation import (
+    _sentence,
+    _separation,
+    ablation_address,
+    digest_of_scans,
+    states_option,
+    variants,
+)
 from bonehpo.store.recipe import Steps
 from bonehpo.store.store import SliceStore
 from bonehpo.workflow.plan import make_plan
@@ -186,6 +193,39 @@ def test_scans_that_lack_the_reference_of_the_store_are_refused(ablated, study, 
     others.write_text("".join(line for line in lines if not line.startswith("B,")))
     with pytest.raises(PreparationError, match=r"reference 'B:1' is not in .*others\.csv"):
         ablate((finished, others))
+
+
+def in_words(scans):
+    """The same scans in a table whose states are words."""
+    words = {"1": "intact", "2": "loaded", "3": "cracked", "4": "failed"}
+    head, *rows = scans.read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    path = scans.with_name("words.csv")
+    path.write_text("\n".join([head, *(",".join([name, words[state], *rest]) for name, state, *rest in cells)]))
+    return path, tuple(words.values())
+
+
+def test_scans_whose_states_are_words_are_those_whose_states_are_numbers(ablated, study):
+    finished, scans = study
+    path, words = in_words(scans)
+    fits = times(finished.plan.folder.fits)
+    found = make_result("ablation", finished, scans=path, states=words)
+    assert found.tables["states"].equals(ablated.tables["states"])
+    assert times(finished.plan.folder.fits) == fits, "nothing is fitted again"
+    before = times(finished.plan.folder.path)
+    assert make_result("ablation", finished, scans=path, states=words).inputs == found.inputs
+    assert times(finished.plan.folder.path) == before
+    assert states_option(found) == " --states intact,loaded,cracked,failed"
+    assert states_option(ablated) == ""
+
+
+def test_another_order_of_words_is_another_ablation(tmp_path):
+    (tmp_path / "all.h5").touch()
+    words = ("intact", "failed")
+    rows = [{"specimen": s, "state": word, "path": f"all.h5::/{s}/{word}"} for s in "AB" for word in words]
+    scans = write_table(tmp_path, rows)
+    assert digest_of_scans(scans, words) == digest_of_scans(scans, ("Intact", "FAILED"))
+    assert digest_of_scans(scans, words) != digest_of_scans(scans, words[::-1])
 
 
 def test_slices_without_volumes_are_refused(study, tmp_path):

@@ -3,13 +3,10 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
 from natsort import natsorted
 
 from bonehpo.report.figures.style import (
@@ -31,6 +28,10 @@ from bonehpo.report.figures.style import (
 )
 from bonehpo.results.result import Drawn, Result
 from bonehpo.task import DAMAGE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH = 180.0
 """Of the drawing, in its own units: one is about a millimetre on paper."""
@@ -65,11 +66,13 @@ class Box(NamedTuple):
 
 def architecture_figure(result: Result, folder: Path) -> Drawn:
     """Draw the layers of `best-fold`: sizes below each box, channels above."""
+    from matplotlib.patches import Polygon
+
     layers = result.tables["layers"]
     boxes = tuple(network_boxes(layers))
     n_parameters = int(layers["parameters"].sum())
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         top = _paint_boxes(axes, boxes)
         axes.set(xlim=(-1, WIDTH + 1), ylim=(-9, top + 5), aspect="equal")
@@ -126,7 +129,7 @@ def network_boxes(layers: pd.DataFrame) -> Iterator[Box]:
             yield Box("softmax" if i == len(rows) - 1 else "dense", 0, 0, int(row.channels), "")
 
 
-def _paint_boxes(axes: Axes, boxes: tuple[Box, ...]) -> float:
+def _paint_boxes(axes: "Axes", boxes: tuple[Box, ...]) -> float:
     """Paint from left to right over the whole width; returns the highest point reached."""
     largest = max(box.height for box in boxes)
     sizes = [_size(box, largest) for box in boxes]
@@ -160,9 +163,11 @@ def _size(box: Box, largest: int) -> tuple[float, float]:
 
 
 def _paint_box(
-    axes: Axes, box: Box, corner: tuple[float, float], front: tuple[float, float], slant: tuple[float, float]
+    axes: "Axes", box: Box, corner: tuple[float, float], front: tuple[float, float], slant: tuple[float, float]
 ) -> None:
     """Three visible faces: the broad one that the slices lie in, the front edge, and the top."""
+    from matplotlib.patches import Polygon
+
     look = LOOKS[box.kind]
     (x, y), (depth, side), (right, rise) = corner, front, slant
     faces = (
@@ -205,7 +210,7 @@ def best_fold_figure(result: Result, folder: Path) -> Drawn:
     best = folds.iloc[0]
     tests = natsorted(set(folds["test"].astype(str)))
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         bars, dots = figure.subplots(1, 2, width_ratios=(1, 1.15))
         _paint_bars(bars, best)
         _paint_dots(dots, folds, tests)
@@ -225,7 +230,7 @@ def best_fold_figure(result: Result, folder: Path) -> Drawn:
     return draw_figure(paint, caption, folder, height_mm=45 + 4.5 * len(tests))
 
 
-def _paint_bars(axes: Axes, best: "pd.Series[float]") -> None:
+def _paint_bars(axes: "Axes", best: "pd.Series[float]") -> None:
     values = [float(best[name]) for name in BARS]
     places = (0, 1, 2, 3.6, 4.6)
     looks = (SERIES[1], SERIES[0], Series(GREY, "-", "", ""), SERIES[1], SERIES[0])
@@ -248,7 +253,7 @@ def _paint_bars(axes: Axes, best: "pd.Series[float]") -> None:
         )
 
 
-def _paint_dots(axes: Axes, folds: pd.DataFrame, tests: list[str]) -> None:
+def _paint_dots(axes: "Axes", folds: pd.DataFrame, tests: list[str]) -> None:
     for place, test in enumerate(tests):
         accuracies = folds.loc[folds["test"].astype(str) == test, "accuracy"].to_numpy()
         spread = np.linspace(-0.18, 0.18, len(accuracies)) if len(accuracies) > 1 else np.zeros(1)
@@ -268,7 +273,7 @@ def calibration_figure(result: Result, folder: Path) -> Drawn:
     bins, folds = result.tables["bins"], result.tables["folds"]
     series = list(zip(SERIES, dict.fromkeys(bins["p"]), strict=False))
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         curve, counts = figure.subplots(1, 2, width_ratios=(1, 1.2))
         _paint_curve(curve)
         for i, (look, name) in enumerate(series):
@@ -299,7 +304,7 @@ def calibration_figure(result: Result, folder: Path) -> Drawn:
     return draw_figure(paint, caption, folder, height_mm=75)
 
 
-def _paint_curve(axes: Axes) -> None:
+def _paint_curve(axes: "Axes") -> None:
     axes.plot([0, 1], [0, 1], color=BLACK, linewidth=0.8)
     ends, ticks = (-0.03, 1.03), np.linspace(0, 1, 6)
     axes.set(xlabel="mean p(failed)", ylabel="share failed", xlim=ends, ylim=ends, xticks=ticks, yticks=ticks)

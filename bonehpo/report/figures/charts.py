@@ -1,16 +1,11 @@
 """Building blocks of figures: bars of networks side by side, curves along the load, slices under heat maps."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
 from bonehpo.report.figures.style import (
     BLACK,
@@ -26,6 +21,10 @@ from bonehpo.report.figures.style import (
 )
 from bonehpo.results.result import Result
 from bonehpo.task import DAMAGE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class Bar(NamedTuple):
@@ -72,7 +71,7 @@ class ConfigurationRow(NamedTuple):
     reason: str
 
 
-def paint_bars(axes: Axes, bars: tuple[Bar, ...], places: np.ndarray, look: Series, width: float = 0.75) -> None:
+def paint_bars(axes: "Axes", bars: tuple[Bar, ...], places: np.ndarray, look: Series, width: float = 0.75) -> None:
     """Bars at their places, in one look; what has no mean is named instead.
 
     Args:
@@ -109,7 +108,7 @@ def paint_bars(axes: Axes, bars: tuple[Bar, ...], places: np.ndarray, look: Seri
         axes.text(place, top + 0.02, f"{bar.mean:.3f}", ha="center", va="bottom", fontsize=pt(6.5))
 
 
-def accuracy_axis(axes: Axes, chance: float) -> None:
+def accuracy_axis(axes: "Axes", chance: float) -> None:
     """Accuracy from 0 up, with chance as a dotted line."""
     axes.axhline(chance, color=PALE, linestyle=":", linewidth=1, zorder=0)
     axes.set(ylim=(0, 1.15), ylabel="test accuracy", yticks=np.linspace(0, 1, 6))
@@ -137,7 +136,7 @@ LOOK = SERIES[0]
 ACCURACY_RANGE = (-0.03, 1.03)
 
 
-def paint_curves(axes: Axes, means: Mapping[str, pd.DataFrame]) -> None:
+def paint_curves(axes: "Axes", means: Mapping[str, pd.DataFrame]) -> None:
     """Mean accuracy over test sets at each load state, with its 95 % interval as a band; chance is dotted.
 
     Args:
@@ -186,21 +185,23 @@ def pictures_of(result: Result, rows: pd.DataFrame) -> tuple[Picture, ...]:
     )
 
 
-def show_slice(axes: Axes, picture: Picture) -> None:
+def show_slice(axes: "Axes", picture: Picture) -> None:
     """The slice in grey, true damage outlined."""
     bare(axes)
     axes.imshow(picture.slice_, cmap="gray", vmin=0, vmax=255)
     show_outline(axes, picture)
 
 
-def show_heat(axes: Axes, picture: Picture) -> None:
+def show_heat(axes: "Axes", picture: Picture) -> None:
     """The heat map alone."""
     bare(axes)
     axes.imshow(picture.heat, cmap=HEAT, vmin=0, vmax=1)
 
 
-def show_overlay(axes: Axes, picture: Picture) -> None:
+def show_overlay(axes: "Axes", picture: Picture) -> None:
     """The heat map over the slice, the more opaque the warmer; blended here, as SVG knows no opacity of single pixels."""
+    from matplotlib import colormaps
+
     bare(axes)
     opacity = (MOST_OPAQUE * picture.heat.clip(0, 1))[..., None]
     grey = picture.slice_[..., None] / 255
@@ -209,7 +210,7 @@ def show_overlay(axes: Axes, picture: Picture) -> None:
     show_outline(axes, picture)
 
 
-def show_outline(axes: Axes, picture: Picture) -> None:
+def show_outline(axes: "Axes", picture: Picture) -> None:
     """A line round what is truly damaged, where there is any."""
     damage = picture.damage
     if damage is not None and damage.max() >= SMALLEST_OUTLINE > damage.min():
@@ -221,8 +222,11 @@ LOW_IN = 2.5
 """Inches below which a figure has no room for the label of the scale in one line."""
 
 
-def heat_scale(figure: Figure, panels: npt.NDArray[np.object_] | list[Axes]) -> None:
+def heat_scale(figure: "Figure", panels: npt.NDArray[np.object_] | list["Axes"]) -> None:
     """The colour scale of heat maps, at the right of the panels."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     scale = ScalarMappable(Normalize(0, 1), cmap=HEAT)
     bar = figure.colorbar(scale, ax=panels, shrink=0.6, aspect=25, pad=0.01)
     low = figure.get_size_inches()[1] < LOW_IN

@@ -2,14 +2,10 @@
 
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from bonehpo.analysis.detection import HIGH, mean_by_state
 from bonehpo.analysis.shortcuts import NEAR, NETWORK
@@ -45,6 +41,10 @@ from bonehpo.results.compare import COMPARE
 from bonehpo.results.result import Drawn, Result
 from bonehpo.task import DAMAGE
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
 
 def _labels(result: Result) -> dict[str, str]:
     """Configurations of a comparison as they are called in figures, by their names in tables."""
@@ -61,7 +61,7 @@ def mixed_figure(result: Result, folder: Path) -> Drawn:
     configurations, folds = result.tables["configurations"], result.tables["folds"]
     bars = bars_of(configurations, folds)
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         paint_bars(axes, bars, np.arange(len(bars), dtype=float), LOOK, width=0.6)
         axes.set_xticks(range(len(bars)), [bar.label.replace(", ", ",\n") for bar in bars])
@@ -83,12 +83,14 @@ def mixed_figure(result: Result, folder: Path) -> Drawn:
 
 def compare_figure(result: Result, folder: Path) -> Drawn:
     """The optimum beside a backbone from scratch, frozen and fine-tuned, in both splits."""
+    from matplotlib.patches import Patch
+
     configurations, folds, labels = result.tables["configurations"], result.tables["folds"], _labels(result)
     names = list(dict.fromkeys(configurations["configuration"].astype(str)))
     splits = list(dict.fromkeys(configurations["split"].astype(str)))
     width = 0.8 / len(splits)
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         handles = []
         for k, (split, look) in enumerate(zip(splits, SERIES, strict=False)):
@@ -136,7 +138,7 @@ def compare_detection_figure(result: Result, folder: Path) -> Drawn | None:
         for configuration in configurations
     }
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         paint_curves(
             axes,
@@ -173,7 +175,7 @@ def ablation_figure(result: Result, folder: Path) -> Drawn:
     means = {variant: mean_by_state(states[states["variant"] == variant]) for variant in variants}
     pictures = _pictures(result)
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         upper: Figure | SubFigure = figure
         if not pictures.empty:
             upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(72, 68)), dtype=object)
@@ -215,7 +217,7 @@ def _where(pictures: pd.DataFrame) -> str:
     return ", ".join(dict.fromkeys(f"{row.specimen} {row.plane}" for row in rows_of(pictures)))
 
 
-def _paint_pictures(part: SubFigure, result: Result, rows: pd.DataFrame) -> None:
+def _paint_pictures(part: "SubFigure", result: Result, rows: pd.DataFrame) -> None:
     panels = part.subplots(len(SHOWN), 2 * len(LABELS), squeeze=False)
     for axes in panels.ravel():
         bare(axes)
@@ -242,7 +244,7 @@ def audit_figure(result: Result, folder: Path) -> Drawn:
     asked = models[models["reason"] == ""]
     before = _before_damage(result)
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         panels = figure.subplots(1, 2 if before else 1, squeeze=False, width_ratios=(1.2, 1) if before else None)[0]
         _paint_models(panels[0], asked, folds)
         if before:
@@ -268,7 +270,7 @@ def audit_figure(result: Result, folder: Path) -> Drawn:
     return draw_figure(paint, caption, folder, height_mm=80 if before else 75, width_mm=180 if before else 110)
 
 
-def _paint_models(axes: Axes, asked: pd.DataFrame, folds: pd.DataFrame) -> None:
+def _paint_models(axes: "Axes", asked: pd.DataFrame, folds: pd.DataFrame) -> None:
     names = list(asked["model"].astype(str))
     bars = bars_of(asked.rename(columns={"model": "configuration"}), folds.rename(columns={"model": "configuration"}))
     for k, bar in enumerate(bars):
@@ -295,7 +297,9 @@ def _before_damage(result: Result) -> dict[str, pd.DataFrame]:
     }
 
 
-def _paint_before(axes: Axes, curves: dict[str, pd.DataFrame]) -> None:
+def _paint_before(axes: "Axes", curves: dict[str, pd.DataFrame]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for look, (model, curve) in zip(SERIES[1:], curves.items(), strict=False):
         axes.plot(
             curve["state"], curve["accuracy"], color=look.color, linestyle=look.dash, marker=look.marker, label=model

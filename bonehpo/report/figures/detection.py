@@ -2,11 +2,10 @@
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bonehpo.analysis.detection import THRESHOLD, Anomaly, anomalies
 from bonehpo.report.figures.charts import ACCURACY_RANGE
@@ -27,6 +26,10 @@ from bonehpo.report.figures.style import (
 )
 from bonehpo.results.result import Drawn, Result
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 LINES = (
     ("accuracy_pristine", "pristine", SERIES[2]),
     ("accuracy_loaded", "loaded, labelled failed", SERIES[1]),
@@ -44,7 +47,7 @@ def best_fold_detection_figure(result: Result, folder: Path) -> Drawn | None:
     limits = result.tables["limits"]
     own = limits[(limits["of"].astype(str) == test) & (limits["axis"] == "state")]
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         for name, label, look in LINES:
             axes.plot(best["state"], best[name], color=look.color, linestyle=look.dash, marker=look.marker, label=label)
@@ -74,7 +77,7 @@ def detection_figure(result: Result, folder: Path) -> Drawn:
     found = anomalies(mean, _visible_from(result))
     axes_shown = ["state", "strain"] if mean["strain"].notna().sum() > 1 else ["state"]
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         for i, (axes, along) in enumerate(
             zip(figure.subplots(1, len(axes_shown), squeeze=False)[0], axes_shown, strict=True)
         ):
@@ -105,7 +108,7 @@ def _visible_from(result: Result) -> float | None:
     return float(text) if text.isdigit() else None
 
 
-def _paint_mean(axes: Axes, result: Result, along: str, found: tuple[Anomaly, ...]) -> None:
+def _paint_mean(axes: "Axes", result: Result, along: str, found: tuple[Anomaly, ...]) -> None:
     states, mean, limits = (result.tables[name] for name in ("states", "mean", "limits"))
     factor = 100 if along == "strain" else 1
     by_set = states.groupby(["test", "state"])[["strain", "accuracy"]].mean().reset_index()
@@ -134,7 +137,7 @@ def _paint_mean(axes: Axes, result: Result, along: str, found: tuple[Anomaly, ..
         axes.set(xlabel="apparent strain (%)", ylim=ACCURACY_RANGE)
 
 
-def _shade(axes: Axes, rows: pd.DataFrame, along: str, factor: int, found: tuple[Anomaly, ...]) -> None:
+def _shade(axes: "Axes", rows: pd.DataFrame, along: str, factor: int, found: tuple[Anomaly, ...]) -> None:
     """Shade each anomalous state half-way to its neighbours."""
     places = factor * rows[along].to_numpy(np.float64)
     edges = np.concatenate([places[:1], (places[1:] + places[:-1]) / 2, places[-1:]])
@@ -147,7 +150,7 @@ def _shade(axes: Axes, rows: pd.DataFrame, along: str, factor: int, found: tuple
             )  # fmt: skip
 
 
-def _mark_interval(axes: Axes, limit: float, lower: float, upper: float, height: float) -> None:
+def _mark_interval(axes: "Axes", limit: float, lower: float, upper: float, height: float) -> None:
     if not math.isfinite(limit):
         return
     right = axes.get_xlim()[1]
@@ -162,7 +165,7 @@ def _mark_interval(axes: Axes, limit: float, lower: float, upper: float, height:
     )
 
 
-def _mark_limit(axes: Axes, limit: float, text: str) -> None:
+def _mark_limit(axes: "Axes", limit: float, text: str) -> None:
     axes.axvline(limit, color=GREY, linestyle=(0, (2, 2)), linewidth=1)
     axes.annotate(
         f"limit {text}",
@@ -175,7 +178,7 @@ def _mark_limit(axes: Axes, limit: float, text: str) -> None:
     )
 
 
-def _label_states(axes: Axes, states: "pd.Series[float]") -> None:
+def _label_states(axes: "Axes", states: "pd.Series[float]") -> None:
     axes.set(xlabel="load state", ylim=ACCURACY_RANGE)
     numbers = sorted({int(state) for state in states})
     axes.set_xticks(numbers if len(numbers) <= 20 else numbers[::2])
@@ -217,7 +220,7 @@ def limit_slices_figure(result: Result, folder: Path) -> Drawn | None:
     if rows.empty or "slices" not in result.arrays:
         return None
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         panels = figure.subplots(1, len(rows), squeeze=False)[0]
         for axes, (i, row) in zip(panels, rows.iterrows(), strict=True):
             bare(axes)

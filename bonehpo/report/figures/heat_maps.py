@@ -7,12 +7,10 @@ References:
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from natsort import natsorted
 
 from bonehpo.report.figures.charts import (
@@ -41,7 +39,11 @@ from bonehpo.report.figures.style import (
 )
 from bonehpo.results.result import Drawn, Result
 
-COLUMNS: tuple[tuple[str, Callable[[Axes, Picture], None]], ...] = (
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS: tuple[tuple[str, Callable[["Axes", Picture], None]], ...] = (
     ("slice", show_slice),
     ("Grad-CAM", show_heat),
     ("both", show_overlay),
@@ -57,7 +59,7 @@ def classes_figure(result: Result, folder: Path) -> Drawn | None:
     planes = list(dict.fromkeys(rows["plane"].astype(str)))
     first = rows.iloc[0]
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         panels = figure.subplots(len(planes), 2 * len(COLUMNS), squeeze=False)
         for k, (line, plane) in enumerate(zip(panels, planes, strict=True)):
             for half, label in enumerate(("pristine", "failed")):
@@ -83,7 +85,7 @@ def classes_figure(result: Result, folder: Path) -> Drawn | None:
     return draw_figure(paint, caption, folder, height_mm=30.5 * len(planes) + 6)
 
 
-def _paint_trio(trio: list[Axes], result: Result, rows: pd.DataFrame) -> None:
+def _paint_trio(trio: list["Axes"], result: Result, rows: pd.DataFrame) -> None:
     if rows.empty:
         for axes in trio:
             bare(axes)
@@ -132,7 +134,7 @@ def draw_states(result: Result, rows: pd.DataFrame, folder: Path, caption: Words
     side_mm = (PAGE_MM - 20) / n_across
     lines = 2 if rows["strain"].notna().any() else 1
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         panels = figure.subplots(2 * n_blocks, n_across, squeeze=False)
         for axes in panels.ravel():
             bare(axes)
@@ -165,7 +167,7 @@ def checks_figure(result: Result, folder: Path) -> Drawn | None:
     if not panels:
         return None
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         for i, (axes, name) in enumerate(zip(grid, panels, strict=True)):
             PANELS[name][0](axes, found[name])
@@ -182,7 +184,7 @@ def _at_failure(table: pd.DataFrame) -> pd.DataFrame:
     return last
 
 
-def _paint_agreement(axes: Axes, table: pd.DataFrame) -> None:
+def _paint_agreement(axes: "Axes", table: pd.DataFrame) -> None:
     rows = _at_failure(table)
     planes = list(dict.fromkeys(rows["plane"].astype(str)))
     for place, (plane, look) in enumerate(zip(planes, SERIES * 3, strict=False)):
@@ -207,7 +209,7 @@ def _agreement_text(table: pd.DataFrame) -> str:
     )
 
 
-def _paint_sanity(axes: Axes, table: pd.DataFrame) -> None:
+def _paint_sanity(axes: "Axes", table: pd.DataFrame) -> None:
     rows = table.sort_values("randomised")
     look = SERIES[0]
     axes.errorbar(
@@ -229,7 +231,7 @@ def _sanity_text(table: pd.DataFrame) -> str:
     )
 
 
-def _paint_energy(axes: Axes, table: pd.DataFrame) -> None:
+def _paint_energy(axes: "Axes", table: pd.DataFrame) -> None:
     by_set = _energy_by_set(table)
     places = np.arange(len(by_set))
     axes.vlines(places, by_set["chance"], by_set["share"], color=PALE, linewidth=2.5, zorder=1)
@@ -255,7 +257,7 @@ def _energy_text(table: pd.DataFrame) -> str:
     )
 
 
-Panel = tuple[Callable[[Axes, pd.DataFrame], None], str, Callable[[pd.DataFrame], str]]
+Panel = tuple[Callable[["Axes", pd.DataFrame], None], str, Callable[[pd.DataFrame], str]]
 
 PANELS: dict[str, Panel] = {
     "agreement": (_paint_agreement, "agreement", _agreement_text),

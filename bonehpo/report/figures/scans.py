@@ -3,24 +3,25 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 
 from bonehpo.analysis.calibration import ScanVerdict
 from bonehpo.errors import PhantomError
-from bonehpo.phantom import SPEC_JSON
 from bonehpo.report.figures.style import BLACK, PAGE_MM, PHANTOM, SERIES, Words, bare, draw_figure, pale, pt, short
 from bonehpo.results.result import Drawn
 from bonehpo.scans.readers import open_volume
 from bonehpo.scans.sections import NORMALS, centred_box, cut
 from bonehpo.store.manifest import ScanRecord
 from bonehpo.store.store import SliceStore
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INCH_PER_SLICE = 1.3
 
@@ -37,6 +38,8 @@ def montage(store: SliceStore, path: Path) -> None:
     Raises:
         StoreDamaged: A group that is drawn is not what was written.
     """
+    from matplotlib.figure import Figure
+
     size = (INCH_PER_SLICE * 2 * len(store.planes) + 0.8, INCH_PER_SLICE * len(store.specimens) + 0.5)
     figure = Figure(figsize=size, layout="constrained")
     _paint_middle_slices(figure, store)
@@ -68,7 +71,7 @@ def middle_slices_figure(store: SliceStore, folder: Path) -> Drawn:
     return draw_figure(lambda figure: _paint_middle_slices(figure, store), words, folder, height_mm)
 
 
-def _paint_middle_slices(figure: Figure, store: SliceStore) -> None:
+def _paint_middle_slices(figure: "Figure", store: SliceStore) -> None:
     columns = [(end, plane) for end in ("pristine", "failed") for plane in store.planes]
     panels = figure.subplots(len(store.specimens), len(columns), squeeze=False)
     middle = {
@@ -105,6 +108,8 @@ def prediction_figure(found: ScanVerdict, slices: Mapping[str, npt.NDArray[np.ui
         slices: For each plane, the slices that it looked at, (slice, y, x).
         path: PNG to write; its folder must exist.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 2.3 * len(found.planes) + 0.6), layout="constrained")
     rows = figure.subplots(len(found.planes), 2, squeeze=False, width_ratios=(3, 1))
     for (curve, picture), plane in zip(rows, found.planes, strict=True):
@@ -252,6 +257,8 @@ def phantom_plate(phantom: Path, specimen: str, file: Path) -> None:
     Raises:
         PhantomError: The folder holds no phantom, or no such specimen.
     """
+    from matplotlib.figure import Figure
+
     states = plate_states(phantom, specimen)
     figure = Figure(figsize=(2 * len(states), 2 * len(NORMALS)), dpi=130, layout="constrained")
     grid = figure.subplots(len(NORMALS), len(states))
@@ -276,6 +283,8 @@ def plate_states(phantom: Path, specimen: str) -> dict[str, int]:
     Raises:
         PhantomError: The folder holds no phantom, or no such specimen.
     """
+    from bonehpo.phantom import SPEC_JSON
+
     marker = phantom / SPEC_JSON
     if not marker.exists():
         raise PhantomError(f"{phantom} holds no {SPEC_JSON}: make a phantom there with `bonehpo phantom`")
@@ -312,7 +321,7 @@ def specimens_figure(store: SliceStore, folder: Path) -> Drawn | None:
         return None
     blocks = [store.specimens[i : i + PER_ROW] for i in range(0, len(store.specimens), PER_ROW)]
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         grid = figure.subplots(2 * len(blocks), len(blocks[0]), squeeze=False)
         for axes in grid.flat:
             bare(axes)
@@ -351,7 +360,7 @@ def stress_strain_figure(store: SliceStore, folder: Path) -> Drawn | None:
     if not curves:
         return None
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         for i, (specimen, scans) in enumerate(curves.items()):
             _paint_curve(axes, specimen, scans, i)
@@ -365,7 +374,7 @@ def stress_strain_figure(store: SliceStore, folder: Path) -> Drawn | None:
     return draw_figure(paint, _words(store, "stress-strain", "Stress and strain", caption), folder, 75, 130)
 
 
-def _paint_specimen(axes: Axes, store: SliceStore, scan: ScanRecord) -> None:
+def _paint_specimen(axes: "Axes", store: SliceStore, scan: ScanRecord) -> None:
     if scan.threshold is not None:
         picture = render(store.preview(scan.specimen, scan.state), scan.threshold)
         levels = np.asarray(np.rint(255 * picture), np.uint8)
@@ -396,7 +405,7 @@ def _point(scan: ScanRecord) -> tuple[float, float]:
     return 100 * (scan.strain or 0.0), scan.stress_mpa or 0.0
 
 
-def _paint_curve(axes: Axes, specimen: str, scans: Sequence[ScanRecord], i: int) -> None:
+def _paint_curve(axes: "Axes", specimen: str, scans: Sequence[ScanRecord], i: int) -> None:
     look = SERIES[i % len(SERIES)]
     strains, stresses = zip(*(_point(scan) for scan in scans), strict=True)
     axes.plot(
@@ -411,7 +420,7 @@ def _paint_curve(axes: Axes, specimen: str, scans: Sequence[ScanRecord], i: int)
     )
 
 
-def _number_ends(axes: Axes, scans: Sequence[ScanRecord], i: int) -> None:
+def _number_ends(axes: "Axes", scans: Sequence[ScanRecord], i: int) -> None:
     """Larger markers that hold the numbers of the first and the last state of one curve."""
     color, above = SERIES[i % len(SERIES)].color, 4 + i
     for scan in (scans[0], scans[-1]):

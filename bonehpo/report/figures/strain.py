@@ -1,11 +1,10 @@
 """Strain read from slices: predicted against true, its error along the load, and what the network looked at."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bonehpo.report.figures.charts import outline_text
 from bonehpo.report.figures.heat_maps import draw_states
@@ -26,6 +25,10 @@ from bonehpo.report.figures.style import (
 )
 from bonehpo.results.result import Drawn, Result
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 REFERENCE = "mean of the training strains"
 
 
@@ -34,7 +37,7 @@ def strain_figure(result: Result, folder: Path) -> Drawn:
     slices, states, configurations = (result.tables[name] for name in ("slices", "states", "configurations"))
     network = configurations[configurations["configuration"] == "network"].iloc[0]
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
         _paint_agreement(left, slices)
         _paint_errors(right, states, configurations)
@@ -56,7 +59,7 @@ def strain_figure(result: Result, folder: Path) -> Drawn:
     return draw_figure(paint, caption, folder, height_mm=85)
 
 
-def _paint_agreement(axes: Axes, slices: pd.DataFrame) -> None:
+def _paint_agreement(axes: "Axes", slices: pd.DataFrame) -> None:
     found = slices.groupby(["specimen", "state"], sort=False).agg(
         true=("strain_percent", "mean"), mean=("predicted_percent", "mean"), sd=("predicted_percent", "std")
     )
@@ -74,7 +77,7 @@ def _paint_agreement(axes: Axes, slices: pd.DataFrame) -> None:
     axes.legend(fontsize=pt(6.5), handlelength=1, borderpad=0.2, labelspacing=0.3)
 
 
-def _paint_errors(axes: Axes, states: pd.DataFrame, configurations: pd.DataFrame) -> None:
+def _paint_errors(axes: "Axes", states: pd.DataFrame, configurations: pd.DataFrame) -> None:
     axes.errorbar(
         states["state"],
         states["error_percent"],

@@ -3,14 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from bonehpo.hyperparameters import HYPERPARAMETERS, Hyperparameter, Value, from_params, hyperparameter, in_words
 from bonehpo.report.figures.style import (
@@ -35,6 +32,10 @@ from bonehpo.search.recorder import FoldRecord
 from bonehpo.search.summary import StudySummary
 from bonehpo.task import DAMAGE, task_named
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 Curve = npt.NDArray[np.floating]
 
 PARTS = ("train", "validation", "test")
@@ -57,7 +58,7 @@ def learning_curves_figure(folds: Sequence[FoldRecord], ran_on: str, folder: Pat
     labels = {"loss": task.loss_axis, task.measure.name: task.measure.axis}
     curves = [task.measure.shown(fold.curves) for fold in folds]
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         grid = figure.subplots(1, len(labels), squeeze=False)[0]
         for i, (axes, (name, label)) in enumerate(zip(grid, labels.items(), strict=True)):
             _paint_curves(axes, curves, name)
@@ -76,7 +77,9 @@ def learning_curves_figure(folds: Sequence[FoldRecord], ran_on: str, folder: Pat
     return draw_figure(paint, caption, folder, height_mm=70)
 
 
-def _paint_curves(axes: Axes, curves: Sequence[Mapping[str, Curve]], measure: str) -> None:
+def _paint_curves(axes: "Axes", curves: Sequence[Mapping[str, Curve]], measure: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for part, look in zip(PARTS, SERIES, strict=False):
         name = f"{part}_{measure}"
         values = np.stack([fold[name] for fold in curves])
@@ -108,7 +111,7 @@ def importance_figure(importances: Mapping[str, float], n_trials: int, ran_on: s
         return None
     ranked = sorted(importances.items(), key=lambda item: item[1])
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         places = range(len(ranked))
         axes.barh(places, [value for _, value in ranked], color=pale(BLUE), edgecolor=BLUE, height=0.6)
@@ -139,6 +142,8 @@ def trials_figure(study: StudySummary, folder: Path) -> Drawn | None:
     Returns:
         The figure; None before a trial is complete.
     """
+    from matplotlib.ticker import MaxNLocator
+
     rows = [row for row in study.trials if row.mean_score is not None]
     if not rows or study.estimates is None:
         return None
@@ -147,7 +152,7 @@ def trials_figure(study: StudySummary, folder: Path) -> Drawn | None:
     means, nested = measure.sign * np.array([row.mean_score for row in rows]), measure.sign * found.nested_score
     numbers, sds = [row.trial for row in rows], [row.sd or 0 for row in rows]
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         axes.errorbar(numbers, means, yerr=sds, color=BLUE, marker="o", linestyle="", elinewidth=0.6, label="mean ± sd")
         best = numbers.index(found.trial)
@@ -192,7 +197,7 @@ def sweep_figure(result: Result, folder: Path) -> Drawn:
     n_columns = math.ceil(math.sqrt(len(entries)))
     n_rows = math.ceil(len(entries) / n_columns)
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: "Figure") -> None:
         panels = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
         for i, (axes, entry) in enumerate(zip(panels, entries, strict=False)):
             _panel(axes, points, entry, None if optimum is None else optimum[entry.name])
@@ -234,7 +239,7 @@ def swept_entries(points: pd.DataFrame) -> list[Hyperparameter]:
     return [entry for entry in swept if n_values[entry.name] > 1] or swept
 
 
-def _panel(axes: Axes, points: pd.DataFrame, entry: Hyperparameter, chosen: Value | None) -> None:
+def _panel(axes: "Axes", points: pd.DataFrame, entry: Hyperparameter, chosen: Value | None) -> None:
     series = points[points["parameter"] == entry.name].sort_values("value")
     series = series.assign(at=_scale(axes, entry, series))
     good, bad = series[series["mean"].notna()], series[series["mean"].isna()]
@@ -253,8 +258,10 @@ def _panel(axes: Axes, points: pd.DataFrame, entry: Hyperparameter, chosen: Valu
         axes.plot(bad["at"], [0.04] * len(bad), linestyle="", label=LABELS[3], transform=foot, **cross)
 
 
-def _scale(axes: Axes, entry: Hyperparameter, series: pd.DataFrame) -> "pd.Series[float]":
+def _scale(axes: "Axes", entry: Hyperparameter, series: pd.DataFrame) -> "pd.Series[float]":
     """Places of the rows of a series on its axis, which gets scale and ticks; evenly spaced where values are no numbers."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     values = sorted(set(series["value"]))
     if entry.logarithmic and values[0] > 0:
         axes.set_xscale("log")

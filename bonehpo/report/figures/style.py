@@ -12,15 +12,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bonehpo.files import write_whole
 from bonehpo.results.result import Drawn, Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PAGE_MM = 180
 """Width of two columns of a journal."""
@@ -130,7 +131,7 @@ def exported(export: Export) -> Iterator[None]:
 
 
 def draw_figure(
-    paint: Callable[[Figure], None], words: Words, folder: Path, height_mm: float, width_mm: float = PAGE_MM
+    paint: Callable[["Figure"], None], words: Words, folder: Path, height_mm: float, width_mm: float = PAGE_MM
 ) -> Drawn:
     """Draw a figure in the common style and write it. The same figure gives the same bytes.
 
@@ -141,6 +142,9 @@ def draw_figure(
         height_mm: Height on paper.
         width_mm: Width on paper.
     """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     export = _EXPORT.get()
     if export is not None:
         return _draw_export(paint, words, export, height_mm, width_mm)
@@ -171,7 +175,7 @@ def pt(size: float) -> float:
     return size * _scale()
 
 
-def _fit_legends(figure: Figure) -> None:
+def _fit_legends(figure: "Figure") -> None:
     """Put legends that are wider than the figure anew, in fewer columns."""
     for legend in list(figure.legends):
         handles = [handle for handle in legend.legend_handles if handle is not None]
@@ -186,8 +190,11 @@ def _fit_legends(figure: Figure) -> None:
 
 
 def _draw_export(
-    paint: Callable[[Figure], None], words: Words, export: Export, height_mm: float, width_mm: float
+    paint: Callable[["Figure"], None], words: Words, export: Export, height_mm: float, width_mm: float
 ) -> Drawn:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     scale, ratio = _scale(), export.width_mm / PAGE_MM
     size = (width_mm * ratio / 25.4, height_mm * min(max(ratio, scale), 1.5) / 25.4)
     file = export.folder / f"{words.name}.{export.suffix}"
@@ -223,7 +230,7 @@ def words(result: Result, name: str, title: str, *sentences: str, paper: str = "
 PHANTOM = "Phantom: the bone is synthetic and its damage simulated."
 
 
-def letter(axes: Axes, i: int, title: str = "") -> None:
+def letter(axes: "Axes", i: int, title: str = "") -> None:
     """Write (a), (b), … and a title over the left end of a panel.
 
     Args:
@@ -234,7 +241,7 @@ def letter(axes: Axes, i: int, title: str = "") -> None:
     axes.set_title(f"({'abcdefghijklmnopqrstuvwxyz'[i]}) {title}".rstrip(), loc="left", fontweight="bold")
 
 
-def bare(axes: Axes) -> None:
+def bare(axes: "Axes") -> None:
     """Take ticks and frame off a panel that holds a picture."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
