@@ -41,7 +41,15 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--side", type=int, default=96, show_default=True, help="Voxels along each edge of a volume.")
 @click.option("--states", type=int, default=0, help="Load states.  [default: the paper's 20 for CB, 15 for TB]")
 @click.option("--specimens", help="Names, comma-separated.  [default: the paper's five]")
-@click.option("--shortcut", is_flag=True, help="Give pristine scans a noise texture of their own: a trap.")
+@click.option(
+    "--shortcut",
+    is_flag=False,
+    flag_value="hot-pixels",
+    default="",
+    metavar="[KIND[:STRENGTH][@WHERE]]",
+    help="A trap: what tells pristine, failed or loaded scans apart and is no damage, as blur:0.8@failed. Alone it is "
+    "hot-pixels@pristine; see docs/how-to/audit.md.",
+)
 @click.option("--structure", type=_FOLDER, help="A real scan whose sub-volumes become the pristine specimens.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Start of every random draw.")
 @workers_option
@@ -51,7 +59,7 @@ def phantom(
     side: int,
     states: int,
     specimens: str | None,
-    shortcut: bool,
+    shortcut: str,
     structure: Path | None,
     seed: int,
     workers: int | None,

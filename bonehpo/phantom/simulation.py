@@ -27,7 +27,6 @@ NOISE_FACTOR = (0.9, 1.15)
 RING_INTENSITY = (0.004, 0.014)
 SHADING_GAIN: dict[Bone, float] = {"CB": 0.012, "TB": 0.006}
 DRIFT_GAIN, DRIFT_OFFSET = 0.05, 0.02
-ZINGER_FRACTION, ZINGER_INTENSITY = 0.02, 0.80
 
 
 def simulate_scan(intensity: Field, bone: Bone, rng: np.random.Generator) -> Field:
@@ -80,16 +79,6 @@ def shading(side: int, strength: float, rng: np.random.Generator) -> Field:
     plane = (y * axis)[:, None] + x * axis + cup * (axis[:, None] ** 2 + axis**2)
     gain: Field = 1 + (z * axis)[:, None, None] + plane
     return gain
-
-
-def add_zingers(intensity: Field, rng: np.random.Generator) -> None:
-    """Scatter bright and dark single voxels, in place, as direct hits of the detector leave them.
-
-    A network tells them at once; a 3 × 3 × 3 median filter takes them away: the trap of the paper's Appendix A, where
-    scan noise gave the pristine scans away.
-    """
-    hit = rng.random(intensity.shape, dtype=np.float32) < ZINGER_FRACTION
-    intensity[hit] += np.where(rng.random(int(hit.sum())) < 0.5, ZINGER_INTENSITY, -ZINGER_INTENSITY)
 
 
 def quantise(intensity: Field) -> NDArray[np.uint8]:
@@ -165,12 +154,12 @@ def write_specimen(task: SpecimenTask) -> WrittenSpecimen:
     for state in states:
         faults = stream(spec, index, state.number)
         loaded = load(spec, structure, damage, state, faults)
-        scan = simulate_scan(loaded.intensity, spec.bone, faults)
-        if spec.shortcut and state.number == 1:
-            add_zingers(scan, faults)
+        scan, damaged = simulate_scan(loaded.intensity, spec.bone, faults), loaded.truth
+        if spec.planted and spec.planted.is_in(state.number, spec.n_states):
+            scan, damaged = spec.planted.planted(scan, faults), spec.planted.moved(damaged)
         mask = mask_file(task.folder, name, state.number)
         tifffile.imwrite(scans / mask.name, quantise(scan), photometric="minisblack")
-        truth = loaded.truth * np.uint8(255)
+        truth = damaged * np.uint8(255)
         tifffile.imwrite(mask, truth, photometric="minisblack", compression="zlib")
     return WrittenSpecimen(index, states)
 

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bonehpo.errors import PhantomError
+from bonehpo.phantom.shortcuts import Shortcut, parse_shortcut
 
 Bone = Literal["CB", "TB"]
 
@@ -46,7 +47,8 @@ class PhantomSpec:
     Attributes:
         bone: "CB" for cortical, "TB" for trabecular bone.
         side: Voxels along each edge of a volume.
-        shortcut: Give pristine scans, and only these, a noise texture of their own: the trap of the paper's Appendix A.
+        shortcut: What tells some scans apart and is no damage, `KIND[:STRENGTH][@pristine|@failed|@loaded]`, of
+            `shortcuts.KINDS`: "hot-pixels" in pristine scans is the trap of the paper's Appendix A. Empty for none.
         seed: Start of every random draw.
         specimens: Names; the paper's five for this bone if empty.
         n_states: Load states of each specimen; the paper's number if 0. The first damage keeps its place in the series.
@@ -58,7 +60,7 @@ class PhantomSpec:
 
     bone: Bone
     side: int = 96
-    shortcut: bool = False
+    shortcut: str = ""
     seed: int = 0
     specimens: tuple[str, ...] = ()
     n_states: int = 0
@@ -78,6 +80,12 @@ class PhantomSpec:
         if self.seed < 0:
             raise PhantomError(f"Seed {self.seed} of the phantom is negative: choose 0 or more")
         self._check_names()
+        object.__setattr__(self, "shortcut", str(self.planted or ""))
+
+    @property
+    def planted(self) -> Shortcut | None:
+        """The shortcut, read; None where there is none."""
+        return parse_shortcut(self.shortcut) if self.shortcut else None
 
     def _check_names(self) -> None:
         if len(set(self.specimens)) < len(self.specimens):

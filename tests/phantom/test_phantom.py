@@ -122,7 +122,7 @@ def test_another_seed_gives_another_phantom(tmp_path):
 
 def test_the_shortcut_changes_the_noise_of_pristine_scans_only_and_the_median_takes_it_away(tmp_path):
     honest = write(tmp_path / "honest", n_states=3, specimens=("A",))
-    trapped = write(tmp_path / "trapped", n_states=3, specimens=("A",), shortcut=True)
+    trapped = write(tmp_path / "trapped", n_states=3, specimens=("A",), shortcut="hot-pixels")
     changed = {name for name, data in contents(honest).items() if contents(trapped)[name] != data}
     assert changed == {"A/state_01.tif", SPEC_JSON}
     a, b = (tifffile.imread(folder / "A" / "state_01.tif").astype(float) for folder in (honest, trapped))

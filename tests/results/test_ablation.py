@@ -50,7 +50,7 @@ precision = "float32"
 def study(tmp_path_factory):
     """A finished study of phantoms with the shortcut, and the table of their scans."""
     root = tmp_path_factory.mktemp("ablation")
-    spec = PhantomSpec(bone="TB", side=32, n_states=4, specimens=("A", "B", "C"), shortcut=True, seed=1)
+    spec = PhantomSpec(bone="TB", side=32, n_states=4, specimens=("A", "B", "C"), shortcut="hot-pixels", seed=1)
     scans = write_phantom(spec, root / "phantom", InProcess(), ignore_progress)
     folder = StudyFolder(root / "studies" / "TB")
     folder.path.mkdir(parents=True)

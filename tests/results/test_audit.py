@@ -298,7 +298,7 @@ def test_a_shortcut_in_unprepared_phantoms_is_flagged_and_clean_prepared_ones_ar
             spec = PhantomSpec(bone=kind, side=48, n_states=4, specimens=PROPERTIES[kind].specimens[:3], **more)
             return write_phantom(spec, tmp_path / name, engine, ignore_progress)
 
-    trap, clean = phantom("trap", shortcut=True), phantom("clean")
+    trap, clean = phantom("trap", shortcut="hot-pixels"), phantom("clean")
     raw = scored(prepared(trap, tmp_path / "a" / "slices.zarr", n_slices=6, match="none", median=False), 0.95)
     noise = "noise outside bone" if kind == "TB" else "noise inside bone"
     assert raw[noise].flagged
