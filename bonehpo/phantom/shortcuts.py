@@ -76,7 +76,7 @@ class Shortcut(NamedTuple):
         return np.asarray(KINDS[self.kind].plant(scan, self.strength, rng), np.float32)
 
     def moved(self, damaged: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Where bone is damaged once the shortcut is planted, (z, y, x), of where it was before."""
+        """True where bone is damaged once the shortcut is planted, (z, y, x), of where it was before."""
         if not KINDS[self.kind].moves:
             return damaged
         return self.planted(damaged.astype(np.float32), np.random.default_rng(0)) > np.float32(0.5)
