@@ -12,6 +12,7 @@ from bonehpo.learning.backbones import RESNET50
 from bonehpo.results.compare import Weights
 from bonehpo.results.finished import finished_study
 from bonehpo.results.kind import NO_WEIGHTS, ResultOptions
+from bonehpo.scans.table import read_scans
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.study import SearchOptions, SearchOutcome
 from bonehpo.workflow.kinds import RESULT_KINDS, STEPS
@@ -124,8 +125,10 @@ def reproduce(
         note: Told in words of leaks, and why something that was asked for is not done.
 
     Raises:
-        BonehpoError: The search cannot be done, or has not come to its end.
+        BonehpoError: The table of scans cannot be read, the search cannot be done, or has not come to its end.
     """
+    if asked.results.scans is not None:
+        read_scans(asked.results.scans, asked.results.states)  # before hours of search, not after them
     if "search" in asked.steps:
         outcome = search_study(
             plan,

@@ -314,6 +314,9 @@ def test_scans_whose_states_are_words_are_ablated_and_the_same_command_goes_on(p
     scans.write_text(text)
     refused = refusal("ablate", scans, "--bone", "TB", *HERE)
     assert "state is 'intact'; give a whole number, 1 for pristine, or order words with --states" in refused
+    too_soon = call("reproduce", "--bone", "TB", "--scans", scans, *HERE, code=1)
+    assert "order words with --states" in too_soon.stderr
+    assert "/results/" not in too_soon.stdout, "the table is read before anything is made"
     words = ("--states", "intact,Loaded,failed", "--bone", "TB", *HERE)
     call("ablate", scans, *words)
     made, fits = load_result(folder, "ablation"), times(folder.fits)
