@@ -81,6 +81,9 @@ simulations: install ## Print the tables of docs/explanation/estimates.md and do
 	$(PYTHON) benchmarks/simulations.py
 	$(PYTHON) benchmarks/pruning.py $(if $(REPLAY),--replay $(REPLAY))
 
+audit-zoo: install ## Plant shortcuts into phantoms and print which of them the audit flags; ARGS="--seeds 1 --kinds blur,mark"
+	$(PYTHON) benchmarks/audit_zoo.py $(ARGS)
+
 ui: install ## Open the MLflow UI
 	$(BONEHPO) ui
 
@@ -88,5 +91,5 @@ clean: ## Remove .venv, phantoms and caches; studies and runs stay
 	rm -rf $(VENV) phantoms site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help install test torture transcript browser check format search smoke reproduce-smoke bench simulations ui clean
+.PHONY: help install test torture transcript browser check format search smoke reproduce-smoke bench simulations audit-zoo ui clean
 .DEFAULT_GOAL := help

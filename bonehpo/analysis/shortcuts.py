@@ -3,7 +3,8 @@
 Logistic regression on a handful of numbers for each slice (`leakage.features`) is trained and tested on the folds of the
 network. That it does well does not prove a shortcut: damage changes intensity levels too. Two questions decide. Does it come
 *near the network*? And, where it is known which load states are not damaged yet: does it tell those from pristine bone? What
-it sees there cannot be damage; and what sees nothing there came with the damage.
+it sees there cannot be damage; and what sees nothing there came with the damage. A difference of the failed scans alone
+never shows there: models that damage hardly concerns have a ceiling, and what reaches it tells scans apart and not damage.
 """
 
 from collections.abc import Mapping, Sequence
@@ -133,7 +134,8 @@ class Verdict(NamedTuple):
         p: Of the sign-flip test over test sets.
         smallest_p: The smallest that could have come out.
         before: Highest mean accuracy at any loaded state before damage; NaN where no such state is known.
-        near: Whether `share` is at least `NEAR`.
+        ceiling: Mean that damage alone does not reach; NaN of models that see it.
+        near: Whether `share` is at least `NEAR`, of models that see damage.
         sees_before: Whether a loaded state before damage is told from pristine bone, see `detection.anomalies`.
         flagged: Whether the network's accuracy does not show that it sees damage.
     """
@@ -150,6 +152,7 @@ class Verdict(NamedTuple):
     p: float = float("nan")
     smallest_p: float = float("nan")
     before: float = float("nan")
+    ceiling: float = float("nan")
     near: bool = False
     sees_before: bool = False
     flagged: bool = False
@@ -166,11 +169,14 @@ def judge(
     network: pd.DataFrame,
     visible_from: int | None,
     network_states: pd.DataFrame | None = None,
+    *,
+    ceiling: float | None = None,
 ) -> Verdict:
     """Judge whether a trivial model makes the network's accuracy worthless as evidence of damage.
 
     A model is flagged that tells pristine bone from loaded bone before there is damage, unless it is known that the network
-    does not. One that comes near the network is flagged too, unless there are such states and it sees nothing there.
+    does not. One that comes near the network is flagged too, unless there are such states and it sees nothing there; one
+    that damage hardly concerns if it reaches its ceiling, whatever the network.
 
     Args:
         model: Its name.
@@ -178,6 +184,7 @@ def judge(
         network: Folds of the network: `test`, `validation`, `accuracy`.
         visible_from: First state with damage; None where nobody knows.
         network_states: What detection limits are made from, of the network; None where nobody asked it.
+        ceiling: Mean accuracy that damage alone does not reach; None of a model that sees damage.
     """
     folds = end_folds(states)
     mean, best = float(folds["accuracy"].mean()), float(network["accuracy"].mean())
@@ -188,7 +195,9 @@ def judge(
     curve = mean_by_state(states)
     before = curve[(curve["state"] > curve["state"].min()) & (curve["state"] < (visible_from or 0))]
     sees_before = bool(visible_from and anomalies(curve, visible_from))
-    near = mean - DAMAGE.chance > 0 and mean - DAMAGE.chance >= NEAR * (best - DAMAGE.chance)
+    margin = mean - DAMAGE.chance
+    near = ceiling is None and margin > 0 and margin >= NEAR * (best - DAMAGE.chance)
+    above = ceiling is not None and mean >= ceiling
     return Verdict(
         model=model,
         mean=mean,
@@ -201,9 +210,10 @@ def judge(
         p=by_set.p,
         smallest_p=by_set.smallest_p,
         before=float(before["accuracy"].max()) if len(before) else float("nan"),
+        ceiling=float("nan") if ceiling is None else ceiling,
         near=near,
         sees_before=sees_before,
-        flagged=(sees_before and not _is_blind(network_states, visible_from)) or (near and not len(before)),
+        flagged=(sees_before and not _is_blind(network_states, visible_from)) or (near and not len(before)) or above,
     )
 
 
@@ -227,6 +237,11 @@ def verdict_sentence(found: Verdict, network: float, visible_from: int | None) -
         visible_from: As in `judge`.
     """
     alone = f"A model of {found.model} alone"
+    if found.mean >= found.ceiling:
+        return (
+            f"{alone} tells failed from pristine slices with {found.mean:.2f}, and damage would not let it come to "
+            f"{found.ceiling:.2f}: scans differ by more than damage, and {DOES_NOT_SHOW}."
+        )
     if found.sees_before:
         what = f"{alone} tells loaded from pristine bone (accuracy up to {found.before:.2f}) before damage is visible"
         if not found.flagged:

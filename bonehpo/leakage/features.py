@@ -1,8 +1,12 @@
-"""A handful of numbers for each slice that cannot see a crack: intensity, noise away from edges, background.
+"""A handful of numbers for each slice that cannot see a crack: intensity, noise, background, flat parts, place.
 
 Models on these numbers alone are the shortcuts that an audit looks for. Bone is what lies above Otsu's threshold of all
 slices of a scan, slightly smoothed; pixels near its edges, where cracks are too, are left out of all but the intensity
 levels.
+
+Flat parts are small squares without structure, the flattest of a slice and all of one phase. Bone that breaks makes fewer of
+them, but changes none: what tells scans apart there is how they were scanned, not what they show. So those models are judged
+by themselves, see `CEILINGS`; how far damage takes them was measured on phantoms (docs/explanation/leaks-and-shortcuts.md).
 
 References:
     Immerkær, Fast noise variance estimation, Comput. Vis. Image Underst. 64 (1996) 300, doi:10.1006/cviu.1996.0060: the
@@ -28,8 +32,26 @@ KINDS = {
     "noise outside bone": "fine texture of pixels outside bone, away from its edges",
     "noise inside bone": "fine texture of pixels inside bone, away from its edges",
     "background": "intensity levels of pixels outside bone, away from its edges",
+    "flat texture": "correlation of neighbouring pixels, and distinct levels, in the flattest parts of a slice",
+    "flat noise": "size of the noise there",
+    "place": "intensity of flat parts by place in the slice, of its borders and of its corners",
 }
 """Features that each model looks at."""
+
+CEILINGS = {"flat texture": 0.75, "flat noise": 0.88, "place": 0.68}
+"""Accuracy on pristine against failed slices that damage alone does not reach, of the models that it hardly concerns."""
+
+FLAT, SMALL = 8, 4
+"""Sides of flat parts in pixels: of those whose texture is measured, and of those whose intensity is."""
+
+FLATTEST, LEAST_FLAT = 0.1, 4
+"""Share of the parts of a slice that are taken, and the fewest of them."""
+
+SAME_PHASE, LIKE_PHASE = 10.0, 25.0
+"""Levels within which a part is of the phase that most flat parts are of: for its texture, and for its intensity."""
+
+_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (0, 3), (3, 0))
+"""Pixels down and across between which the correlation of noise is measured."""
 
 MARGIN = 3
 """Pixels from the edge of bone that are left out."""
@@ -74,14 +96,19 @@ def slice_features(slices: NDArray[np.uint8], threshold: int) -> dict[str, NDArr
     bone = gaussian_filter(intensities, (0, 1, 1)) > threshold
     inside, outside = _eroded(bone), _eroded(~bone)
     noise = np.abs(_high_pass(intensities))
+    smooth = gaussian_filter(intensities, (0, 1.5, 1.5))
     rows: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
-    for intensity, fine, deep, out in zip(intensities, noise, inside, outside, strict=True):
+    for intensity, level, fine, deep, out in zip(intensities, smooth, noise, inside, outside, strict=True):
         rows["intensity levels"].append(
             [intensity.mean(), intensity.std(), *np.percentile(intensity, (1, 5, 25, 50, 75, 95, 99))]
         )
         rows["noise outside bone"].append(_texture(fine[out]))
         rows["noise inside bone"].append(_texture(fine[deep]))
         rows["background"].append(_levels(intensity[out]))
+        texture, size = _flat_texture(intensity, level)
+        rows["flat texture"].append(texture)
+        rows["flat noise"].append([size])
+        rows["place"].append(_by_place(intensity, level))
     return {kind: np.array(found, np.float64) for kind, found in rows.items()}
 
 
@@ -96,6 +123,60 @@ def _levels(intensities: NDArray[np.float32]) -> list[float]:
     if intensities.size < LEAST:
         return [np.nan] * 6
     return [intensities.mean(), intensities.std(), *np.percentile(intensities, (5, 50, 95, 99))]
+
+
+def _flat_texture(intensity: NDArray[np.float32], smooth: NDArray[np.float32]) -> tuple[list[float], float]:
+    """Correlations of the noise of flat parts and distinct levels, and the logarithm of its size; NaN without parts."""
+    parts, levels = _parts(intensity, FLAT), _parts(smooth, FLAT)
+    noise = parts - levels
+    noise -= noise.mean((1, 2), keepdims=True)
+    rough, means = levels.std((1, 2)), levels.mean((1, 2))
+    order = np.argsort(rough, kind="stable")
+    order = order[parts.std((1, 2))[order] > 0]  # a part without noise is no image: a frame, or what was masked
+    few = max(LEAST_FLAT, round(FLATTEST * len(parts)))
+    if len(order):
+        typical = np.median(means[order[: 2 * few]])
+        order = order[np.abs(means[order] - typical) < SAME_PHASE][:few]
+    if len(order) < LEAST_FLAT:
+        return [np.nan] * (len(_NEIGHBOURS) + 1), np.nan
+    noise, levels = noise[order], np.rint(parts[order])
+    variance = float(np.square(noise).mean())
+    size = 0.5 * np.log(variance)
+    pairs = [(noise[:, : FLAT - y, : FLAT - x], noise[:, y:, x:]) for y, x in _NEIGHBOURS]
+    shares = np.unique(levels, return_counts=True)[1] / levels.size
+    return [*(float((a * b).mean()) / variance for a, b in pairs), float(-(shares * np.log(shares)).sum() - size)], size
+
+
+def _by_place(intensity: NDArray[np.float32], smooth: NDArray[np.float32]) -> list[float]:
+    """Intensity of flat parts in nine fields of a slice, of its four borders, and of its corners, less what is usual.
+
+    A field without flat parts of the usual phase says nothing, 0.
+    """
+    side = len(intensity) // SMALL
+    if side < 2 * SMALL:
+        return [np.nan] * 17
+    parts = _parts(smooth, SMALL)
+    rough, means = (found.reshape(side, -1) for found in (parts.std((1, 2)), parts.mean((1, 2))))
+    usual = np.median(means.ravel()[np.argsort(rough, axis=None, kind="stable")[: rough.size // 5]])
+    found = []
+    for field in np.array_split(np.arange(side), 3):
+        for across in np.array_split(np.arange(side), 3):
+            of = np.ix_(field, across)
+            like = np.abs(means[of] - usual) < LIKE_PHASE
+            flattest = np.argsort(rough[of][like], kind="stable")[: max(2, np.count_nonzero(like) // 3)]
+            found.append(float(means[of][like][flattest].mean() - usual) if len(flattest) > 1 else 0.0)
+    turned = (intensity, intensity[::-1], intensity.T, intensity.T[::-1])
+    borders = [float(np.median(image[:2]) - np.median(image[3:8])) for image in turned]
+    inner = np.median(intensity[SMALL:-SMALL, SMALL:-SMALL])
+    ends = (slice(0, SMALL), slice(-SMALL, None))
+    return [*found, *borders, *(float(np.median(intensity[y, x]) - inner) for y in ends for x in ends)]
+
+
+def _parts(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Squares of `side` pixels of an image, (part, y, x); what is left over at its ends is left out."""
+    rows, columns = (extent // side for extent in image.shape)
+    cut = image[: rows * side, : columns * side].reshape(rows, side, columns, side)
+    return cut.transpose(0, 2, 1, 3).reshape(-1, side, side)
 
 
 def _high_pass(intensities: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from bonehpo.analysis.shortcuts import (
 from bonehpo.domain import Group, Progress, ProgressCallback, ignore_progress
 from bonehpo.errors import StudyError
 from bonehpo.folds import Sets
-from bonehpo.leakage.features import KINDS, MOST, MOST_LOADED, scan_features
+from bonehpo.leakage.features import CEILINGS, KINDS, MOST, MOST_LOADED, scan_features
 from bonehpo.results.detection import NAME as DETECTION
 from bonehpo.results.detection import first_damaged
 from bonehpo.results.finished import Findings, FinishedStudy, current_result
@@ -34,11 +34,11 @@ from bonehpo.store.store import SliceStore
 
 NAME = "audit"
 
-VERSION = 1
+VERSION = 2
 """Of models and rule; raised when an audit of before would no longer do."""
 
-MEGAPIXELS_PER_S = 15
-"""Slices that are measured a second, about; 12 to 21 on one core."""
+MEGAPIXELS_PER_S = 5
+"""Slices that are measured a second, about; 3 (of 64 pixels) to 7 (of 200) on one core."""
 
 
 def audit_address(finished: FinishedStudy, visible_from: int | None) -> str:
@@ -128,7 +128,8 @@ def score_models(
             verdicts.append(Verdict(model, float("nan"), float("nan"), 0, reason))
             continue
         states[model] = state_accuracies(features, sets)
-        verdicts.append(judge(model, states[model], network, visible_from, network_states))
+        ceiling = CEILINGS.get(model)
+        verdicts.append(judge(model, states[model], network, visible_from, network_states, ceiling=ceiling))
     return Scored(verdicts, states)
 
 
@@ -169,11 +170,7 @@ def _measure(
 
 def _flags(verdicts: list[Verdict], seen: pd.DataFrame | None, visible: int | None) -> pd.DataFrame:
     network = verdicts[0].mean
-    rows = [
-        (v.model, "before damage" if v.sees_before else "near", verdict_sentence(v, network, visible))
-        for v in verdicts
-        if v.flagged
-    ]
+    rows = [(v.model, _kind_of_flag(v), verdict_sentence(v, network, visible)) for v in verdicts if v.flagged]
     said = "" if seen is None else network_sentence(mean_by_state(seen), visible)
     return pd.DataFrame(
         [*rows, *([(NETWORK, "before damage", said)] if said else [])], columns=["model", "kind", "sentence"]
@@ -195,6 +192,12 @@ def audit_tables(
         "states": pd.concat([found.assign(model=model) for model, found in states.items()], ignore_index=True),
         "flags": _flags(verdicts, network_states, visible_from),
     }
+
+
+def _kind_of_flag(verdict: Verdict) -> str:
+    if verdict.mean >= verdict.ceiling:
+        return "ceiling"
+    return "before damage" if verdict.sees_before else "near"
 
 
 def _metrics(verdicts: list[Verdict], tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:

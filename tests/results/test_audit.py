@@ -28,7 +28,7 @@ from bonehpo.cli import main
 from bonehpo.domain import Group, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.folds import specimen_sets
-from bonehpo.leakage.features import KINDS, LEAST, slice_features
+from bonehpo.leakage.features import CEILINGS, KINDS, LEAST, slice_features
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.phantom.spec import PROPERTIES
 from bonehpo.preparation.prepare import prepare
@@ -289,6 +289,73 @@ def scored(store, accuracy):
 def prepared(csv, out, **steps):
     with open_engine(0) as engine:
         return prepare(csv, out, Steps(registration=False, **steps), engine)
+
+
+def test_a_model_that_damage_hardly_concerns_is_flagged_by_its_ceiling_alone():
+    network, silent = network_of(0.99), curve({1: 0.5, 2: 0.5, 3: 0.76})
+    assert judge("place", silent, network, 3, ceiling=0.7).flagged
+    assert judge("place", silent, network, None, ceiling=0.7).flagged
+    assert not judge("place", silent, network, None, ceiling=0.8).flagged
+    assert not judge("place", silent, network_of(0.7), None, ceiling=0.8).flagged, "near a network means nothing of it"
+    assert not judge("place", silent, network, 3).flagged
+    said = verdict_sentence(judge("place", silent, network, 3, ceiling=0.7), 0.99, 3)
+    assert said.startswith(
+        "A model of place alone tells failed from pristine slices with 0.76, and damage would not let it"
+    )
+
+
+def flat_slices(seed, n=12, side=64, texture=0.6):
+    """Slices of two phases, (slice, y, x), with noise that is correlated over `texture` pixels; uint8."""
+    rng = np.random.default_rng(seed)
+    bone = gaussian_filter(rng.standard_normal((n, side, side)), (0, 6, 6)) > 0.03
+    noise = gaussian_filter(rng.standard_normal(bone.shape), (0, texture, texture))
+    return np.clip(80 + 90 * bone + 6 * noise / noise.std(), 0, 255)
+
+
+def blind(slices):
+    """The numbers of the models that have a ceiling."""
+    found = slice_features(np.rint(slices).astype(np.uint8), 125)
+    return {model: found[model] for model in CEILINGS}
+
+
+def moved(model, one, other):
+    """By how many of their own standard deviations the numbers of a model differ at most."""
+    first, second = blind(one)[model], blind(other)[model]
+    spread = np.maximum((first.std(axis=0) + second.std(axis=0)) / 2, 1e-6)
+    return float((np.abs(first.mean(axis=0) - second.mean(axis=0)) / spread).max())
+
+
+def test_each_model_of_flat_parts_answers_to_what_it_measures_and_not_to_a_crack():
+    plain, cracked = flat_slices(0), flat_slices(0)
+    cracked[:, 30:33, :] = 60
+    shaded = plain * (1 + 0.2 * np.linspace(-0.5, 0.5, 64))
+    marked, coarse = plain.copy(), np.rint(plain / 16) * 16
+    marked[:, :5, :5] = 255
+    for model in CEILINGS:
+        assert moved(model, plain, cracked) < 1, model
+    assert moved("flat texture", plain, flat_slices(0, texture=0.9)) > 3
+    assert moved("flat texture", plain, coarse) > 3
+    assert moved("flat noise", plain, plain + 2 * (plain - gaussian_filter(plain, (0, 1, 1)))) > 3
+    assert moved("place", plain, shaded) > 1.5
+    assert moved("place", plain, marked) > 3
+
+
+def test_flat_parts_are_not_measured_where_there_are_none():
+    black = np.zeros((2, 64, 64))
+    assert all(np.isnan(blind(black)[model]).all() for model in ("flat texture", "flat noise"))
+    assert all(np.isnan(found).all() for found in blind(flat_slices(1, side=24)).values() if found.shape[1] == 17)
+    framed = flat_slices(2, side=96)
+    framed[:, :20] = 0
+    assert moved("flat noise", framed, flat_slices(2, side=96)) < 1, "a black frame is no part of the image"
+
+
+@pytest.mark.parametrize("shortcut", ["blur:0.8@failed", "bit-depth:3@failed", "mark:5@failed", "frame:2@failed"])
+def test_a_shortcut_of_the_failed_scans_alone_is_flagged(tmp_path, shortcut):
+    with open_engine(0) as engine:
+        spec = PhantomSpec(bone="CB", side=48, n_states=4, specimens=("A", "B", "C"), shortcut=shortcut)
+        csv = write_phantom(spec, tmp_path / "phantom", engine, ignore_progress)
+    found = scored(prepared(csv, tmp_path / "a" / "slices.zarr", n_slices=6), 0.95)
+    assert any(verdict.flagged and verdict.mean >= verdict.ceiling for verdict in found.values())
 
 
 @pytest.mark.parametrize("kind", ["TB", "CB"])

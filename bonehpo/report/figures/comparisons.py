@@ -245,13 +245,13 @@ def audit_figure(result: Result, folder: Path) -> Drawn:
     before = _before_damage(result)
 
     def paint(figure: "Figure") -> None:
-        panels = figure.subplots(1, 2 if before else 1, squeeze=False, width_ratios=(1.2, 1) if before else None)[0]
+        panels = figure.subplots(1, 2 if before else 1, squeeze=False, width_ratios=(1.5, 1) if before else None)[0]
         _paint_models(panels[0], asked, folds)
         if before:
             letter(panels[0], 0)
             letter(panels[1], 1)
             _paint_before(panels[1], before)
-            figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper right", ncols=len(before))
+            figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper right", ncols=4)
 
     n_sets, n_folds = folds["test"].nunique(), {int(n) for n in asked["n_folds"]}
     caption = words(
@@ -260,14 +260,14 @@ def audit_figure(result: Result, folder: Path) -> Drawn:
         "Models that cannot see a crack, beside the network",
         f"{'(a) ' if before else ''}Bars: mean accuracy, pristine against failed, over {span_text(n_folds, 'folds')}; error "
         f"bars: one standard deviation over the same; points: means of n = {n_sets} test sets. Dashed: {NEAR:.0%} of the "
-        "network's margin over chance; hatched: models that are flagged.",
+        "network's margin over chance; short lines: what damage does not let a model reach; hatched: flagged models.",
         f"(b) Mean accuracy of the same models, pristine against loaded, before damage: dashed from where ({HIGH}) "
         "they see something that is no damage."
         if before
         else "",
         _left_out(models),
     )
-    return draw_figure(paint, caption, folder, height_mm=80 if before else 75, width_mm=180 if before else 110)
+    return draw_figure(paint, caption, folder, height_mm=85 if before else 75, width_mm=180 if before else 130)
 
 
 def _paint_models(axes: "Axes", asked: pd.DataFrame, folds: pd.DataFrame) -> None:
@@ -279,7 +279,10 @@ def _paint_models(axes: "Axes", asked: pd.DataFrame, folds: pd.DataFrame) -> Non
         paint_bars(axes, (bar,), np.array([float(k)]), look, width=0.7)
     near = DAMAGE.chance + NEAR * (float(asked["mean"].iloc[0]) - DAMAGE.chance)
     axes.axhline(near, color=BLACK, linestyle="--", linewidth=0.8, zorder=0)
-    axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
+    if "ceiling" in asked:  # audits of before have none
+        places = np.arange(len(names))
+        axes.hlines(asked["ceiling"], places - 0.4, places + 0.4, colors=BLACK, linewidth=1.5)
+    axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names], fontsize=pt(7))
     axes.set_xlim(-0.6, len(names) - 0.4)
     accuracy_axis(axes, DAMAGE.chance)
 
@@ -300,7 +303,7 @@ def _before_damage(result: Result) -> dict[str, pd.DataFrame]:
 def _paint_before(axes: "Axes", curves: dict[str, pd.DataFrame]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    for look, (model, curve) in zip(SERIES[1:], curves.items(), strict=False):
+    for look, (model, curve) in zip((*SERIES[1:], SERIES[0]), curves.items(), strict=False):
         axes.plot(
             curve["state"], curve["accuracy"], color=look.color, linestyle=look.dash, marker=look.marker, label=model
         )
