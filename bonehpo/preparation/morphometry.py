@@ -13,7 +13,7 @@ References:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import edt
 import numpy as np
@@ -62,15 +62,8 @@ def condense(volume: NDArray[Any], to_level: IntensityMap) -> Preview:
         volume: Intensities, (z, y, x).
         to_level: To levels 0 to 255, not yet rounded.
     """
-    factor = -(-max(volume.shape) // MEASURED_SIDE)
-    sums = np.zeros([max(1, extent // factor) for extent in volume.shape], np.float32)
-    counts = np.zeros(LEVELS, np.int64)
-    for z, section in enumerate(volume):
-        levels = np.rint(to_level(section))
-        counts += np.bincount(levels.astype(np.intp).ravel(), minlength=LEVELS)
-        if z // factor < len(sums):
-            sums[z // factor] += _block_means(levels, factor)
-    small, threshold = np.rint(sums / min(factor, len(volume))).astype(np.uint8), otsu(counts)
+    small, counts, factor = _in_small(volume, to_level)
+    threshold = otsu(counts)
     specimen = None if threshold is None else specimen_in_air(small, threshold)
     if specimen is not None:
         counts = _counts_within(volume, specimen, to_level, factor)
@@ -86,14 +79,56 @@ def condense(volume: NDArray[Any], to_level: IntensityMap) -> Preview:
     return Preview(bone_volume_fraction=fraction, threshold=threshold, look=look, levels=small, factor=factor)
 
 
+def specimen_mask(volume: NDArray[Any], to_level: IntensityMap) -> NDArray[np.bool_] | None:
+    """The voxels of a specimen with air around it, (z, y, x), its rim left out; None where no air is found.
+
+    Args:
+        volume: Intensities, (z, y, x).
+        to_level: To levels 0 to 255, not yet rounded.
+    """
+    small, counts, factor = _in_small(volume, to_level)
+    threshold = otsu(counts)
+    specimen = None if threshold is None else specimen_in_air(small, threshold)
+    if specimen is None:
+        return None
+    whole = np.zeros(volume.shape, bool)
+    large = _without_rim(specimen).repeat(factor, 0).repeat(factor, 1).repeat(factor, 2)
+    whole[tuple(map(slice, large.shape))] = large[tuple(map(slice, volume.shape))]
+    return whole
+
+
+class _Small(NamedTuple):
+    """A volume in small, see `Preview`, and the voxels of each level."""
+
+    levels: NDArray[np.uint8]
+    counts: NDArray[np.int64]
+    factor: int
+
+
+def _in_small(volume: NDArray[Any], to_level: IntensityMap) -> _Small:
+    factor = -(-max(volume.shape) // MEASURED_SIDE)
+    sums = np.zeros([max(1, extent // factor) for extent in volume.shape], np.float32)
+    counts = np.zeros(LEVELS, np.int64)
+    for z, section in enumerate(volume):
+        levels = np.rint(to_level(section))
+        counts += np.bincount(levels.astype(np.intp).ravel(), minlength=LEVELS)
+        if z // factor < len(sums):
+            sums[z // factor] += _block_means(levels, factor)
+    return _Small(np.rint(sums / min(factor, len(volume))).astype(np.uint8), counts, factor)
+
+
+def _without_rim(specimen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A specimen without its rim, if there is more of it."""
+    inner = binary_erosion(specimen, iterations=RIM, border_value=1)
+    return inner if inner.any() else specimen
+
+
 def _counts_within(
     volume: NDArray[Any], specimen: NDArray[np.bool_], to_level: IntensityMap, factor: int
 ) -> NDArray[np.int64]:
     """Voxels of each level within a specimen, given in voxels of `factor` a side; its rim is left out, if there is more."""
-    inner = binary_erosion(specimen, iterations=RIM, border_value=1)
-    inner = inner if inner.any() else specimen
     counts = np.zeros(LEVELS, np.int64)
-    for section, within in zip(volume, np.repeat(inner, factor, axis=0), strict=False):
+    for section, within in zip(volume, np.repeat(_without_rim(specimen), factor, axis=0), strict=False):
         mask = np.repeat(np.repeat(within, factor, axis=0), factor, axis=1)
         levels = np.rint(to_level(section[: mask.shape[0], : mask.shape[1]]))
         counts += np.bincount(levels[mask].astype(np.intp), minlength=LEVELS)

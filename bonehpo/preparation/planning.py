@@ -10,9 +10,8 @@ import numpy as np
 from bonehpo.domain import Progress, ProgressCallback, ignore_progress, some_of
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.registration import SMALLEST_SIDE, STILL, Offset, is_shown
-from bonehpo.preparation.scan import check_size, check_type, median_filtered, read_centre
+from bonehpo.preparation.scan import check_size, check_type, median_filtered, phases_of, read_centre
 from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, histogram, intensity_window
-from bonehpo.scans.phases import find_phases
 from bonehpo.scans.readers import Volume, open_volume, read_image
 from bonehpo.scans.sections import NORMALS, Crop, Shape, centred_box, crop_in_words, extents, longer_edges
 from bonehpo.scans.table import Scan, ScanTable
@@ -119,7 +118,7 @@ def _plan_volumes(
         voxel_um=table.voxel_um or _voxel_of_files(volumes),
         standardise=steps.standardise,
         bone_is=steps.bone_is,
-        phases=find_phases(median_filtered(block, done=False)) if by_phases else None,
+        phases=phases_of(median_filtered(block, done=False), counted) if by_phases else None,
         registered=steps.register,
         frames=frames if any(len(set(shape)) > 1 or shape != kept[0] for shape in kept) else None,
     )

@@ -17,10 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bonehpo.errors import PreparationError, ScanError
-from bonehpo.preparation.morphometry import Preview, condense, fraction_above, otsu
+from bonehpo.preparation.morphometry import Preview, condense, fraction_above, otsu, specimen_mask
 from bonehpo.preparation.registration import STILL, Offset, Reduced, is_shown, laid_on_first, reduced, wide_box
-from bonehpo.scans.intensity import LEVELS, IntensityMap, Window, histogram, levels, matching, scan_window, standardised
-from bonehpo.scans.phases import find_phases, matched_by_phases
+from bonehpo.scans.intensity import (
+    LEVELS,
+    Histogram,
+    IntensityMap,
+    Window,
+    histogram,
+    levels,
+    matching,
+    scan_window,
+    standardised,
+)
+from bonehpo.scans.phases import BoneRule, Phases, find_phases, matched_by_phases
 from bonehpo.scans.readers import Volume, open_volume, read_image
 from bonehpo.scans.sections import (
     NORMALS,
@@ -159,7 +169,7 @@ def prepare_volume(source: str, recipe: Recipe, offset: Offset = STILL) -> Prepa
     if recipe.median:
         filter_median(block)
     if own and recipe.phases:
-        phases = find_phases(median_filtered(block, done=recipe.median), recipe.phases.rule)
+        phases = phases_of(median_filtered(block, done=recipe.median), own, recipe.phases.rule)
         to_level = levels(recipe.window, matched_by_phases(own, phases, recipe.phases, recipe.window))
     if recipe.registered:
         block = laid_on_first(block, volume.shape, read, box, offset)
@@ -181,6 +191,18 @@ def prepare_volume(source: str, recipe: Recipe, offset: Offset = STILL) -> Prepa
         preview=seen,
         reduced=small,
     )
+
+
+def phases_of(filtered: NDArray[Any], raw: Histogram, rule: BoneRule = "inside") -> Phases:
+    """The phases of a scan; where air lies around the specimen, those of the specimen.
+
+    Args:
+        filtered: Intensities after the median, (z, y, x).
+        raw: Histogram of the same before it.
+        rule: Which intensity is bone's.
+    """
+    within = specimen_mask(filtered, levels(scan_window(raw, filtered.dtype))) if rule == "inside" else None
+    return find_phases(filtered, rule, within)
 
 
 def prepare_images(images: Sequence[SliceImage], recipe: Recipe, *, all_images: bool = False) -> PreparedScan:

@@ -49,7 +49,7 @@ class Phases:
     rule: BoneRule = "mode"
 
 
-def find_phases(volume: NDArray[Any], rule: BoneRule = "inside") -> Phases:
+def find_phases(volume: NDArray[Any], rule: BoneRule = "inside", within: NDArray[np.bool_] | None = None) -> Phases:
     """Find pores and bone in a median-filtered scan.
 
     Bone is what is above Otsu's threshold. Thin struts are half marrow at their rims and have no mode, so that voxels at the
@@ -58,24 +58,27 @@ def find_phases(volume: NDArray[Any], rule: BoneRule = "inside") -> Phases:
     Args:
         volume: Intensities, (z, y, x), at least two.
         rule: Which intensity is bone's.
+        within: The specimen, where air lies around it, which would be a third phase.
     """
-    scan = histogram(volume)
+    scan = histogram(volume if within is None else volume[within][None])
     values, counts = _binned(scan)
     threshold = float(threshold_otsu(hist=(counts, values)))
-    bone = _mode(values, counts, threshold) if rule == "mode" else _inside(volume, threshold)
+    bone = _mode(values, counts, threshold) if rule == "mode" else _inside(volume, threshold, within)
     return Phases(pore=min(scan.quantile(PORE_QUANTILE), threshold), bone=bone, rule=rule)
 
 
-def _inside(volume: NDArray[Any], threshold: float) -> float:
+def _inside(volume: NDArray[Any], threshold: float, within: NDArray[np.bool_] | None) -> float:
     """Median intensity of bone, voxels at its rims left out."""
     found = []
     for z, section in enumerate(volume):
         inner = binary_erosion(section > threshold, border_value=1)
         for neighbour in volume[max(z - 1, 0) : z + 2]:
             inner &= neighbour > threshold
-        found.append(section[inner])
+        found.append(section[inner if within is None else inner & within[z]])
     inside = np.concatenate(found)
-    return float(np.median(inside if len(inside) >= LEAST else volume[volume > threshold]))
+    if len(inside) < LEAST:
+        inside = volume[volume > threshold if within is None else within & (volume > threshold)]
+    return float(np.median(inside))
 
 
 def _mode(values: NDArray[np.float64], counts: NDArray[np.float64], threshold: float) -> float:

@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from bonehpo.preparation.scan import filter_median
+from bonehpo.preparation.scan import phases_of as of_prepared
 from bonehpo.scans.intensity import Window, histogram, levels
 from bonehpo.scans.phases import BoneRule, Phases, find_phases, matched_by_phases
 
@@ -96,3 +97,23 @@ def test_thin_struts_without_a_mode_keep_their_bone_when_it_breaks():
     )
     assert phases_of(failed).bone == pytest.approx(phases_of(whole).bone, abs=8)
     assert abs(phases_of(failed, "mode").bone - phases_of(whole, "mode").bone) > 30
+
+
+@pytest.mark.parametrize("air", [0, 12])
+@pytest.mark.parametrize("porosity", [0.3, 0.75])
+def test_air_and_padding_around_a_specimen_are_no_phase_of_it(porosity, air):
+    """A cylinder cut out of a porous block, in noisy air or in zeros, has the pores and the bone of the block."""
+    block = np.rint(porous(4, porosity, side=64))
+    y, x = np.mgrid[:64, :64] - 31.5
+    outside = np.random.default_rng(0).normal(air, 3, block.shape) if air else np.zeros(block.shape)
+    cut = np.where(np.hypot(y, x) < 28, block, outside)
+    found, whole = (prepared_phases(np.clip(volume, 0, 255).astype(np.uint8)) for volume in (cut, block))
+    assert found.bone == pytest.approx(whole.bone, abs=3)
+    assert found.pore == pytest.approx(whole.pore, abs=6)
+
+
+def prepared_phases(volume: np.ndarray) -> Phases:
+    """As `prepare` finds them."""
+    raw = histogram(volume)
+    filter_median(volume)
+    return of_prepared(volume, raw)
