@@ -258,6 +258,11 @@ def _check_ends(table: ScanTable, scans: Sequence[Scan]) -> None:
     """See that the scans of a specimen begin in the first state, and end in the last or, where labels say so, failed."""
     specimen, states = scans[0].specimen, [scan.state for scan in scans]
     labelled = any(scan.label for scan in table.scans)
+    if labelled and len(states) == 1:
+        raise ScanError(
+            f"{table.csv}: {specimen} has one scan alone, state {states[0]}; add its pristine or failed one, or remove "
+            f"{specimen}{_near_double(specimen, table.specimens)}"
+        )
     for role, state, own in (("first", table.states[0], states[0]), ("last", table.states[-1], states[-1])):
         if own != state and not (labelled and role == "last"):
             why = "" if labelled or role == "first" else ", label the failed scan of each specimen in a column label"

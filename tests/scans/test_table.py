@@ -228,6 +228,15 @@ def test_labels_that_leave_a_specimen_without_ends_are_refused(tmp_path, labels,
     assert complaint in refusal(read_scans, labelled(tmp_path, labels))
 
 
+@pytest.mark.parametrize("label", ["pristine", "failed", ""])
+def test_a_specimen_of_one_scan_is_not_asked_for_labels(tmp_path, label):
+    (tmp_path / "a.npy").touch()
+    rows = [("A", 1, "pristine"), ("A", 2, "failed"), ("B", 1, label)]
+    rows = [{"specimen": s, "state": t, "label": word, "path": "a.npy"} for s, t, word in rows]
+    message = refusal(read_scans, write_table(tmp_path, rows))
+    assert "B has one scan alone, state 1; add its pristine or failed one, or remove B" in message
+
+
 def test_slices_of_one_scan_have_one_label(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", bone_like(8)[0])
     rows = [
