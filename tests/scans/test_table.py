@@ -186,12 +186,30 @@ def test_one_name_in_two_forms_of_unicode_is_one_specimen(four):
         ("specimen,state,path,strain", "6.5", "If they are per cent, divide by 100"),
         ("specimen,state,path,voxel_um", "0.0065", "voxel_um is 0.0065: micrometres are expected"),
         ("specimen,state,path,voxel_um", "6500", "micrometres are expected"),
+        ("specimen,state,path,stress_mpa", "-8e6", "Stresses go to -8e+06: megapascals are expected"),
     ],
 )
 def test_what_is_not_used_or_hardly_meant_is_noted(four, head, cell, note):
     text = table_text(head=head, cell=lambda s, t: f"{s},{t},{s}{t}.tif,{cell}")
     (told,) = read_scans(write_text(four, text)).notes
     assert note in told
+
+
+@pytest.mark.parametrize(
+    ("strains", "fallen"),
+    [
+        ({("A", 1): 0.06, ("A", 2): 0}, "A state 2 (0.06 to 0)"),
+        ({("A", 1): 0, ("A", 2): -0.06, ("B", 1): -0.02, ("B", 2): 0.01}, "B state 2 (-0.02 to 0.01)"),
+        ({("A", 1): 0, ("A", 2): -0.06, ("B", 1): 0.01, ("B", 2): 0.06}, None),
+        ({("A", 2): 0.06, ("B", 1): 0}, None),
+    ],
+)
+def test_strain_that_falls_as_states_rise_is_noted(four, strains, fallen):
+    text = table_text(
+        head="specimen,state,path,strain", cell=lambda s, t: f"{s},{t},{s}{t}.tif,{strains.get((s, t), '')}"
+    )
+    told = [f"Strain falls to {fallen}: see that states rise from pristine to failed, and strain with them."]
+    assert list(read_scans(write_text(four, text)).notes) == (told if fallen else [])
 
 
 def labelled(folder, labels):
