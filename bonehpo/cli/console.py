@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -20,15 +19,13 @@ import click
 from bonehpo.config import StudyFolder
 from bonehpo.domain import Progress
 from bonehpo.errors import BonehpoError
-from bonehpo.workflow.plan import STUDIES
+from bonehpo.workflow.plan import STUDIES, STUDY_NAME
 
 if TYPE_CHECKING:
     from bonehpo.scans.sections import Crop
     from bonehpo.workflow.study import Study
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_NAME = re.compile(r"[\w][\w .+-]{0,99}")
 
 
 def study_option(function: Command) -> Command:
@@ -113,7 +110,7 @@ def folder_named(name: str) -> StudyFolder:
     Raises:
         UsageError: The name could not be that of a folder.
     """
-    if not _NAME.fullmatch(name):
+    if not STUDY_NAME.fullmatch(name):
         raise click.UsageError(f"{name!r} cannot name a folder in studies/: use letters, digits, and _ . + -")
     return StudyFolder(STUDIES.absolute() / name)
 

@@ -287,12 +287,12 @@ def check_size(volume: Volume, crop: Crop, offset: Offset | None = None) -> None
             asked = "×".join(map(str, wanted))
             fits = ",".join(str(min(pair)) for pair in zip(volume.shape, wanted, strict=True))
         raise PreparationError(
-            f"{volume.source}: {size} voxels are fewer than the crop of {asked}; give --crop {fits} or less"
+            f"{volume.source}: {size} voxels are fewer than the crop of {asked}; prepare with --crop {fits} or less"
         )
     if offset is not None and not is_shown(volume.shape, centred_box(volume.shape, crop), offset):
         raise PreparationError(
             f"{volume.source}: shifted by {offset.distance:.1f} voxels and turned by {offset.turn_deg:.1f}° it does not "
-            f"show all of {crop_in_words(crop)} of the first scan; give a smaller --crop"
+            f"show all of {crop_in_words(crop)} of the first scan; prepare with a smaller --crop"
         )
 
 

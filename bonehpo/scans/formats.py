@@ -4,6 +4,8 @@ A file that was cut short, or that its writer never finished, must not be read a
 library that reads a format fills in zeros without a word, the format checks sizes or counts here. `FORMATS` lists all.
 """
 
+import contextlib
+import importlib
 import math
 import re
 from collections.abc import Callable
@@ -271,6 +273,9 @@ def _refuse_missing_filter(path: Path, dataset: h5py.Dataset) -> None:
     settings = dataset.id.get_create_plist()
     for i in range(settings.get_nfilters()):
         number = settings.get_filter(i)[0]
+        if not h5py.h5z.filter_avail(number):
+            with contextlib.suppress(ImportError):
+                importlib.import_module("hdf5plugin")  # brings filters as it is imported, and not before
         if not h5py.h5z.filter_avail(number):
             name = HDF5_PLUGINS.get(number, "an unknown filter")
             raise ScanError(

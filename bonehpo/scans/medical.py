@@ -102,23 +102,24 @@ def open_meta_image(path: Path) -> ItkVolume:
     """Open a MetaImage by its header.
 
     Raises:
-        ScanError: The file of its voxels is shorter or longer than it says, or not there.
+        ScanError: A file of its voxels is shorter or longer than it says, or not there.
     """
     header, end = _header_lines(path, lambda line: line.startswith("ElementDataFile"), "=")
     _refuse_odd_header(path, header, "ndims", "dimsize")
-    volume = ItkVolume(path, "MetaImageIO")
     name, offset = header.get("elementdatafile", "LOCAL"), int(header.get("headersize", 0))
+    is_packed = header.get("compresseddata", "false").lower() == "true"
+    sections = _section_files(path, name, end, header["dimsize"])
+    volume = ItkVolume(path, "MetaImageIO")
     n_bytes = math.prod(volume.shape) * volume.dtype.itemsize
-    if header.get("compresseddata", "false").lower() == "true":
+    if sections:
+        for file in () if is_packed or offset < 0 else sections:
+            _refuse_other_size(path, file, offset + n_bytes // len(sections))
+    elif is_packed:
         if name.upper() == "LOCAL":
             volume.before_reading(lambda: _refuse_other_unpacked_size(path, end, n_bytes))
-        return volume
-    if offset < 0:
-        return volume
-    if name.upper() == "LOCAL":
-        _refuse_other_size(path, path, end + offset + n_bytes)
-    elif not name.upper().startswith("LIST") and "%" not in name:
-        _refuse_other_size(path, path.parent / name, offset + n_bytes)
+    elif offset >= 0:
+        file, start = (path, end) if name.upper() == "LOCAL" else (path.parent / name, 0)
+        _refuse_other_size(path, file, start + offset + n_bytes)
     return volume
 
 
@@ -126,25 +127,79 @@ def open_nrrd(path: Path) -> ItkVolume:
     """Open an NRRD by its header.
 
     Raises:
-        ScanError: The file of its voxels is shorter or longer than it says, or not there.
+        ScanError: A file of its voxels is shorter or longer than it says, or not there.
     """
-    header, end = _header_lines(path, lambda line: not line.strip(), ":")
+    header, end = _header_lines(path, lambda line: not line.strip() or bool(_LIST_OF_NRRD.match(line)), ":")
     _refuse_odd_header(path, header, "dimension", "sizes")
-    volume = ItkVolume(path, "NrrdImageIO")
     name, skipped = (
         header.get("data file", header.get("datafile")),
         int(header.get("byte skip", header.get("byteskip", 0))),
     )
-    n_bytes = math.prod(volume.shape) * volume.dtype.itemsize + max(skipped, 0)
+    sections = _section_files(path, name or "", end, header["sizes"])
+    volume = ItkVolume(path, "NrrdImageIO")
+    n_bytes = math.prod(volume.shape) * volume.dtype.itemsize
     file, start = (path, end) if name is None else (path.parent / name, 0)
-    if name is not None and ("%" in name or name.upper().startswith("LIST")):
-        return volume
     match header.get("encoding", "").lower():
         case "raw" if skipped >= 0:
-            _refuse_other_size(path, file, start + n_bytes)
-        case "gzip" | "gz":
-            volume.before_reading(lambda: _refuse_other_unpacked_size(file, start, n_bytes))
+            for section in sections or (file,):
+                _refuse_other_size(path, section, start + skipped + n_bytes // max(len(sections), 1))
+        case "gzip" | "gz" if not sections:
+            volume.before_reading(lambda: _refuse_other_unpacked_size(file, start, n_bytes + max(skipped, 0)))
     return volume
+
+
+_LIST_OF_NRRD = re.compile(r"data ?file:\s*LIST", re.IGNORECASE)
+_SECTIONS = re.compile(r"(?P<name>[^%]*%0?\d?d[^%]*?)(?P<numbers>(\s+\d+)*)")
+"""Pattern of the names of files, in the way of C; its first and last number and the step may follow."""
+
+
+def _section_files(path: Path, told: str, end: int, sizes: str) -> tuple[Path, ...]:
+    """Files of which each holds one section, where a header tells several; none where it tells one file.
+
+    A section without a file would be read as what was in memory, and at numbers without a step MetaIO crashes.
+
+    Args:
+        path: The header.
+        told: Its entry: LIST, with the names in the lines below, or a pattern of names.
+        end: Byte behind the entries, where a list begins.
+        sizes: Lengths along the axes, the sections' last.
+
+    Raises:
+        ScanError: The files are not one for each section, or one is not there.
+    """
+    n, first_word = int(sizes.rsplit(maxsplit=1)[-1]), told.split()[:1]
+    if first_word and first_word[0].upper() == "LIST":
+        of_list = path.read_bytes()[end:].decode("utf-8", errors="surrogateescape").splitlines()
+        names, numbers = [line.strip() for line in of_list if line.strip()], told.split()[1:]
+        is_plain = not numbers or numbers[0].upper().removesuffix("D") == str(len(sizes.split()) - 1)
+    elif found := _SECTIONS.fullmatch(told):
+        first, last, step = _numbered([int(number) for number in found["numbers"].split()], n)
+        names, is_plain = [found["name"] % i for i in range(first, last + 1, step)] if step else [], bool(step)
+    else:
+        return ()
+    if not is_plain or len(names) != n:
+        raise ScanError(
+            f"{path}: its voxels lie in {told!r}, {len(names)} files for {n} sections; name one for each, by LIST or a "
+            "pattern with first number, last number and step"
+        )
+    files = tuple(path.parent / name for name in names)
+    if missing := [file for file in files if not file.is_file()]:
+        raise ScanError(
+            f"{path}: its voxels lie in {missing[0].name}, too, which is not there; copy that file beside it"
+        )
+    return files
+
+
+def _numbered(numbers: Sequence[int], n: int) -> tuple[int, int, int]:
+    """First and last number and step of a pattern; MetaImage may leave out all, or all but the first. Step 0 is none."""
+    match numbers:
+        case ():
+            return 1, n, 1
+        case (first,):
+            return first, first + n - 1, 1
+        case (first, last, step, *_):
+            return first, last, step
+    return 0, 0, 0
 
 
 def _header_lines(path: Path, is_last: Callable[[str], bool], mark: str) -> tuple[dict[str, str], int]:

@@ -6,6 +6,7 @@ What is not used or hardly meant is noted. Nothing but the CSV is opened here: `
 """
 
 import difflib
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,9 @@ ALIKE = 1 + 1e-6
 
 SMALLEST_UM, LARGEST_UM = 0.05, 500.0
 """Sides of a voxel between which a table or a file is believed: nano-CT to clinical CT."""
+
+LARGEST_MPA = 1000.0
+"""Stress beyond which megapascals are hardly meant: compact bone fails at a fifth of it."""
 
 TableKind = Literal["volumes", "slices"]
 
@@ -258,6 +262,11 @@ def _check_ends(table: ScanTable, scans: Sequence[Scan]) -> None:
     """See that the scans of a specimen begin in the first state, and end in the last or, where labels say so, failed."""
     specimen, states = scans[0].specimen, [scan.state for scan in scans]
     labelled = any(scan.label for scan in table.scans)
+    if labelled and len(states) == 1:
+        raise ScanError(
+            f"{table.csv}: {specimen} has one scan alone, state {states[0]}; add its pristine or failed one, or remove "
+            f"{specimen}{_near_double(specimen, table.specimens)}"
+        )
     for role, state, own in (("first", table.states[0], states[0]), ("last", table.states[-1], states[-1])):
         if own != state and not (labelled and role == "last"):
             why = "" if labelled or role == "first" else ", label the failed scan of each specimen in a column label"
@@ -296,13 +305,7 @@ def _notes(rows: Sequence[Row], scans: Sequence[Scan]) -> Iterator[str]:
     if len(set(failed.values())) > 1:
         told = some_of([f"{specimen} in state {state}" for specimen, state in failed.items()], 6)
         yield f"Specimens failed in different states: {told}. Compared by state, failed scans stand in the last of all."
-    strains = [scan.strain for scan in scans if scan.strain is not None]
-    if strains and max(map(abs, strains)) > 1:
-        largest = max(strains, key=abs)
-        yield f"Strains go to {largest:g}: fractions are expected, 0.065 for 6.5 %. If they are per cent, divide by 100."
-    voxels = [scan.voxel_um for scan in scans if scan.voxel_um is not None]
-    if voxels and not SMALLEST_UM <= voxels[0] <= LARGEST_UM:
-        yield f"voxel_um is {voxels[0]:g}: micrometres are expected, 6.5 and not 0.0065 (mm) or 6500 (nm)."
+    yield from _doubtful_numbers(scans)
     donors = [scan.donor for scan in scans if scan.donor is not None]
     for what, names in (("specimens", [scan.specimen for scan in scans]), ("donors", donors)):
         by_plain: dict[str, str] = {}
@@ -310,3 +313,25 @@ def _notes(rows: Sequence[Row], scans: Sequence[Scan]) -> Iterator[str]:
             other = by_plain.setdefault(_plain(name), name)
             if other != name:
                 yield f"{other} and {name} are taken for two {what}; if they are one, name it alike."
+
+
+def _doubtful_numbers(scans: Sequence[Scan]) -> Iterator[str]:
+    """Notes on numbers that are hardly in the unit of their column, or hardly of their load state."""
+    strains = [scan.strain for scan in scans if scan.strain is not None]
+    if strains and max(map(abs, strains)) > 1:
+        largest = max(strains, key=abs)
+        yield f"Strains go to {largest:g}: fractions are expected, 0.065 for 6.5 %. If they are per cent, divide by 100."
+    stresses = [scan.stress_mpa for scan in scans if scan.stress_mpa is not None]
+    if stresses and max(map(abs, stresses)) > LARGEST_MPA:
+        yield f"Stresses go to {max(stresses, key=abs):g}: megapascals are expected, 8 and not 8000000 (Pa)."
+    voxels = [scan.voxel_um for scan in scans if scan.voxel_um is not None]
+    if voxels and not SMALLEST_UM <= voxels[0] <= LARGEST_UM:
+        yield f"voxel_um is {voxels[0]:g}: micrometres are expected, 6.5 and not 0.0065 (mm) or 6500 (nm)."
+    strained = [scan for scan in scans if scan.strain is not None]
+    fallen = [
+        f"{scan.name} ({before.strain:g} to {scan.strain:g})"
+        for before, scan in itertools.pairwise(strained)
+        if before.specimen == scan.specimen and abs(scan.strain or 0) < abs(before.strain or 0)
+    ]
+    if fallen:
+        yield f"Strain falls to {some_of(fallen)}: see that states rise from pristine to failed, and strain with them."

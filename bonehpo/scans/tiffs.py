@@ -102,7 +102,7 @@ def read_page(path: Path) -> Grey:
     """Read a TIFF of one page; beside it, the file may hold reduced copies of that page.
 
     Returns:
-        The page, (y, x), in the type of the file.
+        The page, (y, x), in the type of the file or, where ImageJ calibrated it, of its calibration.
 
     Raises:
         ScanError: The file is damaged, in colours, or holds several pages.
@@ -113,7 +113,8 @@ def read_page(path: Path) -> Grey:
             raise ScanError(
                 f"{path}: holds {len(tif.pages)} pages; in a folder and in a slice table each file is one page"
             )
-        return _decoded(pages[0], path)
+        found, calibrated = _decoded(pages[0], path), _calibration(tif, path)
+        return Grey(calibrated(found.pixels), (*found.remarks, _CALIBRATED)) if calibrated else found
 
 
 def _told(series: tifffile.TiffPageSeries) -> str:

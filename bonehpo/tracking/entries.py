@@ -243,8 +243,12 @@ def predictions_csv(predictions: Predictions, task: Task) -> str:
 
 
 def clean(name: str) -> str:
-    """A name with only those characters that MLflow allows."""
-    return re.sub(r"[^\w\-. /]", "_", name)
+    """A name with only those characters that MLflow allows; others by their code, so that names that differ stay so.
+
+    >>> clean("F3+"), clean("F3#")
+    ('F3_2b', 'F3_23')
+    """
+    return re.sub(r"[^\w\-. /]", lambda found: f"_{ord(found[0]):x}", name)
 
 
 def _metric(name: str, value: float, at_ms: int, step: int) -> Metric:

@@ -1,5 +1,6 @@
 """The folders of a project, and the plan of a search from the folder of its study."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,13 @@ if TYPE_CHECKING:
 STUDIES = Path("studies")
 """Folder of the studies, in the folder of the project."""
 
+STUDY_NAME = re.compile(r"[\w][\w .+-]{0,99}")
+"""Names that `--bone` takes: a study of another name is told by its folder."""
+
 
 def flag(folder: StudyFolder, storage: str | None = None) -> str:
     """Name a study for the command that is proposed next, and its storage where that is not the usual one."""
-    is_usual = folder.path.parent == STUDIES.absolute()
+    is_usual = folder.path.parent == STUDIES.absolute() and STUDY_NAME.fullmatch(folder.name)
     words = ["--bone", folder.name] if is_usual else ["--study", str(folder.path)]
     return shlex.join([*words, *(["--storage", storage] if storage else [])])
 

@@ -1,5 +1,6 @@
 """A prediction: what a registered network says of a further scan, prepared as its training scans were."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -76,14 +77,25 @@ class Prediction(ScanVerdict):
             StudyError: The folder cannot be written.
         """
         target = Path(folder)
-        source = Path(self.scan.split("::", maxsplit=1)[0]).absolute()
-        stem = f"{source.parent.name}-{source.stem}"
+        stem = _stem(self.scan)
         files = PredictionFiles(target / f"{stem}-prediction.csv", target / f"{stem}-prediction.png")
         with writing(target):
             target.mkdir(parents=True, exist_ok=True)
             self.slices.to_csv(files.csv, index=False)
             prediction_figure(self, self.images, files.picture)
         return files
+
+
+def _stem(scan: str) -> str:
+    """Name of a scan for files: its folder, itself, and what is read of it; a point in the name of a folder parts no ending.
+
+    >>> _stem("scans/F3.h5::/entry/bone")
+    'scans-F3-entry-bone'
+    """
+    name, _, inner = scan.partition("::")
+    source = Path(name).absolute()
+    own = source.name if source.is_dir() and source.suffix.lower() != ".zarr" else source.stem
+    return "-".join(part for part in (source.parent.name, own, *re.findall(r"[\w.]+", inner)) if part)
 
 
 def predict_scan(

@@ -83,7 +83,7 @@ def test_what_is_there_is_left_and_nothing_is_written_where_something_is_wrong(s
     assert config.read_text() == 'bone = "mine"\n'
     call("new", "femur", scans, "--overwrite")
     assert 'bone = "femur"' in config.read_text()
-    assert "give --crop 16 or less" in refusal("new", "other", scans, "--crop", 99)
+    assert "prepare with --crop 16 or less" in refusal("new", "other", scans, "--crop", 99)
     assert "'a/b' cannot name a folder in studies/" in call("new", "a/b", scans, code=2).stderr
     assert "gone.csv" in refusal("new", "other", "gone.csv")
     assert not (tmp_path / "studies" / "other").exists()

@@ -232,7 +232,7 @@ def test_progress_is_told_of_each_scan(tmp_path):
         ({"n_slices": 0}, "--slices is 0"),
         ({"side": -1}, "--size is -1"),
         ({"crop": 5, "cropped": False}, "--no-crop"),
-        ({"crop": 21}, "fewer than the crop of 21; give --crop 20 or less"),
+        ({"crop": 21}, "fewer than the crop of 21; prepare with --crop 20 or less"),
         ({"n_slices": 21}, "--slices 21 is more than the 20"),
         ({"reference": "TB7:1"}, "reference 'TB7:1' is not in"),
     ],
@@ -247,7 +247,7 @@ def test_a_crop_that_only_some_scans_hold_is_refused_before_any_scan_is_prepared
     csv.write_text(csv.read_text() + "".join(small.splitlines(True)[1:]))
     told = []
     with pytest.raises(
-        PreparationError, match=r"TB9_1\.tif: 18×18×18 voxels are fewer than the crop of 20; give --crop 18"
+        PreparationError, match=r"TB9_1\.tif: 18×18×18 voxels are fewer than the crop of 20; prepare with --crop 18"
     ):
         prepared(csv, tmp_path, told.append, crop=20)
     assert told == []
@@ -522,7 +522,7 @@ def test_it_is_said_what_a_crop_keeps(tmp_path, crop, told):
 def test_a_crop_of_three_lengths_fits_or_is_refused(tmp_path):
     csv = write_boxes(tmp_path, {"A": (16, 40, 32), "B": (12, 40, 32)})
     told = refusal(csv, tmp_path, crop=(16, 40, 30))
-    assert told.endswith("12×40×32 voxels are fewer than the crop of 16×40×30; give --crop 12,40,30 or less")
+    assert told.endswith("12×40×32 voxels are fewer than the crop of 16×40×30; prepare with --crop 12,40,30 or less")
     with pytest.raises(PreparationError, match="--crop is 0"):
         Steps(crop=(4, 0, 4))
 

@@ -94,27 +94,32 @@ def test_a_palette_of_colours_is_refused(tmp_path):
         open_volume(source)
 
 
+@pytest.mark.parametrize("form", ["multipage", "folder"])
 @pytest.mark.parametrize(
     ("offset", "factor", "meant"),
     [
         (-32768, 1, (GREY16.astype(int) - 32768).astype("i2")),
         (-1000, 0.5, (GREY16 * 0.5 - 1000).astype("f4")),
+        (65535, -1, (65535.0 - GREY16).astype("f4")),
         (0, 1, GREY16),
     ],
 )
-def test_what_imagej_calibrated_is_read_as_it_was_calibrated(tmp_path, offset, factor, meant):
-    file = tmp_path / "a.tif"
-    tifffile.imwrite(file, GREY16, imagej=True, metadata={"axes": "ZYX", "cf": 0, "c0": offset, "c1": factor})
-    volume = open_volume(str(file))
+def test_what_imagej_calibrated_is_read_as_it_was_calibrated(tmp_path, offset, factor, meant, form):
+    volume = open_volume(write_pages(tmp_path, GREY16, by_imagej(form, 0, offset, factor), form))
     assert volume.dtype == meant.dtype
     np.testing.assert_array_equal(everything(volume), meant)
 
 
-def test_a_calibration_by_a_curve_is_refused(tmp_path):
-    file = tmp_path / "a.tif"
-    tifffile.imwrite(file, GREY16, imagej=True, metadata={"axes": "ZYX", "cf": 4, "c0": 1, "c1": 2})
+@pytest.mark.parametrize("form", ["multipage", "folder"])
+def test_a_calibration_by_a_curve_is_refused(tmp_path, form):
+    source = write_pages(tmp_path, GREY16, by_imagej(form, 4, 1, 2), form)
     with pytest.raises(ScanError, match="calibrated in ImageJ by a curve"):
-        open_volume(str(file))
+        open_volume(source)
+
+
+def by_imagej(form, kind, offset, factor):
+    axes = "ZYX" if form == "multipage" else "YX"
+    return {"imagej": True, "metadata": {"axes": axes, "cf": kind, "c0": offset, "c1": factor}}
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])

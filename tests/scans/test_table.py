@@ -186,12 +186,30 @@ def test_one_name_in_two_forms_of_unicode_is_one_specimen(four):
         ("specimen,state,path,strain", "6.5", "If they are per cent, divide by 100"),
         ("specimen,state,path,voxel_um", "0.0065", "voxel_um is 0.0065: micrometres are expected"),
         ("specimen,state,path,voxel_um", "6500", "micrometres are expected"),
+        ("specimen,state,path,stress_mpa", "-8e6", "Stresses go to -8e+06: megapascals are expected"),
     ],
 )
 def test_what_is_not_used_or_hardly_meant_is_noted(four, head, cell, note):
     text = table_text(head=head, cell=lambda s, t: f"{s},{t},{s}{t}.tif,{cell}")
     (told,) = read_scans(write_text(four, text)).notes
     assert note in told
+
+
+@pytest.mark.parametrize(
+    ("strains", "fallen"),
+    [
+        ({("A", 1): 0.06, ("A", 2): 0}, "A state 2 (0.06 to 0)"),
+        ({("A", 1): 0, ("A", 2): -0.06, ("B", 1): -0.02, ("B", 2): 0.01}, "B state 2 (-0.02 to 0.01)"),
+        ({("A", 1): 0, ("A", 2): -0.06, ("B", 1): 0.01, ("B", 2): 0.06}, None),
+        ({("A", 2): 0.06, ("B", 1): 0}, None),
+    ],
+)
+def test_strain_that_falls_as_states_rise_is_noted(four, strains, fallen):
+    text = table_text(
+        head="specimen,state,path,strain", cell=lambda s, t: f"{s},{t},{s}{t}.tif,{strains.get((s, t), '')}"
+    )
+    told = [f"Strain falls to {fallen}: see that states rise from pristine to failed, and strain with them."]
+    assert list(read_scans(write_text(four, text)).notes) == (told if fallen else [])
 
 
 def labelled(folder, labels):
@@ -226,6 +244,15 @@ def test_specimens_may_fail_in_different_states_where_labels_say_so(tmp_path):
 )
 def test_labels_that_leave_a_specimen_without_ends_are_refused(tmp_path, labels, complaint):
     assert complaint in refusal(read_scans, labelled(tmp_path, labels))
+
+
+@pytest.mark.parametrize("label", ["pristine", "failed", ""])
+def test_a_specimen_of_one_scan_is_not_asked_for_labels(tmp_path, label):
+    (tmp_path / "a.npy").touch()
+    rows = [("A", 1, "pristine"), ("A", 2, "failed"), ("B", 1, label)]
+    rows = [{"specimen": s, "state": t, "label": word, "path": "a.npy"} for s, t, word in rows]
+    message = refusal(read_scans, write_table(tmp_path, rows))
+    assert "B has one scan alone, state 1; add its pristine or failed one, or remove B" in message
 
 
 def test_slices_of_one_scan_have_one_label(tmp_path):

@@ -102,6 +102,17 @@ def test_folds_nest_in_trials_which_are_at_the_top_and_each_run_says_its_level(r
         assert run.info.status == "FINISHED"
 
 
+def test_specimens_whose_names_mlflow_does_not_allow_keep_values_of_their_own(tracking):
+    scores = {"F+": 0.9, "F#": 0.8, "O'Brien (L)": 0.7}
+    recorder = MlflowRecorder(tracking)
+    recorder.study(replace(STUDY, n_images=dict.fromkeys(scores, 36)))
+    recorder.trial_started(trial(0))
+    recorder.trial_finished(0, replace(summary(0), score_by_set=scores))
+    by_level = {run.data.tags["bonehpo.level"]: run.data for run in runs(tracking).values()}
+    assert sorted(v for k, v in by_level["trial"].metrics.items() if k.startswith("set/")) == [0.7, 0.8, 0.9]
+    assert sum(name.startswith("n_images/") for name in by_level["study"].params) == 3
+
+
 def test_a_trial_run_holds_the_mean_of_its_learning_curves_and_their_standard_deviation(recorded):
     run = runs(recorded)["5e0c/trial/1"]
     curves = np.array([fold.curves["validation_score"] for fold in folds(1)], float)

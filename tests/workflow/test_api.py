@@ -4,7 +4,7 @@ import csv
 import inspect
 import subprocess
 import sys
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -288,6 +288,19 @@ def test_a_prediction_is_written_where_one_says(study, tmp_path):
     assert csv.name == "scans-TB6-1-prediction.csv"
     pd.testing.assert_frame_equal(pd.read_csv(csv), found.slices, check_dtype=False)
     assert picture.stat().st_size > 10_000
+
+
+def test_predictions_of_scans_that_are_named_nearly_alike_do_not_replace_each_other(study, tmp_path):
+    study.promote(because="stripes are brighter")
+    found = bonehpo.predict(study, study.project / "scans" / "TB6-1.npy")
+    for name in ("F3_6.5um", "F3_6.8um"):
+        (tmp_path / name).mkdir()
+    scans = [str(tmp_path / name) for name in ("F3_6.5um", "F3_6.8um", "F3.h5::/a", "F3.h5::/b/a", "F3.zarr::0")]
+    for scan in scans:
+        replace(found, scan=scan).write(tmp_path / "there")
+    names = {file.name for file in (tmp_path / "there").glob("*.csv")}
+    ends = ("F3_6.5um", "F3_6.8um", "F3-a", "F3-b-a", "F3-0")
+    assert names == {f"{tmp_path.name}-{end}-prediction.csv" for end in ends}
 
 
 def test_a_report_and_a_record_are_written(study):

@@ -1,14 +1,19 @@
 """The table from what was found to the next step: each row is reached, and promotion is advised only where it is open."""
 
+import shlex
 from dataclasses import fields, replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 from tiny_study import TOML, make_study
 
 import bonehpo
 from bonehpo.cli import main
+from bonehpo.cli.console import folder_named
+from bonehpo.config import StudyFolder
 from bonehpo.workflow.next_steps import TABLE, next_step
+from bonehpo.workflow.plan import flag
 from bonehpo.workflow.standing import Standing, standing_of
 
 FOUND = Standing(n_trials=5, n_complete=5, has_optimum=True)
@@ -129,3 +134,11 @@ def test_the_standing_of_a_study_is_read(tmp_path):
             study.promote()
     else:
         study.promote()
+
+
+@pytest.mark.parametrize("name", ["TB", "my study", "100%", "a'b", "-x"])
+def test_a_proposed_command_names_a_study_as_commands_take_it(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    folder = StudyFolder(tmp_path / "studies" / name)
+    option, value = shlex.split(flag(folder))
+    assert {"--bone": folder_named, "--study": lambda path: StudyFolder(Path(path))}[option](value) == folder
