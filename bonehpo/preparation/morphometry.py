@@ -80,7 +80,9 @@ def condense(volume: NDArray[Any], to_level: IntensityMap) -> Preview:
 
 
 def specimen_mask(volume: NDArray[Any], to_level: IntensityMap) -> NDArray[np.bool_] | None:
-    """The voxels of a specimen with air around it, (z, y, x), its rim left out; None where no air is found.
+    """The voxels of a specimen with air around it, (z, y, x), its rim left out.
+
+    None where no air is found, or the specimen is solid: then air is its other phase.
 
     Args:
         volume: Intensities, (z, y, x).
@@ -90,6 +92,10 @@ def specimen_mask(volume: NDArray[Any], to_level: IntensityMap) -> NDArray[np.bo
     threshold = otsu(counts)
     specimen = None if threshold is None else specimen_in_air(small, threshold)
     if specimen is None:
+        return None
+    counts = _counts_within(volume, specimen, to_level, factor)
+    threshold = otsu(counts)
+    if threshold is None or has_one_phase(counts, threshold):
         return None
     whole = np.zeros(volume.shape, bool)
     large = _without_rim(specimen).repeat(factor, 0).repeat(factor, 1).repeat(factor, 2)

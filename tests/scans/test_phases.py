@@ -112,6 +112,14 @@ def test_air_and_padding_around_a_specimen_are_no_phase_of_it(porosity, air):
     assert found.pore == pytest.approx(whole.pore, abs=6)
 
 
+def test_a_solid_cylinder_in_air_has_the_air_for_its_pores():
+    y, x = np.mgrid[:48, :48] - 23.5
+    rng = np.random.default_rng(0)
+    volume = np.where(np.hypot(y, x) < 20, 180, 20) + rng.normal(0, 4, (48, 48, 48))
+    found = prepared_phases(volume.astype(np.uint8))
+    assert (found.pore, found.bone) == pytest.approx((20, 180), abs=8)
+
+
 def prepared_phases(volume: np.ndarray) -> Phases:
     """As `prepare` finds them."""
     raw = histogram(volume)
