@@ -196,7 +196,7 @@ def load_config(path: Path, bone: str) -> StudyConfig:
     if not path.exists():
         return StudyConfig(bone=bone)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows mark it
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     except OSError as error:

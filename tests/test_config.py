@@ -65,6 +65,10 @@ def test_a_wrong_file_is_refused_by_file_key_and_value(tmp_path, text, complaint
     assert "\n" not in message
 
 
+def test_a_mark_of_byte_order_as_editors_of_windows_write_it_does_no_harm(tmp_path):
+    assert load(tmp_path, "\ufeff[training]\nepochs = 7").training.epochs == 7
+
+
 def test_the_documented_file_has_every_key_at_its_default():
     page = (DOCS / "reference" / "study.md").read_text()
     shown = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
