@@ -171,7 +171,10 @@ LEAST_STORED = 0.01
 
 
 def _open_zarr(path: Path, inner: str) -> Header:
-    node = zarr.open(path, mode="r", path=inner.strip("/"))
+    try:
+        node = zarr.open(path, mode="r", path=inner.strip("/"))
+    except FileNotFoundError as error:
+        raise ScanError(f"{path}: holds no array {inner.strip('/') or 'at all'}{_told_arrays(path)}") from error
     remarks: list[str] = []
     if isinstance(node, zarr.Group):
         node, inner = _zarr_volume(path, inner.strip("/"), node)
@@ -224,11 +227,26 @@ def _zarr_volume(path: Path, inner: str, group: zarr.Group) -> tuple[zarr.Array[
         array = group[name]
         if isinstance(array, zarr.Array):
             return array, f"{inner}/{name}".strip("/")
+    told = _zarr_volumes(path, inner, group)
+    raise ScanError(f"{path}: is a group, not an array; give one of its volumes: {told or 'it holds none'}")
+
+
+def _zarr_volumes(path: Path, inner: str, group: zarr.Group) -> str:
     arrays = [
         name for name, node in group.members(max_depth=4) if isinstance(node, zarr.Array) and _is_volume(node.shape)
     ]
-    told = ", ".join(f"{path}::{f'{inner}/{name}'.strip('/')}" for name in sorted(arrays)[:8])
-    raise ScanError(f"{path}: is a group, not an array; give one of its volumes: {told or 'it holds none'}")
+    return ", ".join(f"{path}::{f'{inner}/{name}'.strip('/')}" for name in sorted(arrays)[:8])
+
+
+def _told_arrays(path: Path) -> str:
+    """Contents of a zarr without the array that was asked for, for the refusal."""
+    try:
+        node = zarr.open(path, mode="r")
+    except FileNotFoundError:
+        return ", nor metadata of one; copy it again"
+    if isinstance(node, zarr.Array):
+        return f", it is one itself; give {path}"
+    return f"; its volumes: {_zarr_volumes(path, '', node) or 'none'}"
 
 
 def _is_volume(shape: tuple[int, ...]) -> bool:
