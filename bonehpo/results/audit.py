@@ -89,8 +89,9 @@ def run_audit(finished: FinishedStudy, progress: ProgressCallback, visible_from:
 
 
 def asked_models(models: pd.DataFrame) -> pd.DataFrame:
-    """Of the table `models` those that were asked, without what only the gate of promotion needs."""
-    return models[models["reason"] == ""].drop(columns=["n_folds", "near", "sees_before"])
+    """Of the table `models` those that were asked, without what the sentences tell or only the gate of promotion needs."""
+    dropped = ["n_folds", "near", "sees_before", "ceiling"]
+    return models[models["reason"] == ""].drop(columns=dropped, errors="ignore")  # audits of before have no ceiling
 
 
 class Scored(NamedTuple):

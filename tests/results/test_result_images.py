@@ -37,7 +37,9 @@ def test_every_explained_slice_is_an_image_of_its_run_with_the_load_state_as_ste
     runs = tracking.client.search_runs([experiment.experiment_id], "tags.`bonehpo.level` = 'comparison'")
     names = [file.path for file in tracking.client.list_artifacts(runs[0].info.run_id, "images")]
     for step in (1, 2):
-        assert any(name.startswith(f"images/TB_5 XY 3 states+step+{step}+") and name.endswith(".png") for name in names)
+        assert any(
+            name.startswith(f"images/TB_7c5 XY 3 states+step+{step}+") and name.endswith(".png") for name in names
+        )
 
 
 def test_a_result_without_heat_maps_has_no_images(tmp_path):
