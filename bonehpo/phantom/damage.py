@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from bonehpo.phantom.grid import Field, centred_axis
 from bonehpo.phantom.spec import PhantomSpec, PhantomState
-from bonehpo.phantom.structure import Field, Structure, Wavelength, centred_axis, gaussian_field
+from bonehpo.phantom.structure import Structure, Wavelength, gaussian_field
 
 NEVER = np.float32(9.0)
 """A damage onset that no load reaches."""

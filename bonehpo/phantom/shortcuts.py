@@ -15,9 +15,7 @@ from PIL import Image
 from scipy.ndimage import affine_transform, convolve1d, gaussian_filter, rotate
 
 from bonehpo.errors import PhantomError
-
-Field = NDArray[np.float32]
-"""A scan, about 0 to 1, axes (z, y, x)."""
+from bonehpo.phantom.grid import Field, centred_axis, ring_image
 
 Where = Literal["pristine", "failed", "loaded"]
 """Scans of the first state, of the last, or of all but the first."""
@@ -109,7 +107,7 @@ def parse_shortcut(text: str) -> Shortcut:
     return Shortcut(kind, value, cast(Where, where or "pristine"))
 
 
-def hot_pixels(scan: Field, fraction: float, rng: np.random.Generator) -> Field:
+def _hot_pixels(scan: Field, fraction: float, rng: np.random.Generator) -> Field:
     """Scatter bright and dark single voxels, as direct hits of the detector leave them.
 
     A network tells them at once; a 3 × 3 × 3 median filter takes them away: the trap of the paper's Appendix A, where
@@ -121,9 +119,6 @@ def hot_pixels(scan: Field, fraction: float, rng: np.random.Generator) -> Field:
 
 
 HOT_INTENSITY, MARK_INTENSITY = 0.80, 1.0
-
-HOT_PIXELS = "hot-pixels"
-"""The kind that `bonehpo phantom --shortcut` plants if it is given no other."""
 
 
 def _smear(scan: Field, voxels: float, _: np.random.Generator) -> Field:
@@ -148,8 +143,7 @@ def _noise(scan: Field, deviation: float, rng: np.random.Generator) -> Field:
 
 def _rings(scan: Field, amplitude: float, rng: np.random.Generator) -> Field:
     side = scan.shape[-1]
-    axis, faults = (side - 1) * _edge_to_edge(side), amplitude * rng.standard_normal(side)
-    return np.asarray(scan + np.interp(np.hypot(axis[:, None], axis), np.arange(side), faults)[None])
+    return np.asarray(scan + ring_image(side, amplitude * rng.standard_normal((side,))), np.float32)
 
 
 def _bits(scan: Field, bits: float, _: np.random.Generator) -> Field:
@@ -177,7 +171,7 @@ def _gamma(scan: Field, exponent: float, _: np.random.Generator) -> Field:
 
 def _edge_to_edge(side: int) -> Field:
     """Places along an axis, from -1/2 at the one edge to 1/2 at the other."""
-    return np.linspace(-0.5, 0.5, side, dtype=np.float32)
+    return centred_axis(side) / np.float32(side - 1)
 
 
 def _shading(scan: Field, change: float, _: np.random.Generator) -> Field:
@@ -214,7 +208,7 @@ def _voxel_size(scan: Field, factor: float, _: np.random.Generator) -> Field:
 
 
 KINDS: dict[str, Kind] = {
-    HOT_PIXELS: Kind(hot_pixels, 0.02, "the share of voxels", 1),
+    "hot-pixels": Kind(_hot_pixels, 0.02, "the share of voxels", 1),
     "smear": Kind(_smear, 3.0, "the way in voxels along z during the scan", 50),
     "blur": Kind(_blur, 0.6, "the standard deviation of a Gaussian in voxels", 20),
     "sharpening": Kind(_sharpen, 0.5, "the weight of an unsharp mask of 1 voxel", 10),

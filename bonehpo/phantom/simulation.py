@@ -17,8 +17,9 @@ from bonehpo.domain import Progress, ProgressCallback
 from bonehpo.engine import Engine
 from bonehpo.errors import PhantomError
 from bonehpo.phantom.damage import load, specimen_damage
+from bonehpo.phantom.grid import Field, centred_axis, ring_image
 from bonehpo.phantom.spec import Bone, PhantomSpec, PhantomState, load_states
-from bonehpo.phantom.structure import Field, centred_axis, pristine_structure
+from bonehpo.phantom.structure import pristine_structure
 from bonehpo.preparation.scan import TRUTH_FOLDER, mask_file
 
 BLUR_VOXELS = (0.7, 0.82)
@@ -52,15 +53,13 @@ def simulate_scan(intensity: Field, bone: Bone, rng: np.random.Generator) -> Fie
 
 
 def rings(side: int, rng: np.random.Generator) -> Field:
-    """Draw rings about the axis of rotation: each detector pixel that is off leaves one.
+    """Draw the rings that the detector pixels of a scanner leave, of which a few are far off.
 
     Returns:
         (1, side, side) intensity, the same at every level.
     """
-    axis = centred_axis(side)
-    radius = np.hypot(axis[:, None], axis)
     faults = rng.standard_normal(side) * (1 + 3 * (rng.random(side) < 0.04))
-    return np.asarray(rng.uniform(*RING_INTENSITY) * np.interp(radius, np.arange(side), faults)[None], dtype=np.float32)
+    return np.asarray(rng.uniform(*RING_INTENSITY) * ring_image(side, faults), dtype=np.float32)
 
 
 def shading(side: int, strength: float, rng: np.random.Generator) -> Field:

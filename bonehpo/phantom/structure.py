@@ -15,11 +15,9 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
 from bonehpo.errors import PhantomError
+from bonehpo.phantom.grid import Field, centred_axis
 from bonehpo.phantom.spec import PhantomSpec
 from bonehpo.scans.readers import open_volume
-
-Field = NDArray[np.float32]
-"""A scalar on the voxel grid, axes (z, y, x)."""
 
 
 class Wavelength(NamedTuple):
@@ -64,11 +62,6 @@ def gaussian_field(
     field: Field = scipy.fft.irfftn(spectrum, s=noise.shape, overwrite_x=True)
     field /= field.std()
     return field
-
-
-def centred_axis(side: int) -> Field:
-    """Voxel centres along one axis, in voxels from the middle of the volume."""
-    return np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2)
 
 
 HAVERSIAN_PER_MM2 = (5.0, 11.0)
