@@ -62,21 +62,19 @@ def condense(volume: NDArray[Any], to_level: IntensityMap) -> Preview:
         volume: Intensities, (z, y, x).
         to_level: To levels 0 to 255, not yet rounded.
     """
-    small, counts, factor = _in_small(volume, to_level)
-    threshold = otsu(counts)
-    specimen = None if threshold is None else specimen_in_air(small, threshold)
-    if specimen is not None:
-        counts = _counts_within(volume, specimen, to_level, factor)
-        threshold = otsu(counts)
+    found = _find_specimen(volume, to_level)
+    counts, threshold = found.counts, otsu(found.counts)
     look: Look = ""
     if is_binary(counts):
         look = "binary"
     elif threshold is None or has_one_phase(counts, threshold):
         look = "one phase"
-    elif specimen is None and has_dark_bone(small, threshold):
+    elif found.specimen is None and has_dark_bone(found.levels, threshold):
         look = "dark bone"
     fraction = None if look == "one phase" else fraction_above(counts, threshold)
-    return Preview(bone_volume_fraction=fraction, threshold=threshold, look=look, levels=small, factor=factor)
+    return Preview(
+        bone_volume_fraction=fraction, threshold=threshold, look=look, levels=found.levels, factor=found.factor
+    )
 
 
 def specimen_mask(volume: NDArray[Any], to_level: IntensityMap) -> NDArray[np.bool_] | None:
@@ -88,30 +86,28 @@ def specimen_mask(volume: NDArray[Any], to_level: IntensityMap) -> NDArray[np.bo
         volume: Intensities, (z, y, x).
         to_level: To levels 0 to 255, not yet rounded.
     """
-    small, counts, factor = _in_small(volume, to_level)
-    threshold = otsu(counts)
-    specimen = None if threshold is None else specimen_in_air(small, threshold)
-    if specimen is None:
-        return None
-    counts = _counts_within(volume, specimen, to_level, factor)
-    threshold = otsu(counts)
-    if threshold is None or has_one_phase(counts, threshold):
+    found = _find_specimen(volume, to_level)
+    threshold = otsu(found.counts)
+    if found.specimen is None or threshold is None or has_one_phase(found.counts, threshold):
         return None
     whole = np.zeros(volume.shape, bool)
-    large = _without_rim(specimen).repeat(factor, 0).repeat(factor, 1).repeat(factor, 2)
+    large = _without_rim(found.specimen)
+    for axis in range(3):
+        large = large.repeat(found.factor, axis)
     whole[tuple(map(slice, large.shape))] = large[tuple(map(slice, volume.shape))]
     return whole
 
 
-class _Small(NamedTuple):
-    """A volume in small, see `Preview`, and the voxels of each level."""
+class _Found(NamedTuple):
+    """A volume in small, see `Preview`; its specimen, where air lies around it; and the voxels of each level of either."""
 
     levels: NDArray[np.uint8]
-    counts: NDArray[np.int64]
     factor: int
+    specimen: NDArray[np.bool_] | None
+    counts: NDArray[np.int64]
 
 
-def _in_small(volume: NDArray[Any], to_level: IntensityMap) -> _Small:
+def _find_specimen(volume: NDArray[Any], to_level: IntensityMap) -> _Found:
     factor = -(-max(volume.shape) // MEASURED_SIDE)
     sums = np.zeros([max(1, extent // factor) for extent in volume.shape], np.float32)
     counts = np.zeros(LEVELS, np.int64)
@@ -120,7 +116,11 @@ def _in_small(volume: NDArray[Any], to_level: IntensityMap) -> _Small:
         counts += np.bincount(levels.astype(np.intp).ravel(), minlength=LEVELS)
         if z // factor < len(sums):
             sums[z // factor] += _block_means(levels, factor)
-    return _Small(np.rint(sums / min(factor, len(volume))).astype(np.uint8), counts, factor)
+    small, threshold = np.rint(sums / min(factor, len(volume))).astype(np.uint8), otsu(counts)
+    specimen = None if threshold is None else specimen_in_air(small, threshold)
+    if specimen is not None:
+        counts = _counts_within(volume, specimen, to_level, factor)
+    return _Found(small, factor, specimen, counts)
 
 
 def _without_rim(specimen: NDArray[np.bool_]) -> NDArray[np.bool_]:
