@@ -102,7 +102,6 @@ def _plan_volumes(
     extent, frames = min(min(shape) for shape in kept), _frames(kept)
     block = read_centre(volumes[reference], crop)
     counted = histogram(block)
-    by_phases = steps.match == "phases"
     recipe = Recipe(
         kind="volumes",
         crop=crop,
@@ -118,7 +117,7 @@ def _plan_volumes(
         voxel_um=table.voxel_um or _voxel_of_files(volumes),
         standardise=steps.standardise,
         bone_is=steps.bone_is,
-        phases=phases_of(median_filtered(block, done=False), counted) if by_phases else None,
+        phases=phases_of(median_filtered(block, done=False), counted) if steps.match == "phases" else None,
         registered=steps.register,
         frames=frames if any(len(set(shape)) > 1 or shape != kept[0] for shape in kept) else None,
     )
