@@ -95,9 +95,10 @@ def state_table(configuration: FittedConfiguration, store: SliceStore, sets: Set
         sets: That were held out.
     """
     rows = []
-    for pair, answers in configuration.states().items():
+    for pair, own in configuration.states().items():
+        answers = _with_common_states(own, store)
         for test, validation in (pair, tuple(reversed(pair))):
-            found = accuracies_by_state(_with_common_states(answers, store).p_failed(pair, test))
+            found = accuracies_by_state(answers.p_failed(pair, test))
             found["strain"] = [_strain(store, sets, test, int(state)) for state in found["state"]]
             rows.append(found.assign(test=test, validation=validation))
     columns = ["test", "validation", "state", "strain", "accuracy_pristine", "accuracy_loaded", "accuracy", "n_slices"]
