@@ -22,13 +22,12 @@ from bonehpo.analysis.detection import mean_by_state
 from bonehpo.analysis.shortcuts import GroupState, end_folds, judge, network_sentence, state_accuracies, too_few
 from bonehpo.domain import Group, ignore_progress
 from bonehpo.engine import open_engine
-from bonehpo.folds import specimen_sets
+from bonehpo.folds import Sets, specimen_sets
 from bonehpo.leakage.features import CEILINGS, KINDS, scan_features
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.phantom.shortcuts import KINDS as SHORTCUTS
 from bonehpo.preparation.prepare import prepare
 from bonehpo.store.recipe import Steps
-from bonehpo.store.store import SliceStore
 
 LEARNABLE = 0.70
 N_STATES, PRISTINE, BEFORE, FAILED = 4, 1, 2, 4
@@ -56,24 +55,23 @@ def convolved(image: np.ndarray) -> list[float]:
     return found
 
 
-def measured(bone: str, seed: int, shortcut: str, side: int, n_slices: int) -> tuple[Features, SliceStore]:
-    """Numbers of all models on the slices of a phantom, and its store."""
-    folder = Path(tempfile.mkdtemp(prefix="bonehpo-zoo-"))
-    spec = PhantomSpec(bone=bone, side=side, n_states=N_STATES, seed=seed, shortcut=shortcut)
-    with open_engine(0) as engine:
-        csv = write_phantom(spec, folder / "phantom", engine, ignore_progress)
-        steps = Steps(side=side, n_slices=n_slices, registration=False)
-        store = prepare(csv, folder / bone / "slices.zarr", steps, engine)
+def measured(bone: str, seed: int, shortcut: str, side: int, n_slices: int) -> tuple[Features, Sets]:
+    """Numbers of all models on the slices of a phantom, and its sets."""
     found: Features = {model: {} for model in (*KINDS, CONVOLUTIONS)}
-    for specimen in store.specimens:
-        for state in (PRISTINE, BEFORE, FAILED):
-            by_model = scan_features(store, specimen, state)
-            for plane in store.planes:
-                key = GroupState(Group(specimen, plane), state)
-                for model in KINDS:
-                    found[model][key] = by_model[model][plane]
-                found[CONVOLUTIONS][key] = np.array([convolved(x) for x in store.group(specimen, state, plane)])
-    return found, store
+    spec = PhantomSpec(bone=bone, side=side, n_states=N_STATES, seed=seed, shortcut=shortcut)
+    steps = Steps(side=side, n_slices=n_slices, registration=False)
+    with tempfile.TemporaryDirectory(prefix="bonehpo-zoo-") as folder, open_engine(0) as engine:
+        csv = write_phantom(spec, Path(folder) / "phantom", engine, ignore_progress)
+        store = prepare(csv, Path(folder) / bone / "slices.zarr", steps, engine)
+        for specimen in store.specimens:
+            for state in (PRISTINE, BEFORE, FAILED):
+                by_model = scan_features(store, specimen, state)
+                for plane in store.planes:
+                    key = GroupState(Group(specimen, plane), state)
+                    for model in KINDS:
+                        found[model][key] = by_model[model][plane]
+                    found[CONVOLUTIONS][key] = np.array([convolved(x) for x in store.group(specimen, state, plane)])
+    return found, specimen_sets(store.specimens, store.planes)
 
 
 def joined(first: Features, others: Features, states: Mapping[int, int]) -> Features:
@@ -87,12 +85,12 @@ def joined(first: Features, others: Features, states: Mapping[int, int]) -> Feat
     }
 
 
-def learnability(features: Features, sets: dict) -> float:
+def learnability(features: Features, sets: Sets) -> float:
     """Accuracy of the linear model on random convolutions on the first against the last of the states it is given."""
     return float(end_folds(state_accuracies(features[CONVOLUTIONS], sets))["accuracy"].mean())
 
 
-def flagged(features: Features, sets: dict, visible_from: int) -> list[str]:
+def flagged(features: Features, sets: Sets, visible_from: int) -> list[str]:
     """The models for which an audit would flag the stand-in of a network, or the stand-in itself."""
     states = state_accuracies(features[CONVOLUTIONS], sets)
     found = []
@@ -112,8 +110,7 @@ def only(features: Features, states: tuple[int, ...]) -> Features:
 def rows_of(bone: str, seed: int, kinds: list[str], side: int, n_slices: int) -> list[dict[str, object]]:
     """A row for the clean phantom, and two for each kind of shortcut."""
     start = time.process_time()
-    clean, store = measured(bone, seed, "", side, n_slices)
-    sets = specimen_sets(store.specimens, store.planes)
+    clean, sets = measured(bone, seed, "", side, n_slices)
     row = {"bone": bone, "seed": seed}
     found = flagged(clean, sets, 3)
     rows = [row | {"kind": "none", "where": "", "learnable": float("nan"), "flagged": bool(found), "by": found}]
