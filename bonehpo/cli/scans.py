@@ -146,7 +146,8 @@ def prepare(
     """Turn the scans of SCANS.csv into the verified slice store of a study.
 
     SCANS.csv has one row per scan, specimen,state,path[,label,donor,strain,stress_mpa,voxel_um], or one row per 2-D slice,
-    specimen,state,plane,position,path. Paths are relative to it. State 1 is pristine, the last is failed.
+    specimen,state,plane,position,path. Paths are relative to it. The first state is pristine
+    and the last failed; where specimens failed in different states, the column label says which.
     """
     from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Steps
     from bonehpo.workflow.stores import phases_caution

@@ -58,7 +58,8 @@ def prepare(
 
     Args:
         scans: CSV with a row for each scan, `specimen,state,path[,label,donor,strain,stress_mpa,voxel_um]`, or for each 2-D
-            slice, `specimen,state,plane,position,path`. Paths are relative to it. State 1 is pristine, the last is failed.
+            slice, `specimen,state,plane,position,path`. Paths are relative to it. The first state is
+            pristine and the last failed; where specimens failed in different states, the column label says which.
         study: Folder of the study, `studies/TB`; the store becomes its `slices.zarr`.
         steps: What to do to each scan; None for the defaults.
         overwrite: Replace a store that is there already, once the new one is whole.
