@@ -6,7 +6,7 @@ neither. Whatever their level tells of the load state comes from the scanner or 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from bonehpo.domain import NO_DONORS, Progress, ProgressCallback, ignore_progres
 from bonehpo.preparation.morphometry import otsu
 from bonehpo.scans.intensity import LEVELS
 from bonehpo.scans.phases import Matching
+from bonehpo.store.recipe import Recipe
 from bonehpo.store.store import SliceStore
 
 Phase = Literal["pore", "bone"]
@@ -96,9 +97,10 @@ def _levels_of(
     store: SliceStore, specimen: str, states: Sequence[int]
 ) -> list[tuple[str, int, float, float, int, int]]:
     sums, counts = np.zeros((len(states), len(PHASES))), np.zeros(len(PHASES), np.int64)
+    limits = _limits_of(store.recipe)
     for plane in store.planes:
         stacks = np.stack([store.group(specimen, state, plane) for state in states])
-        for i, mask in enumerate(_phase_masks(stacks)):
+        for i, mask in enumerate(_phase_masks(stacks, limits)):
             counts[i] += np.count_nonzero(mask)
             sums[:, i] += stacks[:, mask].sum(axis=1, dtype=np.float64)
     means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts >= MIN_PIXELS)
@@ -108,13 +110,43 @@ def _levels_of(
     ]
 
 
-def _phase_masks(stacks: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
-    """Inside of what is pore, and of what is bone, in all states, (slice, y, x) each: a pixel from its border on."""
-    thresholds = [otsu(np.bincount(stack.ravel(), minlength=LEVELS)) for stack in stacks]
-    is_bone = [stack > (LEVELS if t is None else t) for stack, t in zip(stacks, thresholds, strict=True)]
+class _Limits(NamedTuple):
+    """Levels between phases: up to the first lies what is outside a specimen, above the second bone.
+
+    Of scans that were matched by phases the latter is midway between the two, and a quarter of their distance below the
+    darkest pores nothing of the specimen is left. Otherwise each state has an Otsu's threshold of its own (None).
+    """
+
+    outside: float
+    bone: float | None
+
+
+def _limits_of(recipe: Recipe) -> _Limits:
+    if recipe.phases is None or recipe.standardise:
+        return _Limits(0, None)
+    pore, distance, window = recipe.phases.pore, recipe.phases.bone - recipe.phases.pore, recipe.window
+    outside, bone = (
+        (intensity - window.low) / (window.high - window.low) * (LEVELS - 1)
+        for intensity in (pore - distance / 4, pore + distance / 2)
+    )
+    return _Limits(max(outside, 0), bone)
+
+
+def _phase_masks(stacks: NDArray[np.uint8], limits: _Limits) -> list[NDArray[np.bool_]]:
+    """Inside of what is pore, and of what is bone, in all states, (slice, y, x) each: a pixel from its border on.
+
+    Args:
+        stacks: Slices of all states, (state, slice, y, x).
+        limits: Of the phases.
+    """
+    shown = (stacks > limits.outside).any(axis=0)
+    own = [
+        otsu(np.bincount(stack[shown], minlength=LEVELS)) if limits.bone is None else limits.bone for stack in stacks
+    ]
+    is_bone = [stack > (LEVELS if t is None else t) for stack, t in zip(stacks, own, strict=True)]
     cross = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
     masks = []
-    for mask in (~np.logical_or.reduce(is_bone), np.logical_and.reduce(is_bone)):
+    for mask in (shown & ~np.logical_or.reduce(is_bone), np.logical_and.reduce(is_bone)):
         inner = binary_erosion(mask, cross, border_value=1)
         masks.append(inner if np.count_nonzero(inner) >= MIN_PIXELS else mask)
     return masks

@@ -81,6 +81,30 @@ def test_a_scanner_that_was_brighter_for_the_failed_scans_is_cautioned_of_unless
     assert phases_caution(store_of(tmp_path, csv, "phases")) == ""
 
 
+@pytest.mark.parametrize("air", [0, 12])
+def test_padding_and_air_around_a_specimen_are_no_phase(tmp_path, air):
+    """Nothing is outside a circle, and half of the bone is gone in the second state: Otsu's threshold lies above marrow
+    in the one and, with what is outside, below it in the other."""
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    outside = np.hypot(y, x) > SIDE / 2 - 3
+    rows = []
+    for i in range(4):
+        field = gaussian_filter(np.random.default_rng(i).standard_normal((SIDE,) * 3), 2.5)
+        for state, share in ((1, 0.3), (2, 0.15)):
+            rng = np.random.default_rng(100 * state + i)
+            bone = gaussian_filter((field > np.quantile(field, 1 - share)).astype(float), 0.7)
+            volume = 80 + 70 * bone + rng.normal(0, 3, field.shape)
+            volume[:, outside] = rng.normal(air, 2, (SIDE, outside.sum())) if air else 0
+            np.save(tmp_path / f"{i}-{state}.npy", np.rint(volume).clip(0, 255).astype(np.uint8))
+            rows.append({"specimen": f"S{i}", "state": state, "path": f"{i}-{state}.npy"})
+    store = store_of(tmp_path, write_table(tmp_path, rows), "phases")
+    found = phase_levels(store)
+    assert (found["bone"] - found["pore"]).min() > 40, "the phases are marrow and bone"
+    assert found["pore"].min() > 70, "marrow has 80, and what is outside is not counted with it"
+    assert max(abs(drift.mean) for drift in drifts(found)) < TOLERANCE
+    assert phases_caution(store) == ""
+
+
 def levels(differences: list[float]) -> pd.DataFrame:
     rows = [(f"S{i}", state, 50.0 + d * state, 200.0, 99, 99) for i, d in enumerate(differences) for state in (0, 1)]
     return pd.DataFrame(rows, columns=["specimen", "state", "pore", "bone", "n_pore", "n_bone"])
