@@ -9,16 +9,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d, label, maximum_filter1d
+from scipy.ndimage import label, maximum_filter1d
 from skimage.filters import threshold_multiotsu
 from skimage.morphology import convex_hull_image
 
-Look = Literal["", "one phase", "binary", "dark bone"]
-"""What is odd about a scan: nothing, noise about one intensity, two levels alone, or bone that is darker than the rest."""
-
-VALLEY = 0.6
-"""Lowest point of a histogram between the means of what Otsu's threshold parts, over its highest peak, from which on there
-is one phase. Of a normal distribution it is 0.73."""
+Look = Literal["", "one phase", "binary", "dark bone", "metal"]
+"""What is odd about a scan: nothing, noise about one intensity, two levels alone, bone that is darker than the rest, or
+voxels that are far brighter than bone."""
 
 BAR, ALL = 0.05, 0.98
 """Width of the bars at the edges of a volume in parts of its shortest side, and the share of each that is air."""
@@ -37,23 +34,6 @@ WIDEST = 0.8
 
 NEAR = 0.15
 """Share of the sections that lie on either side of one and tell its outline too: where struts end in air, few reach it."""
-
-_SMOOTHING = 3.0
-
-
-def has_one_phase(counts: NDArray[np.int64], threshold: int) -> bool:
-    """True if Otsu's threshold splits the noise about one intensity.
-
-    Args:
-        counts: Of the 256 levels of a filtered volume.
-        threshold: Otsu's.
-    """
-    levels = np.arange(len(counts))
-    dark, bright = (
-        np.average(levels[part], weights=counts[part]) for part in (levels <= threshold, levels > threshold)
-    )
-    blurred = gaussian_filter1d(counts.astype(np.float64), max(_SMOOTHING, len(counts) / np.count_nonzero(counts)))
-    return bool(blurred[round(dark) : round(bright) + 1].min() >= VALLEY * blurred.max())
 
 
 def is_binary(counts: NDArray[np.int64]) -> bool:

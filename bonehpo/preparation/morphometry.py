@@ -22,9 +22,10 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from bonehpo.preparation.appearance import Look, has_dark_bone, has_one_phase, is_binary, specimen_in_air
+from bonehpo.preparation.appearance import Look, has_dark_bone, is_binary, specimen_in_air
 from bonehpo.scans.intensity import LEVELS, IntensityMap
 from bonehpo.scans.sections import centred
+from bonehpo.scans.window import has_one_phase
 
 MEASURED_SIDE = 128
 """Voxels along the longest edge of a volume that is measured; a larger one is reduced by a whole number first. Of a human

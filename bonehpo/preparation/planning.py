@@ -11,10 +11,11 @@ from bonehpo.domain import Progress, ProgressCallback, ignore_progress, some_of
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.registration import SMALLEST_SIDE, STILL, Offset, is_shown
 from bonehpo.preparation.scan import check_size, check_type, median_filtered, phases_of, read_centre
-from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, histogram, intensity_window
+from bonehpo.scans.intensity import STANDARD_MEAN, STANDARD_SD, histogram
 from bonehpo.scans.readers import Volume, open_volume, read_image
 from bonehpo.scans.sections import NORMALS, Crop, Shape, centred_box, crop_in_words, extents, longer_edges
 from bonehpo.scans.table import Scan, ScanTable
+from bonehpo.scans.window import intensity_window
 from bonehpo.store.recipe import DEFAULT_SIDE, DEFAULT_SLICES, Recipe, Steps
 
 PREVIEW_SIDE = 64

@@ -27,7 +27,6 @@ from bonehpo.scans.intensity import (
     histogram,
     levels,
     matching,
-    scan_window,
     standardised,
 )
 from bonehpo.scans.phases import BoneRule, Phases, find_phases, matched_by_phases
@@ -46,6 +45,7 @@ from bonehpo.scans.sections import (
     square,
 )
 from bonehpo.scans.table import Scan, ScanTable, SliceImage
+from bonehpo.scans.window import FEW, far_above, scan_window
 from bonehpo.store.recipe import Recipe
 
 Sections = NDArray[Any]
@@ -175,6 +175,8 @@ def prepare_volume(source: str, recipe: Recipe, offset: Offset = STILL) -> Prepa
         block = laid_on_first(block, volume.shape, read, box, offset)
     small = reduced(block)
     seen = condense(block, levels(scan_window(own, block.dtype) if own else recipe.window))
+    if own and not seen.look and far_above(own) >= FEW:
+        seen = replace(seen, look="metal")
     if block.dtype.kind == "f":  # interpolation is slow: once here, and not for each plane
         for section in block:
             section[...] = to_level(section)

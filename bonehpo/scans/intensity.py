@@ -9,14 +9,13 @@ References:
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from bonehpo.errors import PreparationError
 
 MAX_VALUES = 65_536
 """Distinct intensities that a histogram keeps: all that 16 bits can hold. Scans of 32 bits with more are kept as this
@@ -47,6 +46,15 @@ class Histogram:
     def quantile(self, fraction: float) -> float:
         """The smallest kept value that at least `fraction` of the voxels do not exceed."""
         return self.values[int(np.searchsorted(self.quantiles, fraction))]
+
+    def share(self, window: "Window") -> float:
+        """Share of the voxels from `window.low` to `window.high`."""
+        return sum(self.within(window).counts) / sum(self.counts)
+
+    def within(self, window: "Window") -> "Histogram":
+        """Counts of the values from `window.low` to `window.high`."""
+        first, last = bisect_left(self.values, window.low), bisect_right(self.values, window.high)
+        return Histogram(values=self.values[first:last], counts=self.counts[first:last])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,36 +128,6 @@ def levels(window: Window, matched: IntensityMap | None = None) -> IntensityMap:
         return IntensityMap(knots=np.array([window.low, window.high]), intensities=np.array([0.0, LEVELS - 1]))
     scaled = (matched.intensities - window.low) / (window.high - window.low)
     return IntensityMap(knots=matched.knots, intensities=np.clip(scaled, 0, 1) * (LEVELS - 1))
-
-
-def intensity_window(reference: Histogram, dtype: np.dtype[Any]) -> Window:
-    """The intensities that become levels 0 and 255 in every scan of a store.
-
-    Args:
-        reference: Histogram of the reference scan.
-        dtype: Its intensity type.
-
-    Returns:
-        0 to 255 for unsigned 8 bit, so that those intensities stay as they are; otherwise the 0.1 % and 99.9 %
-        quantiles of the reference, so that a few bright voxels cannot flatten the rest.
-
-    Raises:
-        PreparationError: Nearly all voxels of the reference are of one intensity.
-    """
-    if dtype == np.uint8:
-        return Window(low=0, high=LEVELS - 1)
-    low, high = reference.quantile(0.001), reference.quantile(0.999)
-    if low == high:
-        raise PreparationError(f"99.8 % of the reference scan is the intensity {low:g}; name another with --reference")
-    return Window(low=low, high=high)
-
-
-def scan_window(scan: Histogram, dtype: np.dtype[Any]) -> Window:
-    """As `intensity_window`, for a scan by itself; where nearly all its voxels are of one intensity, all its intensities."""
-    try:
-        return intensity_window(scan, dtype)
-    except PreparationError:
-        return Window(low=scan.values[0], high=scan.values[-1])
 
 
 STANDARD_MEAN, STANDARD_SD = 128.0, 40.0

@@ -16,6 +16,7 @@ from scipy.ndimage import binary_erosion, gaussian_filter1d
 from skimage.filters import threshold_otsu
 
 from bonehpo.scans.intensity import LEVELS, Histogram, IntensityMap, Window, histogram
+from bonehpo.scans.window import common_range
 
 Matching = Literal["phases", "histogram", "none"]
 """Ways to make the intensities of scans alike."""
@@ -54,6 +55,7 @@ def find_phases(volume: NDArray[Any], rule: BoneRule = "inside", within: NDArray
 
     Bone is what is above Otsu's threshold. Thin struts are half marrow at their rims and have no mode, so that voxels at the
     rims do not count. Pores have no mode of their own where they are few, but a darkest intensity: the quantile of 0.03 %.
+    Of neither are metal and padding, see `window.common_range`.
 
     Args:
         volume: Intensities, (z, y, x), at least two.
@@ -61,23 +63,27 @@ def find_phases(volume: NDArray[Any], rule: BoneRule = "inside", within: NDArray
         within: The specimen, where air lies around it, which would be a third phase.
     """
     scan = histogram(volume if within is None else volume[within][None])
+    if rule == "inside":
+        scan = scan.within(common_range(scan))
     values, counts = _binned(scan)
     threshold = float(threshold_otsu(hist=(counts, values)))
-    bone = _mode(values, counts, threshold) if rule == "mode" else _inside(volume, threshold, within)
+    brightest = scan.values[-1]
+    bone = _mode(values, counts, threshold) if rule == "mode" else _inside(volume, threshold, brightest, within)
     return Phases(pore=min(scan.quantile(PORE_QUANTILE), threshold), bone=bone, rule=rule)
 
 
-def _inside(volume: NDArray[Any], threshold: float, within: NDArray[np.bool_] | None) -> float:
-    """Median intensity of bone, voxels at its rims left out."""
+def _inside(volume: NDArray[Any], threshold: float, brightest: float, within: NDArray[np.bool_] | None) -> float:
+    """Median intensity of bone, voxels at its rims left out; what is brighter than bone belongs to its inside, uncounted."""
     found = []
     for z, section in enumerate(volume):
-        inner = binary_erosion(section > threshold, border_value=1)
+        inner = binary_erosion(section > threshold, border_value=1) & (section <= brightest)
         for neighbour in volume[max(z - 1, 0) : z + 2]:
             inner &= neighbour > threshold
         found.append(section[inner if within is None else inner & within[z]])
     inside = np.concatenate(found)
     if len(inside) < LEAST:
-        inside = volume[volume > threshold if within is None else within & (volume > threshold)]
+        is_bone = (volume > threshold) & (volume <= brightest)
+        inside = volume[is_bone if within is None else within & is_bone]
     return float(np.median(inside))
 
 

@@ -141,15 +141,17 @@ FAR_FRACTION = 0.25
 
 
 def appearance_cautions(store: SliceStore) -> tuple[str, ...]:
-    """Cautions where bone of a store looks darker than the rest, scans disagree, or a scan has no two phases.
+    """Cautions where bone of a store looks darker than the rest, scans disagree, or one has metal in it or no two phases.
 
     Args:
         store: Of which the records of scans alone are read.
     """
     scans, first = store.manifest.scans, store.states[0]
     pristine = [scan for scan in scans if scan.state == first]
-    one = [f"{scan.specimen} state {scan.state}" for scan in scans if scan.look == "one phase"]
-    binary = [f"{scan.specimen} state {scan.state}" for scan in scans if scan.look == "binary"]
+    one, binary, metal = (
+        [f"{scan.specimen} state {scan.state}" for scan in scans if scan.look == look]
+        for look in ("one phase", "binary", "metal")
+    )
     dark = [scan.specimen for scan in pristine if scan.look == "dark bone"]
     known = {scan.specimen: scan.bone_volume_fraction for scan in pristine}
     apart = [
@@ -177,6 +179,11 @@ def appearance_cautions(store: SliceStore) -> tuple[str, ...]:
     if binary:
         found.append(
             f"{some_of(binary)} has two levels alone: it was segmented, and grey levels are lost. Prepare what was scanned."
+        )
+    if metal:
+        found.append(
+            f"In {some_of(metal)} voxels are far brighter than bone, as of metal or a marker: they are white in all slices, "
+            "and no bone. Crop them away, or see that all scans show them alike, as a network may tell states by them."
         )
     return tuple(found)
 

@@ -14,8 +14,9 @@ from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.morphometry import condense
 from bonehpo.preparation.prepare import prepare, prepare_scan
 from bonehpo.preparation.scan import filter_median
-from bonehpo.scans.intensity import histogram, levels, scan_window
+from bonehpo.scans.intensity import histogram, levels
 from bonehpo.scans.photometry import as_bright
+from bonehpo.scans.window import scan_window
 from bonehpo.store.recipe import Recipe, Steps
 from bonehpo.workflow.stores import appearance_cautions
 
@@ -152,6 +153,31 @@ def test_what_is_odd_is_said_of_the_scans_that_are(scans, tmp_path):
     assert binary.startswith("C state 2 has two levels alone")
     assert store.scan("B", 2).bone_volume_fraction is None
     assert store.scan("B", 2).porosity is None
+
+
+@TRABECULAR
+def test_of_a_saturated_screw_bone_keeps_its_levels_and_its_fraction(scans, tmp_path):
+    """A ball of 0.7 % of the voxels at the end of 16 bit, in all scans but one."""
+    _, volumes = scans
+    distance = np.sqrt(((np.indices(volumes[0].shape) - 27.5) ** 2).sum(axis=0))
+    screw = distance < (0.007 * volumes[0].size * 3 / 4 / np.pi) ** (1 / 3)
+    plain = {(n, s): 8_000 + 40 * volumes[2 * i + s - 1].astype(np.uint16) for i, n in enumerate("ABC") for s in (1, 2)}
+    odd = {key: v if key == ("B", 2) else np.where(screw, 65_535, v).astype(np.uint16) for key, v in plain.items()}
+    stores = []
+    for name, scans_of in (("plain", plain), ("odd", odd)):
+        (tmp_path / name).mkdir()
+        stores.append(prepared(table_of(tmp_path / name, scans_of), tmp_path / name, registration=False))
+    expected, found = stores
+    for scan in found.manifest.scans:
+        of_plain = expected.scan(scan.specimen, scan.state).bone_volume_fraction
+        assert scan.bone_volume_fraction == pytest.approx(of_plain, abs=0.015)
+    for key in odd:
+        levels_apart = [np.ptp(np.percentile(store.group(*key, "XY"), (25, 98))) for store in stores]
+        assert levels_apart[1] > 0.8 * levels_apart[0] > 60
+    assert appearance_cautions(expected) == ()
+    [caution] = appearance_cautions(found)
+    assert caution.startswith("In A state 1, A state 2, B state 1")
+    assert "far brighter than bone" in caution
 
 
 @TRABECULAR

@@ -14,7 +14,8 @@ from bonehpo.preparation.morphometry import (
     measure,
     preview_cube,
 )
-from bonehpo.scans.intensity import histogram, levels, scan_window
+from bonehpo.scans.intensity import histogram, levels
+from bonehpo.scans.window import scan_window
 
 SIDE = 64
 GRID = np.indices((SIDE,) * 3) + 0.5

@@ -21,8 +21,9 @@ from bonehpo.engine import open_engine
 from bonehpo.errors import PreparationError, ScanError, StoreError
 from bonehpo.preparation.prepare import prepare, prepare_scan
 from bonehpo.preparation.scan import filter_median
-from bonehpo.scans.intensity import MAX_VALUES, histogram, intensity_window, levels, matching, scan_window
+from bonehpo.scans.intensity import MAX_VALUES, histogram, levels, matching
 from bonehpo.scans.sections import cut, even_positions
+from bonehpo.scans.window import intensity_window, scan_window
 from bonehpo.store.recipe import Recipe, Steps
 
 
