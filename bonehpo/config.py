@@ -129,13 +129,14 @@ class Search:
             a fixed list, else adaptive.
         seed: Of the sampler and of every training.
         optimum: "best": the highest mean accuracy. "one-se": the smallest network within one standard error of it.
+            "baseline": the baseline, where the search has not found better.
         pruner: Who stops trials that fall behind. "none" stops nothing, unless a search is asked to prune (`--prune`).
     """
 
     sampler: SamplerName = "tpe"
     protocol: Literal["auto", "adaptive", "strict"] = "auto"
     seed: int = 0
-    optimum: Literal["best", "one-se"] = "best"
+    optimum: Literal["best", "one-se", "baseline"] = "best"
     pruner: PrunerName = "none"
 
 

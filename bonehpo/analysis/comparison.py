@@ -7,12 +7,14 @@ opinion; docs/explanation/estimates.md has how often each is wrong.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtr
 
-from bonehpo.analysis.estimates import Values, lower_bound
+from bonehpo.analysis.estimates import TIE
+from bonehpo.analysis.intervals import Values, lower_bound, mean_interval
 from bonehpo.domain import FoldScores
 from bonehpo.errors import StudyError
 
@@ -20,13 +22,6 @@ N_EXACT = 20
 """Up to so many sets all 2^n signs are gone through, a million at most; above, `N_RESAMPLES` random ones."""
 
 N_RESAMPLES = 9_999
-
-
-class Interval(NamedTuple):
-    """Both ends of a two-sided 95 % interval."""
-
-    lower: float
-    upper: float
 
 
 class Comparison(NamedTuple):
@@ -65,17 +60,6 @@ class CorrectedT(NamedTuple):
     n_folds: int
 
 
-def mean_interval(values: Values) -> Interval:
-    """Student's two-sided 95 % interval of the mean of values (set,), taken as independent; NaN for fewer than two.
-
-    Approximate for accuracies of one cross-validation, whose sets share training specimens.
-    """
-    if len(values) < 2:
-        return Interval(float("nan"), float("nan"))
-    lower = lower_bound(values, confidence=0.975)
-    return Interval(lower, 2 * float(values.mean()) - lower)
-
-
 def compare_by_set(first: Mapping[str, float], second: Mapping[str, float]) -> Comparison:
     """Compare two networks by their scores on the same test sets.
 
@@ -108,6 +92,50 @@ def compare_by_set(first: Mapping[str, float], second: Mapping[str, float]) -> C
         p=sign_flip_p(differences),
         smallest_p=2 / 2**n if n <= N_EXACT else 1 / (N_RESAMPLES + 1),
         n_sets=n,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainstBaseline:
+    """The outcome of a search against the baseline that it began with.
+
+    Attributes:
+        score: Mean score of the baseline over test sets.
+        score_difference: Mean over sets of the nested score minus the baseline's.
+        error: Its standard error, n = number of sets; NaN for one set.
+        is_better: Whether the baseline is the better one, as the difference is below 0 by more than its error explains:
+            its one-sided 92 % bound is.
+    """
+
+    score: float
+    score_difference: float
+    error: float
+    is_better: bool
+
+
+CONFIDENCE = 0.92
+"""Of the bound by which a baseline is found better: so, of studies of equal configurations, 7 to 10 % are found worse
+(docs/explanation/estimates.md)."""
+
+
+def against_baseline(nested: Mapping[str, float], baseline: Mapping[str, float]) -> AgainstBaseline:
+    """Compare the nested score of a study with the score of its baseline, set by set.
+
+    The nested score is what a choice among all trials comes to, the baseline was chosen by nobody: neither flatters.
+
+    Args:
+        nested: Nested score of each test set.
+        baseline: Mean score of the baseline's trial on the same sets.
+    """
+    differences = np.array([nested[name] - baseline[name] for name in nested])
+    n = len(differences)
+    error = float(differences.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+    upper = -lower_bound(-differences, CONFIDENCE)
+    return AgainstBaseline(
+        score=float(np.mean([baseline[name] for name in nested])),
+        score_difference=float(differences.mean()),
+        error=error,
+        is_better=bool(upper < -TIE) if n > 1 else bool(differences.mean() < -TIE),
     )
 
 

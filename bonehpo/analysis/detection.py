@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from natsort import natsorted
 
-from bonehpo.analysis.comparison import mean_interval
+from bonehpo.analysis.intervals import mean_interval
 from bonehpo.errors import StudyError
 from bonehpo.task import DAMAGE
 

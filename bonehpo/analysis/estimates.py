@@ -1,8 +1,9 @@
 """Estimates of accuracy from recorded folds: apparent, nested and bootstrapped.
 
 All is computed from recorded folds, a table with one row for each fold of each complete trial and the columns `trial`,
-`test`, `validation`, `test_score`, `validation_score` (see `task.Measure`). The unit of independence is the specimen: slices
-of one specimen, and folds that share specimens, are not independent, so every interval here has n = number of test sets.
+`test`, `validation`, `test_score`, `validation_score` (see `task.Measure`), and `n_slices` of the test set where a score is
+a share of slices. The unit of independence is the specimen: slices of one specimen, and folds that share specimens, are not
+independent, so every interval here has n = number of test sets.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from natsort import natsorted
-from scipy.special import stdtrit
 
-Values = npt.NDArray[np.float64]
+from bonehpo.analysis.intervals import Interval, Values, binomial_sd, lower_bound, mean_interval, next_set
+
 Indices = npt.NDArray[np.intp]
 
 TIE = 1e-9
@@ -34,12 +35,14 @@ class FoldArrays:
         sets: Names of the sets, in natural order.
         test: Score on the test set, (trial, test, validation).
         validation: Score on the validation set, of the same shape.
+        n_slices: Slices of the smallest set; NaN where the score is no share of slices.
     """
 
     trials: tuple[int, ...]
     sets: tuple[str, ...]
     test: Values
     validation: Values
+    n_slices: float = float("nan")
 
     @property
     def by_set(self) -> Values:
@@ -55,6 +58,7 @@ class FoldArrays:
             sets=self.sets,
             test=self.test[kept],
             validation=self.validation[kept],
+            n_slices=self.n_slices,
         )
 
 
@@ -70,7 +74,8 @@ def fold_arrays(folds: pd.DataFrame) -> FoldArrays:
     scores = np.full((2, len(trials), len(sets), len(sets)), np.nan)
     for values, column in zip(scores, ("test_score", "validation_score"), strict=True):
         values[at] = folds[column].to_numpy(dtype=np.float64)
-    return FoldArrays(trials=tuple(trials), sets=tuple(sets), test=scores[0], validation=scores[1])
+    n_slices = float(folds["n_slices"].min()) if "n_slices" in folds else float("nan")
+    return FoldArrays(trials=tuple(trials), sets=tuple(sets), test=scores[0], validation=scores[1], n_slices=n_slices)
 
 
 def _positions(column: Iterable[object], known: Sequence[object]) -> Indices:
@@ -195,6 +200,8 @@ class NestedEstimate:
         mean: The nested score.
         lower: Lower bound of its one-sided 95 % interval, Student's t over the test sets. Approximate: the sets share
             training specimens.
+        interval: Its two-sided 95 % interval, likewise.
+        next_set: Prediction interval for one network on the next set, see `intervals.next_set`.
         by_set: For each test set the mean test score of the trials chosen for its folds.
         chosen: For each test set the trial that was chosen for most of its folds, the earliest of equals.
         n_agreed: For how many of its folds that was.
@@ -202,6 +209,8 @@ class NestedEstimate:
 
     mean: float
     lower: float
+    interval: Interval
+    next_set: Interval
     by_set: Mapping[str, float]
     chosen: Mapping[str, int]
     n_agreed: Mapping[str, int]
@@ -220,7 +229,9 @@ class Estimates:
         nested_score_bound: Its one-sided 95 % bound on the bad side.
         nested_score_worse_end: The bad end of its two-sided 95 % interval, Student's t over the test sets.
         nested_score_better_end: The good end; it may lie beyond what a score can be.
-        nested_score_by_set: The same for each test set, in natural order.
+        next_score_worse_end: The bad end of the 95 % prediction interval for one network on the next specimen.
+        next_score_better_end: The good end.
+        nested_score_by_set: The nested score of each test set, in natural order.
         chosen_by_set: The trial that is chosen for each test set, for most of its folds.
         n_agreed_by_set: For how many of the folds of that set it is chosen.
         bootstrap_score: The bias-corrected score, see `bootstrap.bootstrap_corrected`.
@@ -237,6 +248,8 @@ class Estimates:
     nested_score_bound: float
     nested_score_worse_end: float
     nested_score_better_end: float
+    next_score_worse_end: float
+    next_score_better_end: float
     nested_score_by_set: Mapping[str, float]
     chosen_by_set: Mapping[str, int]
     n_agreed_by_set: Mapping[str, int]
@@ -245,12 +258,16 @@ class Estimates:
     bootstrap_score_better_end: float
     gap: float
 
+    @property
+    def has_second_opinion(self) -> bool:
+        """False where the bootstrap chose one trial in all draws: then it is the apparent score over again."""
+        return abs(self.bootstrap_score - self.apparent_score) > TIE
+
 
 def estimate(folds: pd.DataFrame, trial: int) -> Estimates:
     """The estimates for a trial that was chosen among those of `folds`."""
     best = next(e for e in trial_estimates(folds) if e.trial == trial)
     nested = nested_accuracy(folds)
-    worse_end = lower_bound(np.array(list(nested.by_set.values())), confidence=0.975)
     bootstrap = bootstrap_corrected(fold_arrays(folds).by_set)
     return Estimates(
         trial=trial,
@@ -259,8 +276,10 @@ def estimate(folds: pd.DataFrame, trial: int) -> Estimates:
         n_folds=int((folds["trial"] == trial).sum()),
         nested_score=nested.mean,
         nested_score_bound=nested.lower,
-        nested_score_worse_end=worse_end,
-        nested_score_better_end=2 * nested.mean - worse_end,
+        nested_score_worse_end=nested.interval.lower,
+        nested_score_better_end=nested.interval.upper,
+        next_score_worse_end=nested.next_set.lower,
+        next_score_better_end=nested.next_set.upper,
         nested_score_by_set=nested.by_set,
         chosen_by_set=nested.chosen,
         n_agreed_by_set=nested.n_agreed,
@@ -323,7 +342,8 @@ def nested_estimate(arrays: FoldArrays, *, spare_fit: bool = True) -> NestedEsti
     chosen = choices(arrays, spare_fit=spare_fit)
     n = len(arrays.sets)
     i, j = np.indices((n, n))
-    values = mean(arrays.test[chosen, i, j], (1,))
+    scores = arrays.test[chosen, i, j]
+    values = mean(scores, (1,))
     by_set = _by_name(arrays.sets, values)
     most, agreed = {}, {}
     for position, name in enumerate(arrays.sets):
@@ -332,8 +352,16 @@ def nested_estimate(arrays: FoldArrays, *, spare_fit: bool = True) -> NestedEsti
             numbers, counts = np.unique(here, return_counts=True)
             most[name], agreed[name] = arrays.trials[numbers[counts.argmax()]], int(counts.max())
     known = np.array(list(by_set.values()))
+    least_sd = binomial_sd(float(known.mean()), arrays.n_slices)
+    luck = float(np.sqrt(mean((scores - values[:, None]) ** 2, (0, 1)) * (n - 1) / (n - 2))) if n > 2 else float("nan")
     return NestedEstimate(
-        mean=float(known.mean()), lower=lower_bound(known), by_set=by_set, chosen=most, n_agreed=agreed
+        mean=float(known.mean()),
+        lower=lower_bound(known, least_sd=least_sd),
+        interval=mean_interval(known, least_sd),
+        next_set=next_set(known, luck, n - 1, least_sd),
+        by_set=by_set,
+        chosen=most,
+        n_agreed=agreed,
     )
 
 
@@ -352,26 +380,22 @@ def validation_means(arrays: FoldArrays, *, spare_fit: bool = True) -> Values:
     return mean(spared, (3,))
 
 
-def lower_bound(accuracies: np.ndarray, confidence: float = 0.95) -> float:
-    """Lower end of the one-sided Student interval of the mean of accuracies (set,), taken as independent; NaN below two."""
-    n = len(accuracies)
-    if n < 2:
-        return float("nan")
-    return float(accuracies.mean() - stdtrit(n - 1, confidence) * accuracies.std(ddof=1) / np.sqrt(n))
-
-
-def choose_optimum(folds: pd.DataFrame, rule: str, n_parameters: Mapping[int, int]) -> int:
+def choose_optimum(folds: pd.DataFrame, rule: str, n_parameters: Mapping[int, int], baseline: int | None = None) -> int:
     """The number of the trial that ends a study.
 
     Args:
         folds: Recorded folds of complete trials.
         rule: "best": the highest mean validation score, the earlier trial of equals. "one-se": of the trials within one
-            standard error (over test sets) of the best, the one with the fewest parameters.
+            standard error (over test sets) of the best, the one with the fewest parameters. "baseline": that of the
+            baseline's hyperparameters; as "best" where there is none.
         n_parameters: Of each trial's network.
+        baseline: Number of the baseline's trial.
     """
     estimates = trial_estimates(folds)
+    if rule == "baseline" and baseline in {e.trial for e in estimates}:
+        return int(baseline)
     best = estimates[int(first_best(np.array([e.validation_mean for e in estimates])))]
-    if rule == "best":
+    if rule != "one-se":
         return best.trial
     values = np.array(list(best.by_set.values()))
     error = float(values.std(ddof=1) / np.sqrt(len(values)))

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
-from bonehpo.analysis.estimates import TIE, FoldArrays, Values, fold_arrays, mean, nested_estimate, validation_means
+from bonehpo.analysis.estimates import TIE, FoldArrays, fold_arrays, mean, nested_estimate, validation_means
+from bonehpo.analysis.intervals import Values
 
 POWER, LEVEL = 0.8, 0.05
 N_EXACT_TEST = 6

@@ -66,7 +66,7 @@ def print_study(shown_study: Study, as_json: bool) -> None:
     if study.estimates is None:
         say("No trial is complete yet.")
         return
-    _print_estimates(study.estimates, in_words(study.row(study.estimates.trial).hyperparameters), measure)
+    _print_estimates(study, study.estimates, measure)
     if study.variance is not None:
         components = components_in_words(study.variance, measure.unit, study.unit)
         for sentence in (components, *variance_in_words(study.variance, measure.unit, study.unit)):
@@ -94,7 +94,7 @@ def _as_shown(study: "StudySummary", measure: "Measure") -> dict[str, object]:
     """A study under the names that people know."""
     tables = dataclasses.asdict(study)
     tables["trials"] = [measure.shown(row) for row in tables["trials"]]
-    for name in ("estimates", "optimum"):
+    for name in ("estimates", "optimum", "baseline"):
         tables[name] = tables[name] and measure.shown(tables[name])
     if tables["optimum"]:
         again = tables["optimum"].pop("repeated_folds")
@@ -121,8 +121,10 @@ def _print_trials(trials: "Sequence[TrialRow]", measure: "Measure") -> None:
     )
 
 
-def _print_estimates(found: "Estimates", choice: str, measure: "Measure") -> None:
-    word = measure.heading
+def _print_estimates(study: "StudySummary", found: "Estimates", measure: "Measure") -> None:
+    from bonehpo.search.summary import baseline_in_words
+
+    word, choice = measure.heading, in_words(study.row(found.trial).hyperparameters)
     _print_line("Best trial", f"{found.trial} ({choice})")
     _print_line(
         f"Apparent {word}",
@@ -135,12 +137,18 @@ def _print_estimates(found: "Estimates", choice: str, measure: "Measure") -> Non
     low, high = measure.span(found.nested_score_worse_end, found.nested_score_better_end)
     _print_line("", f"{low:.3f} to {high:.3f} (95 %), {measure.bound} {limit:.3f} (one-sided 95 %)")
     _print_line("", f"approximate, n = {n_sets} sets")
-    low, high = measure.span(found.bootstrap_score_worse_end, found.bootstrap_score_better_end)
-    _print_line(
-        "Bootstrapped", f"{abs(found.bootstrap_score):.3f}           bias-corrected over sets, a second opinion"
-    )
-    _print_line("", f"{low:.3f} to {high:.3f} (95 %)")
+    if study.split != "mixed":
+        low, high = measure.span(found.next_score_worse_end, found.next_score_better_end)
+        _print_line(f"Next {study.unit}", f"{low:.3f} to {high:.3f}  (95 % prediction interval), if it is like these")
+    if found.has_second_opinion:
+        low, high = measure.span(found.bootstrap_score_worse_end, found.bootstrap_score_better_end)
+        _print_line(
+            "Bootstrapped", f"{abs(found.bootstrap_score):.3f}           bias-corrected over sets, a second opinion"
+        )
+        _print_line("", f"{low:.3f} to {high:.3f} (95 %)")
     _print_line("Optimism", f"{found.gap:+.3f}          apparent minus nested: the search maximised the former")
+    if study.baseline is not None:
+        _print_line("Baseline", baseline_in_words(study.baseline, measure))
     for name, trial in found.chosen_by_set.items():
         n_folds = n_sets - 1
         agreed = (

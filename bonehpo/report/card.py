@@ -9,6 +9,7 @@ from bonehpo.hyperparameters import told
 from bonehpo.scans.sections import crop_in_words
 from bonehpo.search.summary import StudySummary
 from bonehpo.store.recipe import Recipe
+from bonehpo.task import ACCURACY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +104,21 @@ def _accuracy(study: StudySummary, estimates: Estimates) -> str:
     unseen = (
         "other planes of the same specimens:\n  in the mixed split a specimen under test was trained on"
         if study.split == "mixed"
-        else f"a {study.split} that neither training nor the choice of\n  the hyperparameters has seen"
+        else f"{study.unit}s that neither training nor the choice of\n  the hyperparameters has seen"
     )
+    low, high = ACCURACY.span(estimates.next_score_worse_end, estimates.next_score_better_end)
+    next_one = (
+        ""
+        if study.split == "mixed"
+        else f"""
+- On the next {study.unit}, if it is of the same kind, scanned and prepared like these, **{low:.3f} to {high:.3f}**
+  (95 % prediction interval)."""
+    )
+    n_sets = len(estimates.nested_score_by_set)
     by_set = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in estimates.nested_score_by_set.items())
     return f"""\
-- **Nested accuracy {estimates.nested_score:.3f}**: what to expect on {unseen}; at least {estimates.nested_score_bound:.3f}
-  (one-sided 95 %, approximate, {len(estimates.nested_score_by_set)} sets).
+- **Nested accuracy {estimates.nested_score:.3f}**: the mean to expect on {unseen};
+  at least {estimates.nested_score_bound:.3f} (one-sided 95 %, approximate, {n_sets} sets).{next_one}
 - Apparent accuracy {estimates.apparent_score:.3f} ± {estimates.sd:.3f}: mean ± sd over the {estimates.n_folds} folds of the
   chosen trial. The search maximised it, so it flatters: it is {estimates.gap:+.3f} from the nested accuracy.
 

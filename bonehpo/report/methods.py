@@ -107,13 +107,15 @@ def _evaluation(of: Described) -> str:
     if found is None:
         return how
     low, high = measure.span(found.nested_score_worse_end, found.nested_score_better_end)
+    next_low, next_high = measure.span(found.next_score_worse_end, found.next_score_better_end)
     best, unit = study.row(found.trial), measure.unit
     return (
         f"{how} The best trial ({in_words(best.hyperparameters)}; {best.n_parameters:,} parameters) had a mean test "
         f"{measure.noun} of {abs(found.apparent_score):.3f} ± {found.sd:.3f}{unit} (sd over {found.n_folds} folds). As the "
         f"search chose it by these scores, we report the nested {measure.noun}, in which the trial is chosen without the "
         f"set under test: {abs(found.nested_score):.3f}{unit} (95 % interval over n = {len(found.nested_score_by_set)} sets "
-        f"{low:.3f} to {high:.3f}, approximate)."
+        f"{low:.3f} to {high:.3f}, approximate; 95 % prediction interval for one more set "
+        f"{next_low:.3f} to {next_high:.3f})."
     )
 
 

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
+from bonehpo.analysis.estimates import Estimates
 from bonehpo.analysis.variance import variance_in_words
 from bonehpo.hyperparameters import told
 from bonehpo.report.views import (
@@ -23,7 +26,7 @@ from bonehpo.report.views import (
 from bonehpo.results.finished import OPTIMUM_ADDRESS
 from bonehpo.results.kind import ResultKind
 from bonehpo.results.result import Drawn, Result
-from bonehpo.search.summary import StudySummary
+from bonehpo.search.summary import RefitOptimum, StudySummary, baseline_in_words
 from bonehpo.task import DAMAGE, Measure, task_named
 
 
@@ -36,29 +39,33 @@ class Headline(NamedTuple):
 
 
 def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
-    """The honest accuracies: nested, the paper's, what lies between them, and the refit. Empty before any trial."""
+    """The honest accuracies: nested, of the next specimen, the paper's, what lies between them, and the refit.
+
+    Empty before any trial.
+    """
     found, measure = study.estimates, _measure(study)
     if found is None:
         return ()
-    unseen = (
-        "other planes of specimens that were trained on"
-        if study.split == "mixed"
-        else f"a {study.split} that neither training nor the choice of the hyperparameters has seen"
-    )
-    numbers = [
-        Headline(
-            f"Nested {measure.noun}",
-            score_text(found.nested_score, measure),
-            f"What to expect on {unseen}; {span_text(found.nested_score_worse_end, found.nested_score_better_end, measure)} "
-            f"(95\u00a0%), {measure.bound} {score_text(found.nested_score_bound, measure)} (one-sided 95\u00a0%); "
-            f"approximate, n\u00a0=\u00a0{len(found.nested_score_by_set)} test sets.",
-        ),
-        Headline(
-            "Bootstrapped",
-            score_text(found.bootstrap_score, measure),
-            "A second opinion: trials chosen on test sets drawn with replacement, scored on those not drawn; "
-            f"{span_text(found.bootstrap_score_worse_end, found.bootstrap_score_better_end, measure)} (95\u00a0%).",
-        ),
+    numbers = [_nested(study, found)]
+    if study.split != "mixed":
+        numbers.append(
+            Headline(
+                f"Next {study.unit}",
+                span_text(found.next_score_worse_end, found.next_score_better_end, measure),
+                f"95\u00a0% prediction interval for one network on one more {study.unit}, if that is of the same kind, "
+                "scanned and prepared like these.",
+            )
+        )
+    if found.has_second_opinion:
+        numbers.append(
+            Headline(
+                "Bootstrapped",
+                score_text(found.bootstrap_score, measure),
+                "A second opinion: trials chosen on test sets drawn with replacement, scored on those not drawn; "
+                f"{span_text(found.bootstrap_score_worse_end, found.bootstrap_score_better_end, measure)} (95\u00a0%).",
+            )
+        )
+    numbers += [
         Headline(
             f"Apparent {measure.noun}",
             f"{score_text(found.apparent_score, measure)} ± {spread_text(found.sd, measure)}",
@@ -71,16 +78,46 @@ def headline_numbers(study: StudySummary) -> tuple[Headline, ...]:
             f"By so much the apparent {measure.noun} is better than the nested one.",
         ),
     ]
-    if study.optimum is not None:
+    if study.baseline is not None:
         numbers.append(
             Headline(
-                "Fitted again",
-                f"{score_text(study.optimum.refit_score, measure)} ± {spread_text(study.optimum.refit_sd, measure)}",
-                f"The same with fresh seeds; trial {study.optimum.trial}, n\u00a0=\u00a0{len(study.optimum.folds)} folds. "
-                "These networks are explained, compared and promoted.",
+                "Baseline", score_text(study.baseline.score, measure), f"{baseline_in_words(study.baseline, measure)}."
             )
         )
+    if study.optimum is not None:
+        numbers.append(_fitted_again(study.optimum, measure))
     return tuple(numbers)
+
+
+def _nested(study: StudySummary, found: Estimates) -> Headline:
+    measure = _measure(study)
+    unseen = (
+        "other planes of specimens that were trained on"
+        if study.split == "mixed"
+        else f"{study.unit}s that neither training nor the choice of the hyperparameters has seen"
+    )
+    return Headline(
+        f"Nested {measure.noun}",
+        score_text(found.nested_score, measure),
+        f"The mean to expect on {unseen}; {span_text(found.nested_score_worse_end, found.nested_score_better_end, measure)} "
+        f"(95\u00a0%), {measure.bound} {score_text(found.nested_score_bound, measure)} (one-sided 95\u00a0%); "
+        f"approximate, n\u00a0=\u00a0{len(found.nested_score_by_set)} test sets.",
+    )
+
+
+def _fitted_again(optimum: RefitOptimum, measure: Measure) -> Headline:
+    scores = list(optimum.refit_score_by_repeat.values())
+    several = (
+        f" With {len(scores)} sets of fresh seeds {score_text(float(np.mean(scores)), measure)}."
+        if len(scores) > 1
+        else ""
+    )
+    return Headline(
+        "Fitted again",
+        f"{score_text(optimum.refit_score, measure)} ± {spread_text(optimum.refit_sd, measure)}",
+        f"The same with fresh seeds, free of their luck and not of that of the choice; trial {optimum.trial}, "
+        f"n\u00a0=\u00a0{len(optimum.folds)} folds.{several} These networks are explained, compared and promoted.",
+    )
 
 
 def headline_cautions(study: StudySummary, kinds: Sequence[ResultKind], results: Sequence[Result]) -> tuple[str, ...]:

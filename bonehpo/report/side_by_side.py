@@ -143,12 +143,14 @@ def _headline(side: Report) -> dict[str, str]:
     if found is None:
         return numbers
     ends = span_text(found.nested_score_worse_end, found.nested_score_better_end, measure)
+    next_one = span_text(found.next_score_worse_end, found.next_score_better_end, measure)
     drawn = span_text(found.bootstrap_score_worse_end, found.bootstrap_score_better_end, measure)
     apparent = f"{score_text(found.apparent_score, measure)} ± {spread_text(found.sd, measure)}"
     return numbers | {
         nested: score_text(found.nested_score, measure),
         interval: ends,
         bound: score_text(found.nested_score_bound, measure),
+        "next specimen or donor, 95\u00a0%": NONE if study.split == "mixed" else next_one,
         "bootstrapped": f"{score_text(found.bootstrap_score, measure)} ({drawn}, 95\u00a0%)",
         f"apparent {measure.noun}": f"{apparent} (sd over {found.n_folds} folds)",
         "optimism": signed_text(found.gap, measure),

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bonehpo.analysis.comparison import Interval, mean_interval
 from bonehpo.analysis.estimates import NestedEstimate, nested_accuracy, trial_estimates
+from bonehpo.analysis.intervals import Interval, mean_interval
 from bonehpo.domain import NO_DONORS, ProgressCallback, independent
 from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
@@ -194,7 +194,7 @@ def read_pruning(plan: SearchPlan) -> PrunedStudy:
     study = load_study(plan.storage, plan.folder.name, plan.identity)
     stops = {trial.number: (from_params(trial.params), read_stop(trial)) for trial in stopped_trials(study)}
     stopped = tuple(StoppedTrial(n, choice, stop) for n, (choice, stop) in stops.items() if stop is not None)
-    return PrunedStudy(stopped, folds_table(study))
+    return PrunedStudy(stopped, folds_table(study, plan))
 
 
 def pruning_address(finished: FinishedStudy, n_trials: int = N_COMPLETED) -> str:

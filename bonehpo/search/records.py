@@ -34,7 +34,7 @@ from bonehpo.search.pruning import complete_trials, is_pruned, trial_state
 from bonehpo.search.recorder import FoldRecord, OptimumRecord, Recorder, StudyRecord, TrialRecord, TrialSummary
 from bonehpo.search.space import is_done, read_fixed_list, space_in_words
 from bonehpo.search.storage import OPTIMUM, REASON, STUDY_ID, attributes, finished_pairs, load_study, remember
-from bonehpo.task import task_named
+from bonehpo.task import ACCURACY, task_named
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +60,26 @@ class Optimum:
     repeats: tuple[dict[str, str], ...] = ()
 
 
-def folds_table(study: optuna.Study) -> pd.DataFrame:
-    """All folds of all trials that have them all, a row each: `trial`, `key` of the fit, the fields of `FoldScores`."""
+def folds_table(study: optuna.Study, plan: SearchPlan) -> pd.DataFrame:
+    """All folds of all trials that have them all, a row each.
+
+    Args:
+        study: Optuna's record.
+        plan: Of the study.
+
+    Returns:
+        Columns `trial`, `key` of the fit, the fields of `FoldScores`, and `n_slices` of the test set, NaN where a score is
+        no share of slices.
+    """
+    n_slices = plan.n_images if task_named(plan.config.task).measure is ACCURACY else {}
     rows = [
-        {"trial": trial.number, "key": pair.key, **dataclasses.asdict(fold)}
+        {"trial": trial.number, "key": pair.key, **dataclasses.asdict(fold), "n_slices": n_slices.get(fold.test)}
         for trial in complete_trials(study)
         for pair in finished_pairs(trial).values()
         for fold in pair.folds
     ]
-    return pd.DataFrame(rows, columns=["trial", "key", *(f.name for f in dataclasses.fields(FoldScores))])
+    fields = [f.name for f in dataclasses.fields(FoldScores)]
+    return pd.DataFrame(rows, columns=["trial", "key", *fields, "n_slices"]).astype({"n_slices": float})
 
 
 def read_optimum(study: optuna.Study) -> Optimum | None:
@@ -258,7 +269,7 @@ def replay(plan: SearchPlan, study: optuna.Study, recorder: Recorder) -> int:
         refit, *repeats = read_refits(plan.folder, optimum)
         n_lost += sum(len(optimum.keys) - len(records) // 2 for records in (refit, *repeats))
         choice = from_params(study.get_trials(deepcopy=False)[optimum.trial].params)
-        recorder.optimum(optimum_record(optimum, choice, folds_of_optimum(study, optimum), refit, repeats), refit)
+        recorder.optimum(optimum_record(optimum, choice, folds_of_optimum(study, plan, optimum), refit, repeats), refit)
     return n_lost
 
 
@@ -283,9 +294,9 @@ def replay_trial(plan: SearchPlan, trial: FrozenTrial, recorder: Recorder) -> in
     return len(pairs) - len(folds) // 2
 
 
-def folds_of_optimum(study: optuna.Study, optimum: Optimum) -> pd.DataFrame:
-    """The folds that it was chosen from."""
-    folds = folds_table(study)
+def folds_of_optimum(study: optuna.Study, plan: SearchPlan, optimum: Optimum) -> pd.DataFrame:
+    """The folds of a study that its optimum was chosen from."""
+    folds = folds_table(study, plan)
     return folds[folds["trial"].isin(optimum.trials)]
 
 
@@ -341,13 +352,14 @@ def best_score(study: optuna.Study, plan: SearchPlan) -> float:
 
 
 def _best(study: optuna.Study, plan: SearchPlan) -> Chosen | None:
-    folds = folds_table(study)
+    folds = folds_table(study, plan)
     if folds.empty:
         return None
     trials = study.get_trials(deepcopy=False)
     choices = {int(number): from_params(trials[int(number)].params) for number in folds["trial"].unique()}
     sizes = {number: count_parameters(c, plan.side) for number, c in choices.items()}
-    number = choose_optimum(folds, plan.config.search.optimum, sizes)
+    baseline = next((number for number, choice in choices.items() if choice == plan.config.baseline), None)
+    number = choose_optimum(folds, plan.config.search.optimum, sizes, baseline)
     return Chosen(number, choices[number], folds)
 
 

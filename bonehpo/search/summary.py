@@ -11,8 +11,10 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from bonehpo.analysis.calibration import Calibration, calibrate
-from bonehpo.analysis.estimates import Estimates, choose_optimum, estimate, trial_estimates
+from bonehpo.analysis.comparison import AgainstBaseline, against_baseline
+from bonehpo.analysis.estimates import TIE, Estimates, choose_optimum, estimate, nested_accuracy, trial_estimates
 from bonehpo.analysis.variance import Variance
+from bonehpo.config import StudyConfig
 from bonehpo.domain import FoldScores
 from bonehpo.errors import StudyMissing
 from bonehpo.hyperparameters import Hyperparameters, from_params, searched
@@ -29,6 +31,7 @@ from bonehpo.search.records import (
 )
 from bonehpo.search.space import n_possible, networks, read_fixed_list
 from bonehpo.search.storage import REASON, finished_pairs, load_study
+from bonehpo.task import Measure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ class RefitOptimum:
 class StudySummary:
     """A whole study; `estimates`, `optimum` and `variance` are None before there are any.
 
+    `baseline` is None too where it is not among the complete trials, or is the best of them.
     `candidates` is the SHA-256 of the list that a strict study fixed before its first score, `n_candidates` its length.
     """
 
@@ -94,6 +98,7 @@ class StudySummary:
     variance: Variance | None = None
     candidates: str | None = None
     n_candidates: int | None = None
+    baseline: AgainstBaseline | None = None
 
     @property
     def unit(self) -> str:
@@ -139,13 +144,13 @@ def summarise(plan: SearchPlan) -> StudySummary:
         StudyMissing: It has not begun.
     """
     study = load_study(plan.storage, plan.folder.name, plan.identity)
-    folds = folds_table(study)
+    folds = folds_table(study, plan)
     fixed = read_fixed_list(study)
     begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING and t.params]
     rows = tuple(_row(trial, folds, plan.side) for trial in begun)
     optimum, estimates = (
         _refit(plan, study),
-        None if folds.empty else _estimates(folds, plan.config.search.optimum, rows),
+        None if folds.empty else _estimates(folds, plan.config, rows),
     )
     return StudySummary(
         name=plan.folder.name,
@@ -162,7 +167,12 @@ def summarise(plan: SearchPlan) -> StudySummary:
         variance=None if estimates is None else _variance(folds, estimates.trial, optimum),
         candidates=None if fixed is None else fixed.sha256,
         n_candidates=None if fixed is None else len(fixed.choices),
+        baseline=None if estimates is None else _baseline(folds, estimates, baseline_trial(rows, plan.config)),
     )
+
+
+def _baseline(folds: pd.DataFrame, estimates: Estimates, baseline: int | None) -> AgainstBaseline | None:
+    return None if estimates.trial == baseline else beside_baseline(folds, baseline)
 
 
 def _row(trial: optuna.trial.FrozenTrial, folds: pd.DataFrame, side: int) -> TrialRow:
@@ -183,8 +193,36 @@ def _row(trial: optuna.trial.FrozenTrial, folds: pd.DataFrame, side: int) -> Tri
     )
 
 
-def _estimates(folds: pd.DataFrame, rule: str, rows: tuple[TrialRow, ...]) -> Estimates:
-    return estimate(folds, choose_optimum(folds, rule, {row.trial: row.n_parameters for row in rows}))
+def _estimates(folds: pd.DataFrame, config: StudyConfig, rows: tuple[TrialRow, ...]) -> Estimates:
+    n_parameters = {row.trial: row.n_parameters for row in rows}
+    return estimate(folds, choose_optimum(folds, config.search.optimum, n_parameters, baseline_trial(rows, config)))
+
+
+HOW_TO_TAKE_IT = 'optimum = "baseline" under [search] in study.toml, and the same search again, make it the optimum'
+
+
+def beside_baseline(folds: pd.DataFrame, baseline: int | None) -> AgainstBaseline | None:
+    """The nested score of a study against its baseline, paired by test set; None where that is not among the trials.
+
+    Args:
+        folds: Recorded folds of all complete trials, whole.
+        baseline: Number of the baseline's trial.
+    """
+    found = next((e.by_set for e in trial_estimates(folds) if e.trial == baseline), None)
+    return None if found is None else against_baseline(nested_accuracy(folds).by_set, found)
+
+
+def baseline_in_words(found: AgainstBaseline, measure: Measure) -> str:
+    """How the nested score of a study stands to its baseline, and what to do where that is as good."""
+    difference = f"{measure.sign * found.score_difference:+.3f} ± {found.error:.3f}".replace("-", "−")
+    told = f"{abs(found.score):.3f}; the nested {measure.noun} is {difference} (standard error) from it"
+    return told if found.score_difference > TIE else f"{told}. It is as good: {HOW_TO_TAKE_IT}"
+
+
+def baseline_trial(rows: tuple[TrialRow, ...], config: StudyConfig) -> int | None:
+    """The first complete trial of the baseline's hyperparameters, by number."""
+    found = (row.trial for row in rows if row.hyperparameters == config.baseline and row.mean_score is not None)
+    return next(found, None)
 
 
 def _variance(folds: pd.DataFrame, trial: int, optimum: RefitOptimum | None) -> Variance | None:

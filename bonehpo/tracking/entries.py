@@ -34,6 +34,8 @@ _ESTIMATES = (
     "nested_score_bound",
     "nested_score_worse_end",
     "nested_score_better_end",
+    "next_score_worse_end",
+    "next_score_better_end",
     "bootstrap_score",
     "bootstrap_score_worse_end",
     "bootstrap_score_better_end",

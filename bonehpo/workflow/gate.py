@@ -19,7 +19,14 @@ from bonehpo.results.result import Result
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.records import Optimum, folds_of_optimum, read_optimum, read_study
 from bonehpo.search.storage import load_study
-from bonehpo.search.summary import RefitOptimum, StudySummary, summarise
+from bonehpo.search.summary import (
+    HOW_TO_TAKE_IT,
+    RefitOptimum,
+    StudySummary,
+    baseline_trial,
+    beside_baseline,
+    summarise,
+)
 from bonehpo.task import DAMAGE, task_named
 from bonehpo.workflow.kinds import RESULT_KINDS
 from bonehpo.workflow.plan import flag
@@ -102,7 +109,7 @@ def whole_optimum(plan: SearchPlan, summary: StudySummary | None = None) -> Whol
         raise PromotionRefused(
             f"study {plan.folder.name} has no whole optimum: let `bonehpo search` run to its end, which fits it"
         )
-    folds = folds_of_optimum(study, optimum)
+    folds = folds_of_optimum(study, plan, optimum)
     check_folds(folds, optimum.trial, 2 * len(plan.pairs))
     return WholeOptimum(summary, optimum, summary.optimum, fits, folds)
 
@@ -172,7 +179,8 @@ def objections_to(plan: SearchPlan, audited: Audited, summary: StudySummary) -> 
 
 def objections_of(plan: SearchPlan, whole: WholeOptimum, audited: Audited) -> tuple[str, ...]:
     """Everything for which `promote_optimum` would ask for a reason, of a whole optimum that is at hand."""
-    return objections(whole.folds, whole.optimum.trial, _baseline(plan, whole.summary), audited.warnings)
+    baseline = baseline_trial(whole.summary.trials, plan.config)
+    return objections(whole.folds, whole.optimum.trial, baseline, audited.warnings)
 
 
 def objections(folds: pd.DataFrame, trial: int, baseline: int | None, shortcuts: Sequence[str]) -> tuple[str, ...]:
@@ -191,10 +199,11 @@ def objections(folds: pd.DataFrame, trial: int, baseline: int | None, shortcuts:
             f"it does not beat chance: nested accuracy {nested.mean:.3f} over {len(nested.by_set)} test sets, at least "
             f"{nested.lower:.3f} (one-sided 95 %), chance {DAMAGE.chance}"
         )
-    simple = float(folds.loc[folds["trial"] == baseline, "test_score"].mean())
-    if trial != baseline and nested.mean < simple:
+    beside = beside_baseline(folds, baseline)
+    if trial != baseline and beside is not None and beside.is_better:
         found.append(
-            f"the search has not paid: nested accuracy {nested.mean:.3f}, the baseline, trial {baseline}, {simple:.3f}"
+            f"the search has not paid: its nested accuracy {nested.mean:.3f} is {-beside.score_difference:.3f} ± "
+            f"{beside.error:.3f} (standard error) below the baseline, trial {baseline}; {HOW_TO_TAKE_IT}"
         )
     return (*found, *(text.rstrip(".") for text in shortcuts))
 
@@ -202,9 +211,3 @@ def objections(folds: pd.DataFrame, trial: int, baseline: int | None, shortcuts:
 def _fits(plan: SearchPlan, optimum: Optimum) -> list[FitResult]:
     found = [load_fit(plan.folder.fits, optimum.keys[pair.label]) for pair in plan.pairs]
     return [fit for fit in found if fit is not None]
-
-
-def _baseline(plan: SearchPlan, summary: StudySummary) -> int | None:
-    """The first complete trial of the baseline's hyperparameters."""
-    found = (row.trial for row in summary.trials if row.hyperparameters == plan.config.baseline and row.mean_score)
-    return next(found, None)

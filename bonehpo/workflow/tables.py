@@ -129,11 +129,11 @@ def folds_of(plan: SearchPlan) -> pd.DataFrame:
         StudyMissing: The study has not begun.
     """
     measure = task_named(plan.config.task).measure
-    folds = folds_table(load_study(plan.storage, plan.folder.name, plan.identity))
+    folds = folds_table(load_study(plan.storage, plan.folder.name, plan.identity), plan)
     rows = []
     for row in folds.to_dict("records"):
         by_plane, details = row.pop("score_by_plane"), row.pop("details")
-        key = row.pop("key")
+        key, _ = row.pop("key"), row.pop("n_slices")
         scores = measure.shown({str(name): value for name, value in row.items()})
         rows.append({**scores, **_one_by_one(measure.shown({"score_by_plane": by_plane})), **details, "key": key})
     return pd.DataFrame(rows, columns=None if rows else ["trial", "test", "validation", "key"])

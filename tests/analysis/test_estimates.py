@@ -19,7 +19,6 @@ from bonehpo.analysis.estimates import (
     estimate,
     first_best,
     fold_arrays,
-    lower_bound,
     mean,
     nested_accuracy,
     nested_estimate,
@@ -224,11 +223,6 @@ def test_with_a_fixed_number_of_epochs_the_objective_is_the_paper_accuracy(accur
 @given(accuracy=tables)
 def test_the_nested_accuracy_never_beats_the_best_choice_for_each_set(accuracy):
     assert nested_accuracy(folds_of(accuracy)).mean <= accuracy.max(axis=0).mean() + 1e-12
-
-
-def test_the_lower_bound_is_students():
-    assert lower_bound(np.array([0.8, 0.9, 1.0])) == pytest.approx(0.9 - 2.91999 * 0.1 / np.sqrt(3), abs=1e-5)
-    assert np.isnan(lower_bound(np.array([0.9])))
 
 
 def test_one_standard_error_takes_the_smallest_network_that_is_close():

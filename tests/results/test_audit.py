@@ -11,8 +11,8 @@ from places import SHARED_DATA
 from scipy.ndimage import gaussian_filter
 from tiny_study import make_study
 
-from bonehpo.analysis.comparison import mean_interval
 from bonehpo.analysis.detection import mean_by_state
+from bonehpo.analysis.intervals import mean_interval
 from bonehpo.analysis.shortcuts import (
     GroupState,
     end_folds,

@@ -100,7 +100,7 @@ def test_a_stopped_trial_is_in_no_estimate_and_no_choice(pruned):
     plan, _, _ = pruned
     study = study_of(plan)
     numbers = tuple(trial.number for trial in complete_trials(study))
-    assert tuple(folds_table(study)["trial"].unique()) == numbers
+    assert tuple(folds_table(study, plan)["trial"].unique()) == numbers
     assert read_optimum(study).trials == numbers
     found = summarise(plan)
     assert found.pruned

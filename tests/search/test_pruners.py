@@ -179,7 +179,7 @@ def test_the_first_trial_has_no_incumbent_and_is_whole(searched):
 def test_a_stopped_trial_stays_out_of_the_optimum_and_of_every_estimate(searched):
     study, found = study_of(searched), summarise(searched)
     whole = {trial.number for trial in complete_trials(study)}
-    assert set(folds_table(study)["trial"]) == set(read_optimum(study).trials) == whole
+    assert set(folds_table(study, searched)["trial"]) == set(read_optimum(study).trials) == whole
     assert set(found.estimates.chosen_by_set.values()) <= whole
     assert {row.trial for row in found.trials if row.mean_score is not None} == whole
 

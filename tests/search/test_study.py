@@ -153,7 +153,7 @@ def test_trial_0_is_the_baseline_and_its_value_the_mean_validation_accuracy(fini
     plan, _, _ = finished
     study = study_of(plan)
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
-    folds = folds_table(study)
+    folds = folds_table(study, plan)
     assert study.trials[0].params == {"layers": 1, "learning_rate": 1e-2, "kernel": 3, "batch": 8}
     for trial in study.trials:
         rows = folds[folds["trial"] == trial.number]

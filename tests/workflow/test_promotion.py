@@ -12,6 +12,7 @@ from made_up_folds import folds_of
 from scipy.special import expit, logit
 from tiny_study import LONG_ENOUGH, make_study
 
+from bonehpo.analysis.estimates import nested_accuracy
 from bonehpo.config import StudyFolder
 from bonehpo.errors import PromotionRefused
 from bonehpo.hyperparameters import Hyperparameters
@@ -65,7 +66,25 @@ def test_a_search_that_does_worse_than_the_baseline_is_objected_to():
     folds = folds_of(np.array([[0.8] * 5, *(np.where(np.eye(5)[i], 0.6, 0.9) for i in range(5))]))
     found = objections(folds, 1, 0, ())
     assert objections(folds, 0, 0, ()) == (), "the baseline is the optimum: nothing was searched in vain"
-    assert re.match(r"the search has not paid: nested accuracy 0\.750.*trial 0.*0\.800", found[0])
+    assert re.match(
+        r"the search has not paid: its nested accuracy 0\.750 is 0\.050 ± 0\.000 .*trial 0; optimum", found[0]
+    )
+
+
+def test_a_search_that_comes_out_a_little_below_the_baseline_by_luck_is_not_objected_to():
+    rng = np.random.default_rng(2)
+    luck = rng.normal(0, 0.03, (5, 5))
+    folds = folds_of(np.vstack([np.full((1, 5), 0.8), 0.79 + luck - luck.mean()]))
+    assert nested_accuracy(folds).mean < 0.8
+    assert objections(folds, 1, 0, ()) == ()
+
+
+def test_a_network_that_guesses_alike_on_every_specimen_does_not_beat_chance():
+    """37 of 72 slices right in each of three: the spread between specimens is 0, and says nothing."""
+    folds = folds_of(np.full((1, 5), 37 / 72))
+    assert objections(folds, 0, None, ()) == (), "were there no end of slices"
+    [found] = objections(folds.assign(n_slices=72.0), 0, None, ())
+    assert found.startswith("it does not beat chance: nested accuracy 0.514")
 
 
 def test_what_the_audit_warns_of_is_objected_to():
