@@ -45,6 +45,8 @@ def mean_interval(scores: Values, least_sd: float = 0.0) -> Interval:
         scores: Of each set.
         least_sd: As in `lower_bound`.
     """
+    if len(scores) < 2:
+        return Interval(float("nan"), float("nan"))
     lower = lower_bound(scores, 0.975, least_sd)
     return Interval(lower, 2 * float(scores.mean()) - lower)
 

@@ -213,7 +213,7 @@ def beside_baseline(folds: pd.DataFrame, baseline: int | None) -> AgainstBaselin
 
 
 def baseline_in_words(found: AgainstBaseline, measure: Measure) -> str:
-    """How the nested score of a study stands to its baseline, and what to do where that is as good."""
+    """The nested score of a study against its baseline, in words, and what to do where that is as good."""
     difference = f"{measure.sign * found.score_difference:+.3f} ± {found.error:.3f}".replace("-", "−")
     told = f"{abs(found.score):.3f}; the nested {measure.noun} is {difference} (standard error) from it"
     return told if found.score_difference > TIE else f"{told}. It is as good: {HOW_TO_TAKE_IT}"

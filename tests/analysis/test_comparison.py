@@ -11,7 +11,6 @@ from bonehpo.analysis.comparison import (
     compare_by_set,
     compare_folds,
     corrected_resampled_t,
-    mean_interval,
 )
 from bonehpo.domain import FoldScores
 from bonehpo.errors import StudyError
@@ -106,16 +105,6 @@ def test_of_equal_networks_no_more_than_one_in_ten_has_p_below_a_tenth():
         [compare_by_set(scores_of(rng.normal(0, 1, 6)), scores_of(rng.normal(0, 1, 6))).p for _ in range(1000)]
     )
     assert 0.07 < (ps <= 0.1).mean() < 0.115  # exactly 6 / 64 are possible
-
-
-def test_the_interval_is_students_and_covers():
-    values = np.array([0.8, 0.9, 1.0])
-    expected = stats.t.interval(0.95, 2, loc=0.9, scale=stats.sem(values))
-    assert mean_interval(values) == pytest.approx(expected)
-    rng = np.random.default_rng(1)
-    intervals = [mean_interval(rng.normal(0.3, 1, 5)) for _ in range(2000)]
-    assert np.mean([i.lower <= 0.3 <= i.upper for i in intervals]) == pytest.approx(0.95, abs=0.015)
-    assert np.isnan([*mean_interval(values[:1]), *mean_interval(values[:0])]).all()
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,12 @@ def test_one_standard_error_takes_the_smallest_network_that_is_close():
     assert choose_optimum(folds, "one-se", {0: 900, 1: 10, 2: 100, 3: 100}) == 3  # of equal size the better
 
 
+def test_the_baseline_is_the_optimum_where_it_is_asked_for_and_there():
+    folds = folds_of(np.array([[0.9] * 5, [0.8] * 5]))
+    assert choose_optimum(folds, "baseline", {}, 1) == 1
+    assert choose_optimum(folds, "baseline", {}, None) == choose_optimum(folds, "baseline", {}, 7) == 0
+
+
 def test_a_score_that_is_not_known_is_the_lowest_and_in_no_mean():
     scores = np.array([[np.nan, 0.2, np.nan], [0.1, 0.2 + 1e-12, np.nan]])
     assert first_best(scores).tolist() == [1, 0, 0]

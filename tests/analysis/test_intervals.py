@@ -12,9 +12,16 @@ SCORES = np.array([0.7, 0.8, 0.95])
 def test_the_lower_bound_is_students():
     assert lower_bound(np.array([0.8, 0.9, 1.0])) == pytest.approx(0.9 - 2.91999 * 0.1 / np.sqrt(3), abs=1e-5)
     assert np.isnan(lower_bound(np.array([0.9])))
-    low, high = mean_interval(SCORES)
-    expected = stats.t.interval(0.95, 2, SCORES.mean(), stats.sem(SCORES))
-    assert (low, high) == pytest.approx(expected)
+
+
+def test_the_interval_is_students_and_covers():
+    values = np.array([0.8, 0.9, 1.0])
+    expected = stats.t.interval(0.95, 2, loc=0.9, scale=stats.sem(values))
+    assert mean_interval(values) == pytest.approx(expected)
+    rng = np.random.default_rng(1)
+    intervals = [mean_interval(rng.normal(0.3, 1, 5)) for _ in range(2000)]
+    assert np.mean([i.lower <= 0.3 <= i.upper for i in intervals]) == pytest.approx(0.95, abs=0.015)
+    assert np.isnan([*mean_interval(values[:1]), *mean_interval(values[:0])]).all()
 
 
 def test_of_sets_that_were_scored_once_the_next_lies_within_the_textbooks_interval():

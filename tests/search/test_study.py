@@ -196,6 +196,18 @@ def test_a_repeated_configuration_costs_no_fit(tmp_path):
     assert len({t.value for t in study_of(plan).trials}) == 1
 
 
+def test_the_baseline_becomes_the_optimum_of_a_study_that_has_ended(tmp_path):
+    plan = plan_of(tmp_path)
+    run(plan)
+    assert read_optimum(study_of(plan)).trial == 0
+    second = summarise(plan).trials[1].hyperparameters
+    search = dataclasses.replace(plan.config.search, optimum="baseline")
+    plan = dataclasses.replace(plan, config=dataclasses.replace(plan.config, baseline=second, search=search))
+    run(plan)
+    assert read_optimum(study_of(plan)).trial == summarise(plan).estimates.trial == 1
+    assert summarise(plan).baseline is None, "there is nothing to compare it with"
+
+
 def test_more_seeds_repeat_the_optimum_and_are_kept_by_later_calls(tmp_path):
     plan = plan_of(tmp_path)
     run(plan)
