@@ -4,8 +4,6 @@ A file that was cut short, or that its writer never finished, must not be read a
 library that reads a format fills in zeros without a word, the format checks sizes or counts here. `FORMATS` lists all.
 """
 
-import contextlib
-import importlib
 import math
 import re
 from collections.abc import Callable
@@ -14,19 +12,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from bonehpo.errors import ScanError
-from bonehpo.scans import dicom, folders, medical, tiffs
+from bonehpo.scans import dicom, folders, hdf5, medical, tiffs
 from bonehpo.scans.images import KINDS
-from bonehpo.scans.limits import refuse_chunks, refuse_large
-from bonehpo.scans.sections import Box
-
-RAW_MARKERS = frozenset({"image_key", "rotation_angle", "theta", "data_white", "data_dark"})
-"""Datasets that lie beside raw projections in NeXus (NXtomo) and Data Exchange files, and never beside a volume."""
+from bonehpo.scans.limits import refuse_chunks
+from bonehpo.scans.sections import is_volume
 
 
 class Header(NamedTuple):
@@ -186,7 +180,7 @@ def _open_zarr(path: Path, inner: str) -> Header:
     if node.shards is None and "blosc" in repr(node.compressors[-1:]).lower():
         _refuse_damaged_blosc(path / inner.strip("/"), math.prod(node.chunks) * node.dtype.itemsize)
     n_stored = node.nchunks_initialized
-    if n_stored < LEAST_STORED * node.nchunks and _is_volume(node.shape):
+    if n_stored < LEAST_STORED * node.nchunks and is_volume(node.shape):
         raise ScanError(
             f"{path}: {n_stored} of its {node.nchunks} chunks are stored, which is no scan; copy the volume again"
         )
@@ -233,7 +227,7 @@ def _zarr_volume(path: Path, inner: str, group: zarr.Group) -> tuple[zarr.Array[
 
 def _zarr_volumes(path: Path, inner: str, group: zarr.Group) -> str:
     arrays = [
-        name for name, node in group.members(max_depth=4) if isinstance(node, zarr.Array) and _is_volume(node.shape)
+        name for name, node in group.members(max_depth=4) if isinstance(node, zarr.Array) and is_volume(node.shape)
     ]
     return ", ".join(f"{path}::{f'{inner}/{name}'.strip('/')}" for name in sorted(arrays)[:8])
 
@@ -249,94 +243,9 @@ def _told_arrays(path: Path) -> str:
     return f"; its volumes: {_zarr_volumes(path, '', node) or 'none'}"
 
 
-def _is_volume(shape: tuple[int, ...]) -> bool:
-    return sum(extent > 1 for extent in shape) == 3
-
-
 def _open_hdf5(path: Path, inner: str) -> Header:
-    with h5py.File(path, "r") as file:
-        node = file.get(inner) if inner else None
-        if not isinstance(node, h5py.Dataset):
-            found = ", ".join(f"{path}::{name}" for name in _hdf5_volumes(file))
-            raise ScanError(f"{path}: name the dataset of the volume; those with 3 axes: {found or 'none'}")
-        _refuse_projections(path, node)
-        _refuse_missing_filter(path, node)
-        _refuse_unwritten(path, node)
-        if node.chunks:
-            refuse_large(str(path), node.chunks, node.dtype, "voxels of a chunk")
-        shape, dtype = node.shape, node.dtype
-
-    def read(box: Box) -> NDArray[Any]:
-        with h5py.File(path, "r") as file:
-            block = np.empty([part.stop - part.start for part in box], dtype)
-            file[inner].read_direct(block, source_sel=box)
-            return block
-
-    return Header(shape, dtype, read)
-
-
-HDF5_PLUGINS = {
-    32000: "LZF",
-    32001: "Blosc",
-    32004: "LZ4",
-    32008: "Bitshuffle",
-    32013: "ZFP",
-    32015: "Zstandard",
-    32026: "Blosc2",
-}
-"""Compressions of HDF5 that come as plugins, by the number of the filter."""
-
-
-def _refuse_missing_filter(path: Path, dataset: h5py.Dataset) -> None:
-    settings = dataset.id.get_create_plist()
-    for i in range(settings.get_nfilters()):
-        number = settings.get_filter(i)[0]
-        if not h5py.h5z.filter_avail(number):
-            with contextlib.suppress(ImportError):
-                importlib.import_module("hdf5plugin")  # brings filters as it is imported, and not before
-        if not h5py.h5z.filter_avail(number):
-            name = HDF5_PLUGINS.get(number, "an unknown filter")
-            raise ScanError(
-                f"{path}::{dataset.name}: compressed with {name} (filter {number}), for which HDF5 needs a plugin; "
-                "pip install hdf5plugin, or save it with gzip"
-            )
-
-
-def _hdf5_volumes(file: h5py.File) -> list[str]:
-    names: list[str] = []
-    file.visititems(
-        lambda name, node: (
-            names.append(f"/{name}") if isinstance(node, h5py.Dataset) and _is_volume(node.shape or ()) else None
-        )
-    )
-    return names
-
-
-def _refuse_projections(path: Path, dataset: h5py.Dataset) -> None:
-    name = dataset.name.strip("/")
-    markers = sorted(RAW_MARKERS & set(dataset.parent))
-    if name == "exchange/data" or markers:
-        sign = f"{', '.join(markers)} lies beside it" if markers else "exchange/data is where Data Exchange keeps them"
-        raise ScanError(f"{path}::/{name}: raw projections, not a volume ({sign}); reconstruct the scan first")
-
-
-def _refuse_unwritten(path: Path, dataset: h5py.Dataset) -> None:
-    """Refuse a dataset of which voxels were never written, or lie in files that are not there: HDF5 reads a fill value."""
-    where = f"{path}::{dataset.name}"
-    named = [source.file_name for source in dataset.virtual_sources()] if dataset.is_virtual else []
-    named += [name for name, _, _ in dataset.external or ()]
-    missing = sorted({n for n in named if "%" not in n and not (path.parent / n).exists()})
-    if missing:
-        raise ScanError(f"{where}: its voxels lie in {missing[0]}, which is not there; copy that file beside it")
-    if dataset.is_virtual or not dataset.size:
-        return
-    if dataset.chunks:
-        n_stored = dataset.id.get_num_chunks()
-        n = math.prod(-(-extent // chunk) for extent, chunk in zip(dataset.shape, dataset.chunks, strict=True))
-    else:
-        n_stored, n = int(dataset.id.get_storage_size() > 0), 1
-    if n_stored < n:
-        raise ScanError(f"{where}: {n_stored} of {n} parts were written, the rest is void; write it to its end again")
+    dataset = hdf5.open_dataset(path, inner)
+    return Header(dataset.shape, dataset.dtype, dataset.read)
 
 
 def _open_meta_image(path: Path, _: str) -> Header:
@@ -406,7 +315,7 @@ FORMATS: tuple[ScanFormat, ...] = (
         path="`FILE.h5::/dataset/path`, also `.nxs`",
         suffixes=(".h5", ".hdf5", ".hdf", ".nxs", ".nx5"),
         open=_open_hdf5,
-        whole="all chunks are written, and files that hold parts of it are there",
+        whole="all chunks are written, and files that hold parts of it are there and hold them",
     ),
     ScanFormat(
         name="MetaImage",
