@@ -93,6 +93,7 @@ _CUT = re.compile(r"truncated file: eof = (\d+), sblock->base_addr = \d+, stored
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     """Open a file; what its library says of one that it cannot open is put into words."""
+    _refuse_endless_heap(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -103,6 +104,25 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise
     with file:
         yield file
+
+
+_HEAP, _SEARCHED = b"GCOL\1\0\0\0", 1 << 26
+"""First bytes of a heap, in which HDF5 keeps what a virtual dataset is made of; bytes of a file that are searched for it."""
+
+
+def _refuse_endless_heap(path: Path) -> None:
+    """Refuse a file with a heap of which an object takes no bytes: its library would look for the next one for ever."""
+    with path.open("rb") as file:
+        head = file.read(_SEARCHED)
+    heap = -1
+    while (heap := head.find(_HEAP, heap + 1)) >= 0:
+        end, at = heap + int.from_bytes(head[heap + 8 : heap + 16], "little"), heap + 16
+        while at + 16 <= min(end, len(head)):
+            number, size = int.from_bytes(head[at : at + 2], "little"), int.from_bytes(head[at + 8 : at + 16], "little")
+            taken = (size + (16 + -size % 8 if number else 0)) % 2**64
+            if taken == 0 or taken >= 2**63:  # no way on, or one back
+                raise ScanError(f"{path}: damaged, a heap of it has no end; copy it again, or mend it with h5repack")
+            at += taken
 
 
 def _not_there(file: h5py.File, path: Path, inner: str) -> str:

@@ -164,3 +164,17 @@ def test_parts_that_were_moved_with_their_file_are_found_beside_it(tmp_path, mon
     for name in ("bone", "raw"):
         volume = open_volume(f"{after / 'a.h5'}::{name}")
         np.testing.assert_array_equal(volume.read(centred_box((SIDE,) * 3, None)), VOXELS)
+
+
+@pytest.mark.parametrize("size", [0, 2**64 - 16], ids=["stays", "goes back"])
+def test_a_heap_at_which_the_library_would_stay_for_ever_is_refused(tmp_path, size):
+    with h5py.File(tmp_path / "part.h5", "w") as part:
+        part["bone"] = VOXELS
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        link_all(file, "part.h5")
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    first = content.index(b"GCOL") + 16
+    content[first : first + 16] = bytes(8) + size.to_bytes(8, "little")
+    (tmp_path / "a.h5").write_bytes(content)
+    with pytest.raises(ScanError, match="a heap of it has no end"):
+        open_volume(f"{tmp_path / 'a.h5'}::bone")
