@@ -4,6 +4,7 @@ A file that was cut short, or that its writer never finished, must not be read a
 library that reads a format fills in zeros without a word, the format checks sizes or counts here. `FORMATS` lists all.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from bonehpo.domain import some_of
 from bonehpo.errors import ScanError
 from bonehpo.scans import dicom, folders, hdf5, medical, tiffs
 from bonehpo.scans.images import KINDS
@@ -50,6 +52,7 @@ class ScanFormat:
         path: What stands in the table of scans, for docs.
         suffixes: Endings of the name of a file or, for a folder, of the folder; in small letters.
         holds: For a folder: patterns of which one of its files matches one, where its own name does not tell.
+        known_by: Tells by its content that a file or folder is of the format, where its name does not.
         is_folder: Whether it is a folder.
         open: Opens (path, what stands behind `::`) by the header. It may raise what its library raises.
         whole: How a file that lacks voxels is told from a whole one, for docs: a sentence without its stop.
@@ -60,6 +63,7 @@ class ScanFormat:
     path: str
     suffixes: tuple[str, ...] = ()
     holds: tuple[str, ...] = ()
+    known_by: Callable[[Path], bool] = lambda _: False
     is_folder: bool = False
     open: Callable[[Path, str], Header]
     whole: str
@@ -71,9 +75,9 @@ class ScanFormat:
             return False
         if path.name.lower().endswith(self.suffixes):
             return True
-        return self.is_folder and any(
-            fnmatch(file.name.lower(), sign) for file in path.iterdir() for sign in self.holds
-        )
+        if self.is_folder and any(fnmatch(file.name.lower(), sign) for file in path.iterdir() for sign in self.holds):
+            return True
+        return self.known_by(path)
 
 
 def format_of(path: Path) -> ScanFormat:
@@ -116,19 +120,30 @@ UNREAD = {
     ".mat": "MATLAB's arrays lie in another order; save the volume there as TIFF sections or with h5create",
     ".npz": "holds several arrays; save the volume alone with numpy.save, as .npy",
     ".zip": "is packed; unpack it, and give what it holds",
-    ".dcm": "is one DICOM image; give the folder of all of them",
 }
 """Formats that are known and not read: what they are, and what to do."""
 
 
+MOST_LOOKED_AT = 1000
+"""Files and folders below a folder without sections that are looked at for a hint."""
+
+
 def _found_instead(path: Path) -> str:
     """Contents of a folder without sections, for the refusal."""
-    below = {child.name: len(folders.images_in(child)) for child in sorted(path.iterdir()) if child.is_dir()}
-    if most := max(below.values(), default=0):
-        name = next(name for name, n in below.items() if n == most)
-        return f", but its folder {name} holds {most} images"
-    suffixes = sorted({child.suffix for child in path.iterdir() if child.is_file()})
+    below = sorted(itertools.islice(path.rglob("*"), MOST_LOOKED_AT))
+    known = [child for child in below if any(each.recognises(child) for each in FORMATS)]
+    n_images = {child: len(list(filter(_is_image, child.iterdir()))) for child in known if child.is_dir()}
+    if n_images and (most := max(n_images, key=lambda child: n_images[child])):
+        held = f"holds {n_images[most]} images" if n_images[most] else "is a volume"
+        return f", but its folder {most.relative_to(path)} {held}"
+    if known:
+        return f", but {some_of([str(child.relative_to(path)) for child in known])}"
+    suffixes = sorted({child.suffix for child in below if child.is_file()})
     return f", but {', '.join(suffix or 'files without an ending' for suffix in suffixes[:5])}" if suffixes else ""
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in KINDS or dicom.is_dicom(path)
 
 
 def formats_table() -> str:
@@ -261,8 +276,15 @@ def _open_nifti(path: Path, _: str) -> Header:
 
 
 def _open_dicom(path: Path, series: str) -> Header:
-    stack = dicom.open_dicom(path, series)
-    return Header(stack.shape, stack.dtype, stack.read, stack.remarks, stack.spacing_um)
+    return _of_dicom(dicom.open_dicom(path, series))
+
+
+def _open_frames(path: Path, _: str) -> Header:
+    return _of_dicom(dicom.open_frames(path))
+
+
+def _of_dicom(volume: dicom.DicomVolume) -> Header:
+    return Header(volume.shape, volume.dtype, volume.read, volume.remarks, volume.spacing_um)
 
 
 def _of_itk(volume: medical.ItkVolume) -> Header:
@@ -281,8 +303,8 @@ FORMATS: tuple[ScanFormat, ...] = (
     ),
     ScanFormat(
         name="folder of DICOM images",
-        path="a folder; by position, `FOLDER::series` where it holds several",
-        holds=("*.dcm", "*.ima"),
+        path="a folder, whatever its files are called; by position, `FOLDER::series` where it holds several",
+        known_by=dicom.is_folder_of_dicom,
         is_folder=True,
         open=_open_dicom,
         whole="one series, its positions evenly spaced, each image of one size as it is read",
@@ -322,7 +344,7 @@ FORMATS: tuple[ScanFormat, ...] = (
         path="`FILE.mha`, `FILE.mhd`",
         suffixes=(".mha", ".mhd"),
         open=_open_meta_image,
-        whole="the size of raw voxels; of compressed ones in the same file all that is unpacked",
+        whole="the size of raw voxels; of compressed ones all that is unpacked, before the first voxel is read",
         extra="formats",
     ),
     ScanFormat(
@@ -330,7 +352,7 @@ FORMATS: tuple[ScanFormat, ...] = (
         path="`FILE.nrrd`, `FILE.nhdr`",
         suffixes=(".nrrd", ".nhdr"),
         open=_open_nrrd,
-        whole="the size of raw voxels; of compressed ones all that is unpacked",
+        whole="the size of raw voxels; of compressed ones all that is unpacked, before the first voxel is read",
         extra="formats",
     ),
     ScanFormat(
@@ -339,6 +361,15 @@ FORMATS: tuple[ScanFormat, ...] = (
         suffixes=(".nii", ".nii.gz"),
         open=_open_nifti,
         whole="the size of the file; of gzip the size and checksum of all that is unpacked, before the first voxel is read",
+        extra="formats",
+    ),
+    ScanFormat(
+        name="DICOM of several frames",
+        path="`FILE.dcm`, or a DICOM file of any other name; alone in a folder, the folder too",
+        suffixes=dicom.ENDINGS,
+        known_by=dicom.is_dicom,
+        open=_open_frames,
+        whole="the size of the file, and of each element in it",
         extra="formats",
     ),
 )

@@ -394,7 +394,7 @@ def test_files_that_hold_no_volume_are_refused(tmp_path):
         ("gone.tif", "no such file"),
         ("empty", "holds no .tif, .tiff, .png"),
         ("notes.txt", "format not known"),
-        ("void.tif", "not a readable TIFF"),
+        ("void.tif", "is empty"),
         ("flat.npy", "not a volume"),
         ("wide.npy", "8, 16 or 32 bit"),
         ("objects.npy", "cannot be read"),
