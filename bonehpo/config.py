@@ -6,10 +6,11 @@ known one. A missing key takes the value of the paper (Shen et al. 2021, §2.2 a
 
 import dataclasses
 import difflib
+import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 import tomlkit
@@ -230,9 +231,33 @@ def _refuse_unknown(table: dict[str, Any], kind: Any, where: str, prefix: str) -
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f'did you mean "{close[0]}"?' if close else f"known are {', '.join(known)}"
             raise ConfigError(f'{where}: unknown key "{prefix}{key}": {hint}')
+        if get_origin(known[key]) is Literal and value not in get_args(known[key]):
+            raise ConfigError(f"{where}: {prefix}{key} is {_quoted(value)}: write {_choices(known[key])}")
+        if dataclasses.is_dataclass(known[key]) and not isinstance(value, dict):
+            raise ConfigError(
+                f"{where}: {prefix}{key} is {_quoted(value)}, but a table: {_keys(known[key], key, value)}"
+            )
         tables = [kind for kind in (known[key], *get_args(known[key])) if dataclasses.is_dataclass(kind)]
         if tables and isinstance(value, dict):
             _refuse_unknown(value, tables[0], where, f"{prefix}{key}.")
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(value, default=str)
+
+
+def _choices(kind: Any) -> str:
+    return " or ".join(map(_quoted, get_args(kind)))
+
+
+def _keys(table: Any, name: str, value: object) -> str:
+    """The way to write a table, for a refusal: what was meant where one of its keys takes the value, else all keys."""
+    fields = {f.name: f.type for f in dataclasses.fields(table)}
+    for key, kind in fields.items():
+        if get_origin(kind) is Literal and (value in get_args(kind) or isinstance(value, str)):
+            meant = value if value in get_args(kind) else get_args(kind)[0]
+            return f"write {name}.{key} = {_quoted(meant)}; it may be {_choices(kind)}"
+    return f"write [{name}], and below it {', '.join(fields)}"
 
 
 def _check_values(config: StudyConfig, where: str) -> None:

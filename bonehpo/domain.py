@@ -139,5 +139,5 @@ def ignore_progress(progress: Progress) -> None:
 
 
 def of_task(progress: ProgressCallback, task: str) -> ProgressCallback:
-    """A callback that hands on what it is told, under the name of a task."""
-    return lambda at: progress(replace(at, task=task))
+    """A callback that hands on what it is told, under the name of a task where it has none yet."""
+    return lambda at: progress(replace(at, task=at.task or task))

@@ -27,11 +27,16 @@ MAX_LENGTH = 900
 """Characters of a refusal; of a longer one the middle is left out."""
 
 
+def printable(text: str) -> str:
+    """The text in one line that no terminal obeys: characters that cannot be printed are written as Python writes them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class BonehpoError(Exception):
     """A refusal that the user can act on: one line, whatever the file held that it quotes."""
 
     def __str__(self) -> str:
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in super().__str__())
+        text = printable(super().__str__())
         return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH // 2]} … {text[-MAX_LENGTH // 2 :]}"
 
 

@@ -18,7 +18,7 @@ import click
 
 from bonehpo.config import StudyFolder
 from bonehpo.domain import Progress
-from bonehpo.errors import BonehpoError
+from bonehpo.errors import BonehpoError, printable
 from bonehpo.workflow.plan import STUDIES, STUDY_NAME
 
 if TYPE_CHECKING:
@@ -111,7 +111,9 @@ def folder_named(name: str) -> StudyFolder:
         UsageError: The name could not be that of a folder.
     """
     if not STUDY_NAME.fullmatch(name):
-        raise click.UsageError(f"{name!r} cannot name a folder in studies/: use letters, digits, and _ . + -")
+        raise click.UsageError(
+            f"{name!r} cannot name a folder in studies/: use letters, digits, and _ . + -, or blanks between them"
+        )
     return StudyFolder(STUDIES.absolute() / name)
 
 
@@ -360,7 +362,7 @@ def say_notes(notes: Sequence[str]) -> None:
     """Print notes, each under its word: a caution says so itself."""
     for note in notes:
         word = "Caution: " if note.startswith("Caution: ") else "Note: "
-        say(word + note.removeprefix("Caution: "), len(word))
+        say(word + printable(note.removeprefix("Caution: ")), len(word))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

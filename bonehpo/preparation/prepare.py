@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from natsort import natsorted
 
-from bonehpo.domain import Progress, ProgressCallback, ignore_progress
+from bonehpo.domain import Progress, ProgressCallback, ignore_progress, of_task
 from bonehpo.engine import Engine
 from bonehpo.errors import PreparationError, ScanError
 from bonehpo.preparation.morphometry import Morphometry, measure, preview_cube
@@ -88,7 +88,8 @@ def prepare(
     check_free(out, overwrite=overwrite)
     table = read_scans(csv, states)
     moves = _moves(table, engine, progress) if steps.register and table.kind == "volumes" else {}
-    plan = plan_preparation(table, steps, {scan: move for scan, move in moves.items() if move.is_same_place})
+    same_place = {scan: move for scan, move in moves.items() if move.is_same_place}
+    plan = plan_preparation(table, steps, same_place, of_task(progress, "headers"))
     synthetic = is_phantom(csv)
     masks = find_masks(table) if synthetic else {}
     damage = len(masks) == len(table.scans)

@@ -1,4 +1,8 @@
-"""Folders of DICOM images, by SimpleITK: ordered by their positions, and looked over before its library sets up memory."""
+"""DICOM, by SimpleITK: folders of images, ordered by their positions, and single files of several frames.
+
+A file is known by its ending or by its mark, as scanners write names without an ending. It is looked over before its library
+sets up memory.
+"""
 
 import functools
 import locale
@@ -12,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bonehpo.errors import ScanError
+from bonehpo.scans.images import KINDS
+from bonehpo.scans.limits import refuse_large
 from bonehpo.scans.medical import ItkVolume
 from bonehpo.scans.order import in_order
+from bonehpo.scans.photometry import INVERTED, LOSSY
 from bonehpo.scans.sections import Box
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -33,14 +40,36 @@ def _with_own_locale(function: Function) -> Function:
     return cast(Function, called)
 
 
+ENDINGS = (".dcm", ".ima", ".dicom")
+
+_PREAMBLE, _MARK, _UNDEFINED = 128, b"DICM", 0xFFFFFFFF
+
+
+def is_dicom(path: Path) -> bool:
+    """True if a file is DICOM by its ending or, where that is of no other image, by its mark."""
+    if not path.is_file() or path.name.startswith(".") or path.suffix.lower() in KINDS:
+        return False
+    if path.suffix.lower() in ENDINGS:
+        return True
+    with path.open("rb") as file:
+        return file.read(_PREAMBLE + len(_MARK))[_PREAMBLE:] == _MARK
+
+
+def is_folder_of_dicom(path: Path) -> bool:
+    """True if a folder holds DICOM, and not more images of other formats."""
+    files = list(path.iterdir())
+    n_images = sum(file.suffix.lower() in KINDS for file in files)
+    return sum(map(is_dicom, files)) > n_images
+
+
 @dataclass(frozen=True, kw_only=True)
-class DicomStack:
-    """A folder of DICOM images of one series.
+class DicomVolume:
+    """A volume of DICOM: the images of one series in a folder, or the frames of one file.
 
     Attributes:
-        files: One file for each z, by position.
+        files: One file for each z, by position; or one file of several frames.
         shape: Sections, rows and columns.
-        dtype: Type of the first section.
+        dtype: Type of the intensities.
         spacing_um: Sides of a voxel along (z, y, x) in µm, if the images tell them.
         remarks: What the user should know, one sentence each.
     """
@@ -58,12 +87,14 @@ class DicomStack:
         Raises:
             ScanError: An image differs from the first in size or type.
         """
+        if len(self.files) == 1:
+            return _opened(self.files[0]).read(box).astype(self.dtype)
         across_z, *across = box
         block = np.empty([part.stop - part.start for part in box], self.dtype)
         for plane, file in zip(block, self.files[across_z], strict=True):
-            image = ItkVolume(file, "GDCMImageIO")
+            image = _opened(file)
             size = [extent for extent in image.shape if extent > 1]
-            if size != list(self.shape[1:]) or image.dtype != self.dtype:
+            if size != list(self.shape[1:]) or _narrowed(image.dtype) != self.dtype:
                 first = f"{self.dtype} {self.shape[1:]}"
                 raise ScanError(f"{file}: holds {image.dtype} {tuple(size)}, the first image {first}; replace the file")
             one = [slice(0, 1)] * (len(image.shape) - 2)
@@ -72,7 +103,7 @@ class DicomStack:
 
 
 @_with_own_locale
-def open_dicom(path: Path, series: str = "") -> DicomStack:
+def open_dicom(path: Path, series: str = "") -> DicomVolume:
     """Open a folder of DICOM images.
 
     Args:
@@ -81,8 +112,64 @@ def open_dicom(path: Path, series: str = "") -> DicomStack:
 
     Raises:
         ImportError: SimpleITK is an extra, and not there.
-        ScanError: It holds several series, or an image of one is missing or stands twice.
+        ScanError: It holds several series or volumes, or an image of one is missing or stands twice.
     """
+    files, alone = _of_one_series(path, series)
+    images = [_opened(file) for file in files]
+    volumes = [file for file, image in zip(files, images, strict=True) if _n_axes(image) > 2]
+    if len(files) == 1 and volumes:
+        return open_frames(files[0])
+    if volumes:
+        told = ", ".join(str(file) for file in volumes[:3])
+        raise ScanError(f"{path}: holds {len(volumes)} DICOM files of several frames; give one of them: {told}")
+    _refuse_turned(path, files, images)
+    size = tuple(extent for extent in images[0].shape if extent > 1)
+    if len(size) != 2:
+        raise ScanError(f"{files[0]}: holds an array of shape {images[0].shape}, not one image; give one image a file")
+    places = [_position(image) for image in images]
+    remarks: tuple[str, ...] = ("Each image is a series of its own: they are taken for one volume.",) if alone else ()
+    spacing, told_z = images[0].spacing_um, None
+    if any(place is None for place in places) or len(set(places)) == 1:
+        ordered = in_order(path, [file.name for file in files])
+        remarks = (*remarks, *ordered.remarks, "The images tell no position: their names order them.")
+        files = [path / name for name in ordered.names]
+    else:
+        positions = dict(zip(files, (place for place in places if place is not None), strict=True))
+        files = sorted(files, key=positions.__getitem__)
+        told_z = _even_distance(path, files, positions) * 1000
+    if spacing is not None and told_z is not None:
+        spacing = (told_z, *spacing[-2:])
+    return DicomVolume(
+        files=tuple(files),
+        shape=(len(files), *size),
+        dtype=_narrowed(images[0].dtype),
+        spacing_um=spacing,
+        remarks=(*remarks, *_remarks(images)),
+    )
+
+
+@_with_own_locale
+def open_frames(path: Path) -> DicomVolume:
+    """Open one DICOM file whose frames are the sections of a volume, in their order in the file.
+
+    Raises:
+        ImportError: SimpleITK is an extra, and not there.
+        ScanError: It holds one image, or is damaged.
+    """
+    image = _opened(path)
+    if _n_axes(image) < 3:
+        raise ScanError(f"{path}: is one DICOM image; give the folder of all of them")
+    return DicomVolume(
+        files=(path,),
+        shape=image.shape,
+        dtype=_narrowed(image.dtype),
+        spacing_um=image.spacing_um,
+        remarks=_remarks([image]),
+    )
+
+
+def _of_one_series(path: Path, series: str) -> tuple[list[Path], bool]:
+    """The files of the series that is asked for, or of the only one; and whether each file is a series of its own."""
     import SimpleITK as sitk  # noqa: N813
 
     for file in path.iterdir():
@@ -92,37 +179,54 @@ def open_dicom(path: Path, series: str = "") -> DicomStack:
         uid: [Path(name) for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), uid)]
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
     }
-    alone = not series and len(by_series) > 1 and all(len(files) == 1 for files in by_series.values())
-    if alone:
-        files = [file for (file,) in by_series.values()]
-    elif series in by_series or (not series and len(by_series) == 1):
-        files = by_series[series or next(iter(by_series))]
-    else:
-        told = ", ".join(f"{path}::{uid} ({len(files)} images)" for uid, files in list(by_series.items())[:3]) or "none"
-        raise ScanError(f"{path}: holds {len(by_series)} series of DICOM images; give one of them: {told}")
-    images = [ItkVolume(file, "GDCMImageIO") for file in files]
-    size = tuple(extent for extent in images[0].shape if extent > 1)
-    if len(size) != 2:
-        raise ScanError(f"{files[0]}: holds an array of shape {images[0].shape}, not one image; give one image a file")
-    places = [_position(image) for image in images]
-    remarks: tuple[str, ...] = ("Each image is a series of its own: they are taken for one volume.",) if alone else ()
-    if any(place is None for place in places) or len(set(places)) == 1:
-        ordered = in_order(path, [file.name for file in files])
-        told_z, remarks = None, (*remarks, *ordered.remarks, "The images tell no position: their names order them.")
-        files = [path / name for name in ordered.names]
-    else:
-        positions = dict(zip(files, (place for place in places if place is not None), strict=True))
-        files = sorted(files, key=positions.__getitem__)
-        told_z = _even_distance(path, files, positions) * 1000
-    spacing = images[0].spacing_um
-    if spacing is not None and told_z is not None:
-        spacing = (told_z, *spacing[-2:])
-    return DicomStack(
-        files=tuple(files), shape=(len(files), *size), dtype=images[0].dtype, spacing_um=spacing, remarks=remarks
-    )
+    if series in by_series or (not series and len(by_series) == 1):
+        return by_series[series or next(iter(by_series))], False
+    if not series and len(by_series) > 1 and all(len(files) == 1 for files in by_series.values()):
+        return [file for (file,) in by_series.values()], True
+    told = ", ".join(f"{path}::{uid} ({len(files)} images)" for uid, files in list(by_series.items())[:3]) or "none"
+    raise ScanError(f"{path}: holds {len(by_series)} series of DICOM images; give one of them: {told}")
 
 
-_PREAMBLE, _MARK, _UNDEFINED = 128, b"DICM", 0xFFFFFFFF
+def _opened(file: Path) -> ItkVolume:
+    _refuse_overlong_elements(file)
+    image = ItkVolume(file, "GDCMImageIO")
+    refuse_large(str(file), image.shape, image.dtype)  # its library reads all of a file
+    return image
+
+
+def _n_axes(image: ItkVolume) -> int:
+    return sum(extent > 1 for extent in image.shape)
+
+
+def _narrowed(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type of intensities: at most 16 bits are stored, and a ratio of them, as Scanco's, fits into 32."""
+    return np.dtype(np.float32) if dtype == np.float64 else dtype
+
+
+def _remarks(images: Sequence[ItkVolume]) -> tuple[str, ...]:
+    told = {
+        INVERTED: ("0028|0004", "MONOCHROME1"),  # its library turns them round
+        LOSSY: ("0028|2110", "01"),
+    }
+    return tuple(remark for remark, (key, sign) in told.items() if any(image.text(key) == sign for image in images))
+
+
+def _refuse_turned(path: Path, files: Sequence[Path], images: Sequence[ItkVolume]) -> None:
+    """Refuse images that do not lie in parallel planes, as those of a survey along three axes."""
+    axes = [image.text("0020|0037") for image in images]
+    first = _numbers(axes[0])
+    for file, told in zip(files, axes, strict=True):
+        if told != axes[0] and not np.allclose(_numbers(told), first, atol=0.001):
+            raise ScanError(
+                f"{path}: {file.name} lies in another plane than {files[0].name}; move what is no section of the scan "
+                "elsewhere"
+            )
+
+
+def _numbers(told: str | None) -> list[float]:
+    return [float(part) for part in (told or "1\\0\\0\\0\\1\\0").split("\\")]
+
+
 _LONG = re.compile("O[BDFLVW]|S[QV]|U[CNRTV]")
 """Value representations whose length has 4 bytes, behind 2 that are reserved."""
 
@@ -174,12 +278,11 @@ def _refuse_overlong_elements(file: Path) -> None:
 
 def _position(image: ItkVolume) -> float | None:
     """Place of an image along the normal of its plane in mm."""
-    place, axes = image.text("0020|0032"), image.text("0020|0037")
+    place = image.text("0020|0032")
     if not place:
         return None
-    x, y, z = (float(part) for part in place.split("\\"))
-    along = [float(part) for part in (axes or "1\\0\\0\\0\\1\\0").split("\\")]
-    return float(np.dot(np.cross(along[:3], along[3:]), (x, y, z)))
+    along = _numbers(image.text("0020|0037"))
+    return float(np.dot(np.cross(along[:3], along[3:]), _numbers(place)))
 
 
 def _even_distance(path: Path, files: Sequence[Path], positions: Mapping[Path, float]) -> float:

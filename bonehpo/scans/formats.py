@@ -4,8 +4,7 @@ A file that was cut short, or that its writer never finished, must not be read a
 library that reads a format fills in zeros without a word, the format checks sizes or counts here. `FORMATS` lists all.
 """
 
-import contextlib
-import importlib
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -14,19 +13,16 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from bonehpo.domain import some_of
 from bonehpo.errors import ScanError
-from bonehpo.scans import dicom, folders, medical, tiffs
+from bonehpo.scans import dicom, folders, hdf5, medical, tiffs
 from bonehpo.scans.images import KINDS
-from bonehpo.scans.limits import refuse_chunks, refuse_large
-from bonehpo.scans.sections import Box
-
-RAW_MARKERS = frozenset({"image_key", "rotation_angle", "theta", "data_white", "data_dark"})
-"""Datasets that lie beside raw projections in NeXus (NXtomo) and Data Exchange files, and never beside a volume."""
+from bonehpo.scans.limits import refuse_chunks
+from bonehpo.scans.sections import is_volume
 
 
 class Header(NamedTuple):
@@ -56,6 +52,7 @@ class ScanFormat:
         path: What stands in the table of scans, for docs.
         suffixes: Endings of the name of a file or, for a folder, of the folder; in small letters.
         holds: For a folder: patterns of which one of its files matches one, where its own name does not tell.
+        known_by: Tells by its content that a file or folder is of the format, where its name does not.
         is_folder: Whether it is a folder.
         open: Opens (path, what stands behind `::`) by the header. It may raise what its library raises.
         whole: How a file that lacks voxels is told from a whole one, for docs: a sentence without its stop.
@@ -66,6 +63,7 @@ class ScanFormat:
     path: str
     suffixes: tuple[str, ...] = ()
     holds: tuple[str, ...] = ()
+    known_by: Callable[[Path], bool] = lambda _: False
     is_folder: bool = False
     open: Callable[[Path, str], Header]
     whole: str
@@ -77,9 +75,9 @@ class ScanFormat:
             return False
         if path.name.lower().endswith(self.suffixes):
             return True
-        return self.is_folder and any(
-            fnmatch(file.name.lower(), sign) for file in path.iterdir() for sign in self.holds
-        )
+        if self.is_folder and any(fnmatch(file.name.lower(), sign) for file in path.iterdir() for sign in self.holds):
+            return True
+        return self.known_by(path)
 
 
 def format_of(path: Path) -> ScanFormat:
@@ -122,19 +120,30 @@ UNREAD = {
     ".mat": "MATLAB's arrays lie in another order; save the volume there as TIFF sections or with h5create",
     ".npz": "holds several arrays; save the volume alone with numpy.save, as .npy",
     ".zip": "is packed; unpack it, and give what it holds",
-    ".dcm": "is one DICOM image; give the folder of all of them",
 }
 """Formats that are known and not read: what they are, and what to do."""
 
 
+MOST_LOOKED_AT = 1000
+"""Files and folders below a folder without sections that are looked at for a hint."""
+
+
 def _found_instead(path: Path) -> str:
     """Contents of a folder without sections, for the refusal."""
-    below = {child.name: len(folders.images_in(child)) for child in sorted(path.iterdir()) if child.is_dir()}
-    if most := max(below.values(), default=0):
-        name = next(name for name, n in below.items() if n == most)
-        return f", but its folder {name} holds {most} images"
-    suffixes = sorted({child.suffix for child in path.iterdir() if child.is_file()})
+    below = sorted(itertools.islice(path.rglob("*"), MOST_LOOKED_AT))
+    known = [child for child in below if any(each.recognises(child) for each in FORMATS)]
+    n_images = {child: len(list(filter(_is_image, child.iterdir()))) for child in known if child.is_dir()}
+    if n_images and (most := max(n_images, key=lambda child: n_images[child])):
+        held = f"holds {n_images[most]} images" if n_images[most] else "is a volume"
+        return f", but its folder {most.relative_to(path)} {held}"
+    if known:
+        return f", but {some_of([str(child.relative_to(path)) for child in known])}"
+    suffixes = sorted({child.suffix for child in below if child.is_file()})
     return f", but {', '.join(suffix or 'files without an ending' for suffix in suffixes[:5])}" if suffixes else ""
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in KINDS or dicom.is_dicom(path)
 
 
 def formats_table() -> str:
@@ -186,7 +195,7 @@ def _open_zarr(path: Path, inner: str) -> Header:
     if node.shards is None and "blosc" in repr(node.compressors[-1:]).lower():
         _refuse_damaged_blosc(path / inner.strip("/"), math.prod(node.chunks) * node.dtype.itemsize)
     n_stored = node.nchunks_initialized
-    if n_stored < LEAST_STORED * node.nchunks and _is_volume(node.shape):
+    if n_stored < LEAST_STORED * node.nchunks and is_volume(node.shape):
         raise ScanError(
             f"{path}: {n_stored} of its {node.nchunks} chunks are stored, which is no scan; copy the volume again"
         )
@@ -233,7 +242,7 @@ def _zarr_volume(path: Path, inner: str, group: zarr.Group) -> tuple[zarr.Array[
 
 def _zarr_volumes(path: Path, inner: str, group: zarr.Group) -> str:
     arrays = [
-        name for name, node in group.members(max_depth=4) if isinstance(node, zarr.Array) and _is_volume(node.shape)
+        name for name, node in group.members(max_depth=4) if isinstance(node, zarr.Array) and is_volume(node.shape)
     ]
     return ", ".join(f"{path}::{f'{inner}/{name}'.strip('/')}" for name in sorted(arrays)[:8])
 
@@ -249,94 +258,9 @@ def _told_arrays(path: Path) -> str:
     return f"; its volumes: {_zarr_volumes(path, '', node) or 'none'}"
 
 
-def _is_volume(shape: tuple[int, ...]) -> bool:
-    return sum(extent > 1 for extent in shape) == 3
-
-
 def _open_hdf5(path: Path, inner: str) -> Header:
-    with h5py.File(path, "r") as file:
-        node = file.get(inner) if inner else None
-        if not isinstance(node, h5py.Dataset):
-            found = ", ".join(f"{path}::{name}" for name in _hdf5_volumes(file))
-            raise ScanError(f"{path}: name the dataset of the volume; those with 3 axes: {found or 'none'}")
-        _refuse_projections(path, node)
-        _refuse_missing_filter(path, node)
-        _refuse_unwritten(path, node)
-        if node.chunks:
-            refuse_large(str(path), node.chunks, node.dtype, "voxels of a chunk")
-        shape, dtype = node.shape, node.dtype
-
-    def read(box: Box) -> NDArray[Any]:
-        with h5py.File(path, "r") as file:
-            block = np.empty([part.stop - part.start for part in box], dtype)
-            file[inner].read_direct(block, source_sel=box)
-            return block
-
-    return Header(shape, dtype, read)
-
-
-HDF5_PLUGINS = {
-    32000: "LZF",
-    32001: "Blosc",
-    32004: "LZ4",
-    32008: "Bitshuffle",
-    32013: "ZFP",
-    32015: "Zstandard",
-    32026: "Blosc2",
-}
-"""Compressions of HDF5 that come as plugins, by the number of the filter."""
-
-
-def _refuse_missing_filter(path: Path, dataset: h5py.Dataset) -> None:
-    settings = dataset.id.get_create_plist()
-    for i in range(settings.get_nfilters()):
-        number = settings.get_filter(i)[0]
-        if not h5py.h5z.filter_avail(number):
-            with contextlib.suppress(ImportError):
-                importlib.import_module("hdf5plugin")  # brings filters as it is imported, and not before
-        if not h5py.h5z.filter_avail(number):
-            name = HDF5_PLUGINS.get(number, "an unknown filter")
-            raise ScanError(
-                f"{path}::{dataset.name}: compressed with {name} (filter {number}), for which HDF5 needs a plugin; "
-                "pip install hdf5plugin, or save it with gzip"
-            )
-
-
-def _hdf5_volumes(file: h5py.File) -> list[str]:
-    names: list[str] = []
-    file.visititems(
-        lambda name, node: (
-            names.append(f"/{name}") if isinstance(node, h5py.Dataset) and _is_volume(node.shape or ()) else None
-        )
-    )
-    return names
-
-
-def _refuse_projections(path: Path, dataset: h5py.Dataset) -> None:
-    name = dataset.name.strip("/")
-    markers = sorted(RAW_MARKERS & set(dataset.parent))
-    if name == "exchange/data" or markers:
-        sign = f"{', '.join(markers)} lies beside it" if markers else "exchange/data is where Data Exchange keeps them"
-        raise ScanError(f"{path}::/{name}: raw projections, not a volume ({sign}); reconstruct the scan first")
-
-
-def _refuse_unwritten(path: Path, dataset: h5py.Dataset) -> None:
-    """Refuse a dataset of which voxels were never written, or lie in files that are not there: HDF5 reads a fill value."""
-    where = f"{path}::{dataset.name}"
-    named = [source.file_name for source in dataset.virtual_sources()] if dataset.is_virtual else []
-    named += [name for name, _, _ in dataset.external or ()]
-    missing = sorted({n for n in named if "%" not in n and not (path.parent / n).exists()})
-    if missing:
-        raise ScanError(f"{where}: its voxels lie in {missing[0]}, which is not there; copy that file beside it")
-    if dataset.is_virtual or not dataset.size:
-        return
-    if dataset.chunks:
-        n_stored = dataset.id.get_num_chunks()
-        n = math.prod(-(-extent // chunk) for extent, chunk in zip(dataset.shape, dataset.chunks, strict=True))
-    else:
-        n_stored, n = int(dataset.id.get_storage_size() > 0), 1
-    if n_stored < n:
-        raise ScanError(f"{where}: {n_stored} of {n} parts were written, the rest is void; write it to its end again")
+    dataset = hdf5.open_dataset(path, inner)
+    return Header(dataset.shape, dataset.dtype, dataset.read)
 
 
 def _open_meta_image(path: Path, _: str) -> Header:
@@ -352,8 +276,15 @@ def _open_nifti(path: Path, _: str) -> Header:
 
 
 def _open_dicom(path: Path, series: str) -> Header:
-    stack = dicom.open_dicom(path, series)
-    return Header(stack.shape, stack.dtype, stack.read, stack.remarks, stack.spacing_um)
+    return _of_dicom(dicom.open_dicom(path, series))
+
+
+def _open_frames(path: Path, _: str) -> Header:
+    return _of_dicom(dicom.open_frames(path))
+
+
+def _of_dicom(volume: dicom.DicomVolume) -> Header:
+    return Header(volume.shape, volume.dtype, volume.read, volume.remarks, volume.spacing_um)
 
 
 def _of_itk(volume: medical.ItkVolume) -> Header:
@@ -372,8 +303,8 @@ FORMATS: tuple[ScanFormat, ...] = (
     ),
     ScanFormat(
         name="folder of DICOM images",
-        path="a folder; by position, `FOLDER::series` where it holds several",
-        holds=("*.dcm", "*.ima"),
+        path="a folder, whatever its files are called; by position, `FOLDER::series` where it holds several",
+        known_by=dicom.is_folder_of_dicom,
         is_folder=True,
         open=_open_dicom,
         whole="one series, its positions evenly spaced, each image of one size as it is read",
@@ -406,14 +337,14 @@ FORMATS: tuple[ScanFormat, ...] = (
         path="`FILE.h5::/dataset/path`, also `.nxs`",
         suffixes=(".h5", ".hdf5", ".hdf", ".nxs", ".nx5"),
         open=_open_hdf5,
-        whole="all chunks are written, and files that hold parts of it are there",
+        whole="all chunks are written, and files that hold parts of it are there and hold them",
     ),
     ScanFormat(
         name="MetaImage",
         path="`FILE.mha`, `FILE.mhd`",
         suffixes=(".mha", ".mhd"),
         open=_open_meta_image,
-        whole="the size of raw voxels; of compressed ones in the same file all that is unpacked",
+        whole="the size of raw voxels; of compressed ones all that is unpacked, before the first voxel is read",
         extra="formats",
     ),
     ScanFormat(
@@ -421,7 +352,7 @@ FORMATS: tuple[ScanFormat, ...] = (
         path="`FILE.nrrd`, `FILE.nhdr`",
         suffixes=(".nrrd", ".nhdr"),
         open=_open_nrrd,
-        whole="the size of raw voxels; of compressed ones all that is unpacked",
+        whole="the size of raw voxels; of compressed ones all that is unpacked, before the first voxel is read",
         extra="formats",
     ),
     ScanFormat(
@@ -430,6 +361,15 @@ FORMATS: tuple[ScanFormat, ...] = (
         suffixes=(".nii", ".nii.gz"),
         open=_open_nifti,
         whole="the size of the file; of gzip the size and checksum of all that is unpacked, before the first voxel is read",
+        extra="formats",
+    ),
+    ScanFormat(
+        name="DICOM of several frames",
+        path="`FILE.dcm`, or a DICOM file of any other name; alone in a folder, the folder too",
+        suffixes=dicom.ENDINGS,
+        known_by=dicom.is_dicom,
+        open=_open_frames,
+        whole="the size of the file, and of each element in it",
         extra="formats",
     ),
 )

@@ -37,6 +37,10 @@ _LONGEST_LINE, _LONGEST_ENTRY = 1 << 16, 1 << 11
 """Characters of a line of a header, and of an entry in it: ITK crashes at longer ones."""
 
 
+_KINDS = {"MetaImageIO": "MetaImage", "NrrdImageIO": "NRRD", "NiftiImageIO": "NIfTI", "GDCMImageIO": "DICOM"}
+"""Formats by ITK's name of what reads them."""
+
+
 class ItkVolume:
     """A volume that ITK reads.
 
@@ -56,8 +60,7 @@ class ItkVolume:
 
         Raises:
             ImportError: SimpleITK is an extra, and not there.
-            RuntimeError: It is no such file.
-            ScanError: It holds several numbers for each voxel.
+            ScanError: It is no such file, damaged, or holds several numbers for each voxel.
         """
         import SimpleITK as sitk  # noqa: N813  # an extra, and slow to import
 
@@ -65,7 +68,8 @@ class ItkVolume:
         self._reader = sitk.ImageFileReader()
         self._reader.SetImageIO(image_io)
         self._reader.SetFileName(str(path))
-        self._reader.ReadImageInformation()
+        self._where, self._kind = path, _KINDS[image_io]
+        self._asked(self._reader.ReadImageInformation)
         self.shape: tuple[int, ...] = tuple(reversed(self._reader.GetSize()))
         spacing = tuple(1000 * side for side in reversed(self._reader.GetSpacing()))[-3:]
         self.spacing_um: tuple[float, ...] | None = None if set(spacing) == {1000.0} else spacing
@@ -95,31 +99,34 @@ class ItkVolume:
             self._prove = None
         self._reader.SetExtractIndex([part.start for part in reversed(box)])
         self._reader.SetExtractSize([part.stop - part.start for part in reversed(box)])
-        return np.asarray(self._sitk.GetArrayFromImage(self._reader.Execute()))
+        return np.asarray(self._sitk.GetArrayFromImage(self._asked(self._reader.Execute)))
+
+    def _asked(self, read: Callable[[], Any]) -> Any:
+        """Let ITK read; what it says of a file that it cannot read are places in its own code."""
+        try:
+            return read()
+        except RuntimeError as error:
+            raise ScanError(f"{self._where}: damaged, or no {self._kind}; copy it again") from error
 
 
 def open_meta_image(path: Path) -> ItkVolume:
     """Open a MetaImage by its header.
 
     Raises:
-        ScanError: A file of its voxels is shorter or longer than it says, or not there.
+        ScanError: A file of its voxels is shorter or longer than it says, or not there; or it holds them as text.
     """
     header, end = _header_lines(path, lambda line: line.startswith("ElementDataFile"), "=")
     _refuse_odd_header(path, header, "ndims", "dimsize")
+    if header.get("binarydata", "true").lower() == "false":
+        raise ScanError(f"{path}: {_AS_TEXT.format('BinaryData = False')}")
     name, offset = header.get("elementdatafile", "LOCAL"), int(header.get("headersize", 0))
     is_packed = header.get("compresseddata", "false").lower() == "true"
     sections = _section_files(path, name, end, header["dimsize"])
+    file, start = (path, end) if name.upper() == "LOCAL" else (path.parent / name, 0)
+    if not sections:
+        _refuse_missing(path, file, name)
     volume = ItkVolume(path, "MetaImageIO")
-    n_bytes = math.prod(volume.shape) * volume.dtype.itemsize
-    if sections:
-        for file in () if is_packed or offset < 0 else sections:
-            _refuse_other_size(path, file, offset + n_bytes // len(sections))
-    elif is_packed:
-        if name.upper() == "LOCAL":
-            volume.before_reading(lambda: _refuse_other_unpacked_size(path, end, n_bytes))
-    elif offset >= 0:
-        file, start = (path, end) if name.upper() == "LOCAL" else (path.parent / name, 0)
-        _refuse_other_size(path, file, start + offset + n_bytes)
+    _expect_whole(volume, path, dict.fromkeys(sections or (file,), start), 0 if is_packed else offset, is_packed)
     return volume
 
 
@@ -127,25 +134,64 @@ def open_nrrd(path: Path) -> ItkVolume:
     """Open an NRRD by its header.
 
     Raises:
-        ScanError: A file of its voxels is shorter or longer than it says, or not there.
+        ScanError: A file of its voxels is shorter or longer than it says, or not there; or they are encoded in a way that is
+            not read.
     """
     header, end = _header_lines(path, lambda line: not line.strip() or bool(_LIST_OF_NRRD.match(line)), ":")
     _refuse_odd_header(path, header, "dimension", "sizes")
-    name, skipped = (
-        header.get("data file", header.get("datafile")),
-        int(header.get("byte skip", header.get("byteskip", 0))),
-    )
+    encoding = header.get("encoding", "").lower()
+    if encoding not in _ENCODINGS:
+        known = {"ascii", "text", "txt", "hex"}
+        reason = _AS_TEXT if encoding in known else "has the {}, which is not read; save it raw, or with gzip"
+        raise ScanError(f"{path}: {reason.format(f'encoding {encoding or None}')}")
+    name = header.get("data file", header.get("datafile"))
+    lines, skipped = (int(header.get(f"{what} skip", header.get(f"{what}skip", 0))) for what in ("line", "byte"))
     sections = _section_files(path, name or "", end, header["sizes"])
-    volume = ItkVolume(path, "NrrdImageIO")
-    n_bytes = math.prod(volume.shape) * volume.dtype.itemsize
     file, start = (path, end) if name is None else (path.parent / name, 0)
-    match header.get("encoding", "").lower():
-        case "raw" if skipped >= 0:
-            for section in sections or (file,):
-                _refuse_other_size(path, section, start + skipped + n_bytes // max(len(sections), 1))
-        case "gzip" | "gz" if not sections:
-            volume.before_reading(lambda: _refuse_other_unpacked_size(file, start, n_bytes + max(skipped, 0)))
+    if not sections:
+        _refuse_missing(path, file, name or "")
+    volume = ItkVolume(path, "NrrdImageIO")
+    files = {one: _behind_lines(one, start, lines) for one in sections or (file,)}
+    _expect_whole(volume, path, files, skipped, encoding != "raw")
     return volume
+
+
+_ENCODINGS = ("raw", "gzip", "gz")
+_AS_TEXT = "holds its voxels as text ({}), where a cut end cannot be told from a small number; save it in binary"
+
+
+def _expect_whole(volume: ItkVolume, header: Path, files: Mapping[Path, int], skipped: int, is_packed: bool) -> None:
+    """Refuse files of another size than their header says; packed ones before the first voxel is read.
+
+    Args:
+        volume: What reads them.
+        header: The file that describes them.
+        files: The byte of each file at which its voxels, or what they are packed in, begin; each holds as many voxels.
+        skipped: Bytes before the voxels, unpacked; below 0 where the voxels are the last bytes of the file.
+        is_packed: Whether they are compressed.
+    """
+    n_bytes = math.prod(volume.shape) * volume.dtype.itemsize // len(files)
+
+    def unpack() -> None:
+        for file, start in files.items():
+            _refuse_other_unpacked_size(file, start, max(skipped, 0) + n_bytes)
+
+    if is_packed:
+        volume.before_reading(unpack)
+        return
+    for file, start in files.items():
+        if skipped >= 0 or file.stat().st_size < start + n_bytes:
+            _refuse_other_size(header, file, start + max(skipped, 0) + n_bytes)
+
+
+def _behind_lines(file: Path, start: int, n: int) -> int:
+    """The byte behind some lines of a file, which lie before its voxels."""
+    with file.open("rb") as opened:
+        opened.seek(start)
+        for _ in range(n):
+            if not opened.readline(_LONGEST_LINE):
+                break
+        return opened.tell()
 
 
 _LIST_OF_NRRD = re.compile(r"data ?file:\s*LIST", re.IGNORECASE)
@@ -253,9 +299,28 @@ def _refuse_odd_header(path: Path, header: Mapping[str, str], dimension: str, si
             )
 
 
+def _refuse_missing(header: Path, file: Path, told: str) -> None:
+    """Refuse a header whose voxels lie in a file that is not there.
+
+    Args:
+        header: The file that names it.
+        file: Its place.
+        told: Its name as the header has it, perhaps with folders of another computer.
+    """
+    if file.is_file():
+        return
+    bare = re.split(r"[/\\]", told)[-1]
+    raise ScanError(
+        f"{header}: its voxels lie in {told}, which is not there; "
+        + (
+            "copy that file beside it"
+            if bare == told
+            else f"folders are told with /, from the header on: copy {bare} beside it, and let it name that"
+        )
+    )
+
+
 def _refuse_other_size(header: Path, file: Path, expected: int) -> None:
-    if not file.is_file():
-        raise ScanError(f"{header}: its voxels lie in {file.name}, which is not there; copy that file beside it")
     found = file.stat().st_size
     if found != expected:
         raise ScanError(

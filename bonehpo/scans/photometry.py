@@ -13,7 +13,7 @@ from bonehpo.errors import ScanError
 BoneIs = Literal["bright", "dark"]
 """Whether bone is brighter or darker than what is around it."""
 
-INVERTED = "Saved with white as 0 (MINISWHITE): intensities are inverted, so that bright is high."
+INVERTED = "Saved with white as 0: intensities are inverted, so that bright is high."
 EQUAL_COLOURS = "Saved in colours, of which all are equal: read as grey."
 NO_TRANSPARENCY = "Saved with transparency, which is left out."
 LOSSY = "JPEG leaves detail out: scans that were not all compressed alike can be told apart by that, and not by damage."

@@ -134,6 +134,8 @@ def _guarded(source: str, header: Header, dtype: np.dtype[Any], bone_is: BoneIs)
 
 def _open_by_header(path: Path, inner: str) -> Header:
     known = format_of(path)
+    if path.is_file() and path.stat().st_size == 0:
+        raise ScanError(f"{path}: is empty; copy it again")
     try:
         return known.open(path, inner)
     except ImportError as error:

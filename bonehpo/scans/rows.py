@@ -48,7 +48,7 @@ def read_rows(path: Path) -> list[Row]:
     """Read all lines of a table that hold something.
 
     Separated by commas, semicolons or tabs, in UTF-8 or with a mark of its byte order; comments (#) and a line `sep=;`
-    before the head are passed over. Columns are known whatever their case.
+    before the head are passed over. Columns are known whatever their case, and line breaks in their names are blanks.
 
     Raises:
         ScanError: There is no table, it is not CSV in UTF-8, a needed column is missing, or it holds no line.
@@ -64,7 +64,7 @@ def read_rows(path: Path) -> list[Row]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ScanError(f"{path}: not a CSV in UTF-8 ({error}); save it again as CSV UTF-8") from error
     table = [(line, cells) for line, cells in table if any(cells)]
-    columns = [column.lower() for column in table[0][1]] if table else []
+    columns = [" ".join(column.lower().split()) for column in table[0][1]] if table else []
     _check_columns(path, columns)
     rows = [_row(path, line, columns, cells, separator) for line, cells in table[1:]]
     if not rows:

@@ -20,6 +20,11 @@ NORMALS: Mapping[str, int] = {"XY": 0, "XZ": 1, "YZ": 2}
 """The planes of a volume, each with the axis that it is cut along: an XY image is (y, x), XZ (z, x), YZ (z, y)."""
 
 
+def is_volume(shape: tuple[int, ...]) -> bool:
+    """True if an array of this shape is a volume: it has three axes, beside axes of length 1."""
+    return sum(extent > 1 for extent in shape) == 3
+
+
 def centred(extent: int, size: int) -> slice:
     """The range of `size` steps in the middle of `extent`; an odd remainder is left at the end.
 

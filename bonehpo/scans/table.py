@@ -333,5 +333,16 @@ def _doubtful_numbers(scans: Sequence[Scan]) -> Iterator[str]:
         for before, scan in itertools.pairwise(strained)
         if before.specimen == scan.specimen and abs(scan.strain or 0) < abs(before.strain or 0)
     ]
+    of_one = [list(found) for _, found in itertools.groupby(strained, key=lambda scan: scan.specimen)]
+    unstrained = [
+        f"{found[0].specimen} ({found[0].strain:g})"
+        for found in of_one
+        if len(found) > 1 and found[0].strain == found[-1].strain
+    ]
+    if unstrained:
+        yield (
+            f"Strain is the same in the first and the last state of {some_of(unstrained)}: see that the failed scan has "
+            "its own."
+        )
     if fallen:
         yield f"Strain falls to {some_of(fallen)}: see that states rise from pristine to failed, and strain with them."

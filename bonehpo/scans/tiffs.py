@@ -5,7 +5,11 @@ file to it. Here every complaint is an error.
 """
 
 import contextlib
+import html
 import logging
+import math
+import re
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +19,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from bonehpo.domain import some_of
 from bonehpo.errors import ScanError
 from bonehpo.scans.limits import refuse_large
 from bonehpo.scans.photometry import INVERTED, LOSSY, Grey, from_palette, grey, inverted
@@ -81,10 +86,12 @@ def open_multipage(path: Path, series: str = "") -> PagedStack:
     with _opened(path) as tif:
         number = _series_number(tif, series, path)
         pages = tif.series[number]
+        _refuse_short_run(tif, pages, path)
         axes = [(axis, n) for axis, n in zip(pages.axes, pages.shape, strict=True) if n > 1 and axis != "S"]
         if len(axes) != 3 or [axis for axis, _ in axes[1:]] != ["Y", "X"]:
             raise ScanError(f"{path}: its pages are {_told(pages)}; save one single-channel volume over (z, y, x)")
         (_, depth), (_, height), (_, width) = axes
+        _refuse_missing_files(tif, pages, path)
         if pages.dataoffset is None and len(pages.pages) != depth:
             raise ScanError(f"{path}: {len(pages.pages)} of {depth} pages are there; copy it again")
         first, calibrated = _page_of(pages, 0, path), _calibration(tif, path)
@@ -109,6 +116,8 @@ def read_page(path: Path) -> Grey:
     """
     with _opened(path) as tif:
         pages = [page for page in tif.pages if not page.keyframe.is_reduced]
+        if len(pages) > 1 and len(tif.series) == 1 and len(tif.series[0].levels) == len(pages):
+            pages = pages[:1]  # the others are the same image in smaller sizes, though they do not say so
         if len(pages) != 1:
             raise ScanError(
                 f"{path}: holds {len(tif.pages)} pages; in a folder and in a slice table each file is one page"
@@ -150,11 +159,26 @@ def _page_of(series: tifffile.TiffPageSeries, z: int, path: Path) -> Grey:
 def _decoded(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> Grey:
     keyframe = page.keyframe
     refuse_large(str(path), keyframe.shape, keyframe.dtype or np.dtype(np.uint8), "pixels of a page")
-    samples = np.asarray(page.asarray())
+    with _open_file(page):
+        samples = np.asarray(page.asarray())
     if keyframe.planarconfig == tifffile.PLANARCONFIG.SEPARATE and samples.ndim == 3:
         samples = np.moveaxis(samples, 0, -1)
     found = _as_grey(samples, keyframe, path)
     return Grey(found.pixels, (*found.remarks, LOSSY)) if keyframe.compression in _JPEGS else found
+
+
+@contextlib.contextmanager
+def _open_file(page: tifffile.TiffPage | tifffile.TiffFrame) -> Iterator[None]:
+    """Open the file of a page for a while, where that is another one than the volume was opened by, as of an OME-TIFF."""
+    file = page.parent.filehandle
+    was_closed = file.closed
+    if was_closed:
+        file.open()
+    try:
+        yield
+    finally:
+        if was_closed:
+            file.close()
 
 
 def _as_grey(samples: NDArray[Any], page: tifffile.TiffPage, path: Path) -> Grey:
@@ -180,6 +204,30 @@ def _calibration(tif: tifffile.TiffFile, path: Path) -> Calibration | None:
     return lambda stored: (stored * factor + offset).astype(np.float32)
 
 
+def _refuse_short_run(tif: tifffile.TiffFile, pages: tifffile.TiffPageSeries, path: Path) -> None:
+    """Refuse a file of ImageJ that ends within the one run of its sections, of which it tells the first page alone."""
+    told = (tif.imagej_metadata or {}).get("images", 1)
+    page = pages.keyframe
+    expected = page.dataoffsets[0] + told * page.nbytes
+    if len(tif.pages) == 1 and math.prod(pages.shape) < told * page.size and path.stat().st_size < expected:
+        raise ScanError(f"{path}: truncated, {path.stat().st_size} of {expected} bytes are there; copy it again")
+
+
+def _refuse_missing_files(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:
+    """Refuse an OME-TIFF in several files, of which one is not there or cut short."""
+    for page in series.pages if tif.is_ome else ():
+        if page is None:
+            named = [html.unescape(name) for name in re.findall(r'FileName="([^"]+)"', tif.ome_metadata or "")]
+            missing = some_of([name for name in dict.fromkeys(named) if not (path.parent / name).is_file()])
+            where = (
+                f"{missing}, too, which is not there" if missing else "other files, too, of which one cannot be read"
+            )
+            raise ScanError(f"{path}: its sections lie in {where}; copy all files of the scan beside it")
+        other = Path(page.parent.filehandle.path)
+        if page.parent is not tif and _last_byte(page) > other.stat().st_size:
+            raise ScanError(f"{path}: its sections lie in {other.name}, too, which is truncated; copy that file again")
+
+
 class _Complaints(logging.Handler):
     """Collects what tifffile logs as errors."""
 
@@ -192,7 +240,7 @@ class _Complaints(logging.Handler):
 
     def raise_for(self, path: Path) -> None:
         if self.messages:
-            raise ScanError(f"{path}: truncated or damaged ({self.messages[0][:200]}); copy it again")
+            raise ScanError(f"{path}: truncated or damaged; copy it again")
 
 
 @contextlib.contextmanager
@@ -203,16 +251,23 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(complaints)
     try:
-        with tifffile.TiffFile(path) as tif:
+        with _tiff_file(path) as tif:
             _refuse_broken_pages(tif, path)
             complaints.raise_for(path)
             yield tif
         complaints.raise_for(path)
     except tifffile.TiffFileError as error:
-        raise ScanError(f"{path}: not a readable TIFF ({error}); copy it again") from error
+        raise ScanError(f"{path}: not a readable TIFF; copy it again") from error
     finally:
         logger.removeHandler(complaints)
         logger.propagate = propagates
+
+
+def _tiff_file(path: Path) -> tifffile.TiffFile:
+    try:
+        return tifffile.TiffFile(path)
+    except struct.error as error:  # cut within its first bytes
+        raise tifffile.TiffFileError from error
 
 
 def _refuse_broken_pages(tif: tifffile.TiffFile, path: Path) -> None:

@@ -80,9 +80,10 @@ def new_store(place: Path, *, overwrite: bool) -> Iterator[Path]:
         StoreError: The place is taken, another process builds there, or the disk refuses.
     """
     making, replaced = (place.with_name(f".{place.name}.{what}") for what in ("making", "replaced"))
+    is_new = not place.parent.exists()
     with _writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-    with _sole_builder(place):
+    with _left_as_it_was(place.parent, is_new), _sole_builder(place):
         with _writing(place):
             if replaced.exists() and not place.exists():
                 replaced.rename(place)  # a run was killed between the two renames below
@@ -276,10 +277,24 @@ def _flushed(folder: Path, path: str) -> FileRecord:
 
 
 @contextlib.contextmanager
+def _left_as_it_was(folder: Path, is_new: bool) -> Iterator[None]:
+    """Remove a folder that was made for what is not there at the end."""
+    try:
+        yield
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
+
+
+@contextlib.contextmanager
 def _sole_builder(place: Path) -> Iterator[None]:
     try:
-        with FileLock(place.with_name(f".{place.name}.lock"), timeout=0):
-            yield
+        with FileLock(place.with_name(f".{place.name}.lock"), timeout=0) as lock:
+            try:
+                yield
+            finally:  # who has opened it meanwhile sees that it is gone, and makes its own
+                Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout as error:
         raise StoreError(f"{place}: another `bonehpo prepare` is building it; wait for it, or stop it") from error
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 STUDIES = Path("studies")
 """Folder of the studies, in the folder of the project."""
 
-STUDY_NAME = re.compile(r"[\w][\w .+-]{0,99}")
+STUDY_NAME = re.compile(r"\w([\w .+-]{0,98}[\w.+-])?")
 """Names that `--bone` takes: a study of another name is told by its folder."""
 
 

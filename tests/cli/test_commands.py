@@ -276,6 +276,7 @@ def test_an_unopenable_mlflow_database_is_told_and_stops_no_search(here):
         (["search", "--bone", "TB", "--trials", "0"], "0 is not in the range x>=1"),
         (["search", "--trials", "1"], "which study?"),
         (["search", "--bone", "../TB", "--trials", "1"], "cannot name a folder"),
+        (["search", "--bone", "TB ", "--trials", "1"], "'TB ' cannot name a folder"),
         (["search", "--bone", "TB", "--study", "x", "--trials", "1"], "not both"),
         (["search", "--bone", "TB", "--trials", "1", "--timeout", "soon"], "is not a duration"),
         (["phantom", "--bone", "XB", "--out", "x"], "'XB' is not one of"),
@@ -303,6 +304,34 @@ def test_a_step_that_cannot_be_done_leaves_no_store(here, words, complaint):
     csv = write_striped(here / "scans")
     assert complaint in refusal("prepare", csv, "--bone", "TB", "--workers", 0, *words)
     assert not list(here.glob("studies/*/slices.zarr"))
+
+
+def test_a_prepare_that_is_refused_on_its_way_leaves_nothing_behind(here):
+    csv = write_striped(here / "scans")
+    lines = csv.read_text().splitlines()
+    csv.write_text("\n".join([*lines[:-1], ",".join([*lines[-1].split(",")[:2], *lines[-2].split(",")[2:]])]))
+    (here / "studies").mkdir()
+    assert "hold the same voxels" in refusal("prepare", csv, "--bone", "TB", "--workers", 0)
+    assert list((here / "studies").iterdir()) == []
+    (here / "studies" / "TB").mkdir()
+    assert "hold the same voxels" in refusal("prepare", csv, "--bone", "TB", "--workers", 0)
+    assert list((here / "studies").rglob("*")) == [here / "studies" / "TB"]
+
+
+def test_headers_are_read_under_a_bar_of_their_own(here):
+    csv = write_striped(here / "scans")
+    csv.write_text(csv.read_text().replace("specimen,state,path", '"specimen\n",state,path', 1))
+    said = call("prepare", csv, "--bone", "TB", "--workers", 0, "--slices", 2).stderr
+    assert said.index("headers: ") < said.index("prepare: ")
+
+
+def test_notes_print_nothing_that_a_terminal_obeys(here):
+    csv = write_striped(here / "scans")
+    head, *rows = csv.read_text().splitlines()
+    csv.write_text("\n".join([f"{head},st\x1b[31mat", *(f"{row},x" for row in rows)]))
+    said = call("prepare", csv, "--bone", "TB", "--workers", 0, "--slices", 2).output
+    assert "The column st\\x1b[31mat of the table is not used" in said
+    assert "\x1b" not in said
 
 
 def test_one_specimen_alone_is_refused(here):

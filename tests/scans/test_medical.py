@@ -1,4 +1,7 @@
-"""Medical formats whose voxels lie in a file for each section: all of them are there, each whole, or none is read."""
+"""MetaImage and NRRD: voxels that lie elsewhere, behind something or packed are all there, or none is read."""
+
+import gzip
+import zlib
 
 import numpy as np
 import pytest
@@ -83,3 +86,66 @@ def test_a_section_that_is_not_there_or_cut_short_is_refused_by_name(write, told
     (tmp_path / NAMES[5]).unlink()
     with pytest.raises(ScanError, match=r"its voxels lie in s005\.raw, too, which is not there"):
         open_volume(source)
+
+
+RAW = VOXELS.tobytes()
+META = "NDims = 3\nDimSize = 8 8 8\nElementType = MET_USHORT\n{}ElementDataFile = {}\n"
+NRRD = "NRRD0004\ntype: uint16\ndimension: 3\nsizes: 8 8 8\nendian: little\nencoding: {}\n{}\n"
+LINES = b"scanner: A\nday: B\n"
+TEXT = " ".join(map(str, VOXELS.ravel())).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "voxels"),
+    [
+        ("a.nrrd", NRRD.format("raw", "line skip: 2\n"), LINES + RAW),
+        ("a.nrrd", NRRD.format("raw", "line skip: 2\nbyte skip: 3\n"), LINES + b"abc" + RAW),
+        ("a.nrrd", NRRD.format("raw", "byte skip: -1\n"), b"of any length" + RAW),
+        ("a.nrrd", NRRD.format("gzip", "line skip: 2\nbyte skip: 3\n"), LINES + gzip.compress(b"abc" + RAW)),
+        ("a.mha", META.format("HeaderSize = -1\n", "LOCAL"), RAW),
+    ],
+)
+def test_what_lies_before_the_voxels_is_passed_over(tmp_path, name, header, voxels):
+    source = tmp_path / name
+    source.write_bytes(header.encode() + voxels)
+    np.testing.assert_array_equal(read_all(str(source)), VOXELS)
+    source.write_bytes(header.encode() + voxels[: -len(voxels) // 4])
+    with pytest.raises(ScanError, match=r"bytes are there|truncated|damaged") as caught:
+        read_all(str(source))
+    assert "ITK" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("packed", "reason"),
+    [
+        (zlib.compress(RAW)[:-30], r"a\.zraw: truncated or damaged \(its end is missing\)"),
+        (zlib.compress(RAW[:-2]), r"a\.zraw: truncated, 1022 of 1024 bytes"),
+        (b"", r"a\.zraw: truncated or damaged"),
+    ],
+)
+def test_packed_voxels_in_a_file_of_their_own_are_unpacked_before_they_are_read(tmp_path, capfd, packed, reason):
+    """Without the size of what is packed, ITK fills what is missing with what was in memory."""
+    (tmp_path / "a.mhd").write_text(META.format("CompressedData = True\n", "a.zraw"))
+    (tmp_path / "a.zraw").write_bytes(packed)
+    with pytest.raises(ScanError, match=reason):
+        read_all(str(tmp_path / "a.mhd"))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "reason"),
+    [
+        ("a.mha", META.format("BinaryData = False\n", "LOCAL"), r"as text \(BinaryData = False\)"),
+        ("a.nrrd", NRRD.format("ascii", ""), r"as text \(encoding ascii\)"),
+        ("a.nrrd", NRRD.format("bzip2", ""), "has the encoding bzip2, which is not read; save it raw, or with gzip"),
+        ("a.mhd", META.format("", r"scan\a.raw"), r"copy a\.raw beside it, and let it name that"),
+        ("a.mhd", META.format("", "gone.raw"), r"lie in gone\.raw, which is not there; copy that file beside it"),
+        ("a.mha", META.format("", "LOCAL").replace("MET_USHORT", "MET_OTHER"), "damaged, or no MetaImage"),
+    ],
+)
+def test_the_reason_of_a_refusal_is_the_one_that_holds(tmp_path, name, header, reason):
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "a.raw").write_bytes(RAW)
+    (tmp_path / name).write_bytes(header.encode() + TEXT)
+    with pytest.raises(ScanError, match=reason):
+        read_all(str(tmp_path / name))

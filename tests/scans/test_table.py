@@ -191,8 +191,25 @@ def test_one_name_in_two_forms_of_unicode_is_one_specimen(four):
 )
 def test_what_is_not_used_or_hardly_meant_is_noted(four, head, cell, note):
     text = table_text(head=head, cell=lambda s, t: f"{s},{t},{s}{t}.tif,{cell}")
-    (told,) = read_scans(write_text(four, text)).notes
+    told = " ".join(read_scans(write_text(four, text)).notes)
     assert note in told
+
+
+def test_strain_that_is_the_same_in_the_pristine_and_the_failed_scan_is_noted(four):
+    text = table_text(
+        head="specimen,state,path,strain", cell=lambda s, t: f"{s},{t},{s}{t}.tif,{0.02 if s == 'A' else t}"
+    )
+    notes = [note for note in read_scans(write_text(four, text)).notes if "the same" in note]
+    assert notes == [
+        "Strain is the same in the first and the last state of A (0.02): see that the failed scan has its own."
+    ]
+
+
+def test_line_breaks_in_the_head_are_blanks_and_known_columns_are_known(four):
+    text = table_text(head='"Specimen\n",state,path,"strain\r\n(of 1)"', cell=lambda s, t: f"{s},{t},{s}{t}.tif,{t}")
+    table = read_scans(write_text(four, text))
+    assert table.specimens == ("A", "B")
+    assert table.notes == ("The column strain (of 1) of the table is not used: is strain meant?",)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +411,7 @@ def test_files_that_hold_no_volume_are_refused(tmp_path):
         ("gone.tif", "no such file"),
         ("empty", "holds no .tif, .tiff, .png"),
         ("notes.txt", "format not known"),
-        ("void.tif", "not a readable TIFF"),
+        ("void.tif", "is empty"),
         ("flat.npy", "not a volume"),
         ("wide.npy", "8, 16 or 32 bit"),
         ("objects.npy", "cannot be read"),

@@ -64,7 +64,7 @@ def known(tmp_path_factory):
 
 
 def leftovers(place):
-    return [path.name for path in place.parent.iterdir() if path.name not in (place.name, f".{place.name}.lock")]
+    return [path.name for path in place.parent.glob("*") if path.name != place.name]
 
 
 def flip(file, at=None):
@@ -314,7 +314,8 @@ def test_what_is_no_store_is_never_replaced(tmp_path):
 
 
 def interrupt(step):
-    raise KeyboardInterrupt
+    if step.task != "headers":
+        raise KeyboardInterrupt
 
 
 def test_an_interrupted_preparation_leaves_nothing(tmp_path):
@@ -332,7 +333,8 @@ from bonehpo.preparation.prepare import prepare
 from bonehpo.store.recipe import Steps
 from bonehpo.engine import open_engine
 def stop(step):
-    os.kill(os.getpid(), 9)
+    if step.task != "headers":
+        os.kill(os.getpid(), 9)
 with open_engine(0) as engine:
     prepare(Path(sys.argv[1]), Path(sys.argv[2]), Steps(), engine, stop)
 """
@@ -343,7 +345,7 @@ def test_what_a_killed_preparation_left_is_swept_by_the_next(tmp_path):
     csv = write_scans(tmp_path)
     assert subprocess.run([sys.executable, "-c", KILLED, csv, place], check=False).returncode == -signal.SIGKILL
     assert not place.exists()
-    assert leftovers(place) == [".slices.zarr.making"]
+    assert sorted(leftovers(place)) == [".slices.zarr.lock", ".slices.zarr.making"]
     (place.parent / ".slices.zarr.making" / "old").touch()
     assert make(csv, place).verify() == ()
     assert leftovers(place) == []
