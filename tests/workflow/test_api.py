@@ -140,7 +140,7 @@ def study(project):
 def test_a_search_says_how_it_ended_and_what_it_did(project):
     _, outcome, told, notes = project
     assert (outcome.n_complete, outcome.has_optimum) == (2, True)
-    assert list(dict.fromkeys(at.task for at in told)) == ["prepare", "leakage", "search", "audit"]
+    assert list(dict.fromkeys(at.task for at in told)) == ["headers", "prepare", "leakage", "search", "audit"]
     begins, leakage = notes
     assert begins == "Study TB begins: 2 trials of 3 fits each, and as many for the optimum."
     assert leakage.startswith("Leakage: none (72 slices by hash, 1,728 pairs across specimens by perceptual hash).")
