@@ -77,8 +77,9 @@ docs: install ## Build the docs site into site/, without a network
 bench: install ## Measure training against a bare Keras fit, and memory
 	$(PYTHON) benchmarks/training.py
 
-simulations: install ## Print the tables of docs/explanation/estimates.md and docs/explanation/pruning.md; REPLAY="studies/TB studies/CB" adds recorded trials
+simulations: install ## Print the tables of docs/explanation/estimates.md, reading.md and pruning.md; REPLAY="studies/TB studies/CB" adds recorded trials
 	$(PYTHON) benchmarks/simulations.py
+	$(PYTHON) benchmarks/calibration.py
 	$(PYTHON) benchmarks/pruning.py $(if $(REPLAY),--replay $(REPLAY))
 
 audit-zoo: install ## Plant shortcuts into phantoms and print which of them the audit flags; ARGS="--seeds 1 --kinds blur,mark"

@@ -1,8 +1,8 @@
 """Calibration of p(failed), and the verdict on a new scan that is made of it.
 
 Networks that are trained to the end are surer than they are right. One number mends most of it, the *temperature*: logits
-are divided by it, so that no verdict changes, only how sure it is. It is fitted on the validation set of a fold and judged
-on its test set, which neither training nor the fit of the temperature has seen.
+are divided by it, so that no verdict changes, only how sure it is. It is fitted on what the networks of all holdout pairs
+say of the sets that they were not trained on; what it is worth is judged on each set with the temperature of the others.
 
 References:
     Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, ICML (2017), arXiv:1706.04599.
@@ -57,12 +57,16 @@ class Calibration:
 
     Attributes:
         brier: Mean Brier score over folds, as trained.
-        brier_calibrated: The same with the temperature of each fold's validation set.
-        temperature: Median of these.
+        brier_calibrated: The same with the temperature of the other sets.
+        overconfidence: Mean over folds of how much surer a network is than it is right, as trained.
+        overconfidence_calibrated: The same with the temperature of the other sets.
+        temperature: Of all folds together.
     """
 
     brier: float
     brier_calibrated: float
+    overconfidence: float
+    overconfidence_calibrated: float
     temperature: float
 
 
@@ -100,76 +104,109 @@ def fit_temperature(truth: Values, p_failed: Values) -> float:
     return float(np.exp(found.x))
 
 
-def calibrated_folds(answers: Sequence[Answers]) -> pd.DataFrame:
-    """Fit the temperature of each fold on its validation set, and apply it to its test set.
+def overconfidence(truth: Values, p_failed: Values) -> float:
+    """Mean probability of the verdicts less the share of right ones: above 0 a network is surer than it is right.
 
     Args:
-        answers: Of folds. What the network of a fold said of its validation set is what it said as the mirror image of the
-            fold, (test j, validation i); folds without theirs are left out. With `checkpoint = "best"` the mirror image
-            is of the epoch that was best on the other set: another state of the same network, so take such temperatures
-            as approximate.
+        truth: 0 pristine, 1 failed, (slice,).
+        p_failed: What the network said, (slice,).
+    """
+    p = np.asarray(p_failed, float)
+    return float(np.mean(np.maximum(p, 1 - p)) - np.mean((p > 0.5) == (np.asarray(truth) > 0.5)))
+
+
+def study_temperature(answers: Sequence[Answers]) -> float:
+    """The temperature of all folds together: each network told on the sets that it was not trained on.
+
+    That of one network on its own two sets is too low where it was chosen as the best on them.
+
+    Args:
+        answers: Of folds.
+    """
+    return fit_temperature(
+        np.concatenate([fold.truth for fold in answers]), np.concatenate([fold.p_failed for fold in answers])
+    )
+
+
+def calibrated_folds(answers: Sequence[Answers]) -> pd.DataFrame:
+    """Fit the temperature for each test set on the folds of all other sets, and apply it.
+
+    Args:
+        answers: Of folds, of two test sets or more.
 
     Returns:
         A row for each slice of each test set: `test`, `validation`, `truth`, `p_failed`, `temperature`, `p_calibrated`.
     """
-    known = {(fold.test, fold.validation): fold for fold in answers}
-    found = []
-    for fold in answers:
-        mirror = known.get((fold.validation, fold.test))
-        if mirror is None:
-            continue
-        temperature = fit_temperature(mirror.truth, mirror.p_failed)
-        columns = {
-            "test": fold.test,
-            "validation": fold.validation,
-            "truth": np.asarray(fold.truth, float),
-            "p_failed": np.asarray(fold.p_failed, float),
-            "temperature": temperature,
-            "p_calibrated": with_temperature(fold.p_failed, temperature),
-        }
-        found.append(pd.DataFrame(columns))
+    temperatures = {
+        name: study_temperature([fold for fold in answers if fold.test != name])
+        for name in dict.fromkeys(fold.test for fold in answers)
+    }
+    found = [
+        pd.DataFrame(
+            {
+                "test": fold.test,
+                "validation": fold.validation,
+                "truth": np.asarray(fold.truth, float),
+                "p_failed": np.asarray(fold.p_failed, float),
+                "temperature": temperatures[fold.test],
+                "p_calibrated": with_temperature(fold.p_failed, temperatures[fold.test]),
+            }
+        )
+        for fold in answers
+    ]
     return pd.concat(found, ignore_index=True)
 
 
-def brier_scores(calibrated: pd.DataFrame) -> pd.DataFrame:
-    """Brier scores of each fold.
+def fold_scores(calibrated: pd.DataFrame) -> pd.DataFrame:
+    """Brier score and over-confidence of each fold.
 
     Args:
         calibrated: See `calibrated_folds`.
 
     Returns:
-        Columns `test`, `validation`, `temperature`, `brier`, `brier_calibrated`.
+        Columns `test`, `validation`, `temperature`, `brier`, `brier_calibrated`, `overconfidence`,
+        `overconfidence_calibrated`.
     """
-    return pd.DataFrame(
-        {
-            "test": test,
-            "validation": validation,
-            "temperature": float(rows["temperature"].iloc[0]),
-            "brier": brier_score(rows["truth"].to_numpy(), rows["p_failed"].to_numpy()),
-            "brier_calibrated": brier_score(rows["truth"].to_numpy(), rows["p_calibrated"].to_numpy()),
-        }
-        for (test, validation), rows in calibrated.groupby(["test", "validation"], sort=False)
-    )
+    rows = []
+    for (test, validation), slices in calibrated.groupby(["test", "validation"], sort=False):
+        truth, trained, after = (slices[name].to_numpy() for name in ("truth", "p_failed", "p_calibrated"))
+        rows.append(
+            {
+                "test": test,
+                "validation": validation,
+                "temperature": float(slices["temperature"].iloc[0]),
+                "brier": brier_score(truth, trained),
+                "brier_calibrated": brier_score(truth, after),
+                "overconfidence": overconfidence(truth, trained),
+                "overconfidence_calibrated": overconfidence(truth, after),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def calibrate(answers: Sequence[Answers]) -> Calibration | None:
-    """Calibrate over folds, and measure what that is worth; None where there is no fold with its mirror image."""
-    mirrored = {(fold.test, fold.validation) for fold in answers} & {(fold.validation, fold.test) for fold in answers}
-    if not mirrored:
+    """Calibrate over folds, and measure what that is worth on sets left out; None where there are fewer than two sets."""
+    if len({fold.test for fold in answers}) < 2:
         return None
-    folds = brier_scores(calibrated_folds(answers))
+    folds = fold_scores(calibrated_folds(answers))
     return Calibration(
         brier=float(folds["brier"].mean()),
         brier_calibrated=float(folds["brier_calibrated"].mean()),
-        temperature=float(folds["temperature"].median()),
+        overconfidence=float(folds["overconfidence"].mean()),
+        overconfidence_calibrated=float(folds["overconfidence_calibrated"].mean()),
+        temperature=study_temperature(answers),
     )
 
 
 def calibration_in_words(found: Calibration) -> str:
     """One sentence."""
+    before, after = (
+        f"{value:+.3f}".replace("-", "−") for value in (found.overconfidence, found.overconfidence_calibrated)
+    )
     return (
-        f"Brier score {found.brier:.3f} as trained and {found.brier_calibrated:.3f} with the temperature of the validation "
-        f"set (median {found.temperature:.2f}); 0 is perfect, {CHANCE_BRIER} is what always saying 1/2 gets."
+        f"Brier score {found.brier:.3f} as trained and {found.brier_calibrated:.3f} with the temperature of the other sets "
+        f"({found.temperature:.2f} of all), over-confidence {before} and {after}; Brier 0 is perfect, {CHANCE_BRIER} is "
+        "what always saying 1/2 gets."
     )
 
 

@@ -66,9 +66,9 @@ Its accuracy on other bones, scanners, voxel sizes or preparations is not known.
 
 ## Probabilities
 
-Its logits are divided by {contents.temperature:.2f}, the temperature that makes its softmax outputs probabilities on its two
-held-out sets. They hold for slices of bone that is pristine or failed, as many of each; for states between there is no such
-truth.{_calibration(contents)}
+Its logits are divided by {contents.temperature:.2f}, the temperature of all fits of the optimum on the sets that they were
+not trained on: so its softmax outputs are probabilities. They hold for slices of bone that is pristine or failed, as many
+of each; for states between there is no such truth.{_calibration(contents)}
 
 ## What the audit found
 

@@ -8,10 +8,10 @@ import pandas as pd
 
 from bonehpo.analysis.calibration import (
     CHANCE_BRIER,
-    brier_scores,
     calibrate,
     calibrated_folds,
     calibration_in_words,
+    fold_scores,
     reliability,
 )
 from bonehpo.domain import FoldScores, ProgressCallback
@@ -95,10 +95,13 @@ def _row(fold: FoldScores, sets: Sequence[str]) -> dict[str, object]:
 
 CALIBRATION = "calibration"
 
+CALIBRATION_VERSION = 2
+"""Raised when a calibration of before would no longer do: since 2 temperatures are of the other sets."""
+
 
 def calibration_address(finished: FinishedStudy) -> str:
     """Content address of the calibration."""
-    return finished.address(CALIBRATION)
+    return finished.address(CALIBRATION, CALIBRATION_VERSION)
 
 
 def run_calibration(finished: FinishedStudy, engine: Engine, progress: ProgressCallback) -> Findings:
@@ -111,9 +114,10 @@ def run_calibration(finished: FinishedStudy, engine: Engine, progress: ProgressC
     """
     configuration = fit_configurations([finished.optimum_configuration()], engine, progress)["optimum"].whole()
     answers = answers_of([fold for fit in configuration.fits for fold in fold_records(fit)])
-    calibrated, found = calibrated_folds(answers), calibrate(answers)
+    found = calibrate(answers)
     if found is None:
-        raise StudyError("no fold of the optimum has its mirror image: fit it again")
+        raise StudyError("a calibration needs folds of two test sets of the optimum: fit it again")
+    calibrated = calibrated_folds(answers)
     return Findings(
         parameters={},
         metrics=asdict(found),
@@ -121,7 +125,7 @@ def run_calibration(finished: FinishedStudy, engine: Engine, progress: ProgressC
             calibration_in_words(found),
             _verdict(found.brier, found.brier_calibrated),
         ],
-        tables={"folds": brier_scores(calibrated), "bins": reliability(calibrated)},
+        tables={"folds": fold_scores(calibrated), "bins": reliability(calibrated)},
     )
 
 
@@ -129,5 +133,7 @@ def _verdict(before: float, after: float) -> str:
     if after >= CHANCE_BRIER:
         return "Caution: even calibrated, the probabilities are no better than always saying 1/2: do not read them as such."
     if after > before:
-        return "Temperatures fitted on one specimen do not improve another: the specimens differ more than the networks err."
+        return (
+            "The temperature of the other sets does not improve a set: the specimens differ more than the networks err."
+        )
     return ""

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bonehpo.analysis.calibration import fit_temperature
+from bonehpo.analysis.calibration import study_temperature
 from bonehpo.analysis.estimates import Estimates, estimate
 from bonehpo.errors import PromotionRefused
-from bonehpo.learning.fits import FitResult
 from bonehpo.report.card import CardContents, model_card
-from bonehpo.search.plan import SearchPlan
-from bonehpo.search.records import git_commit
+from bonehpo.search.plan import SearchPlan, fold_records
+from bonehpo.search.records import answers_of, git_commit
 from bonehpo.store.store import SliceStore
 from bonehpo.tracking.database import Tracking
 from bonehpo.tracking.registry import NewModel, RegisteredVersion, register_champion
@@ -38,7 +37,7 @@ def promote_optimum(
     pair, network = best_network(plan, whole)
     store = SliceStore.open(plan.folder.store)
     estimates = estimate(whole.folds, whole.optimum.trial)
-    temperature = _temperature(next(fit for fit in whole.fits if fit.pair == pair))
+    temperature = study_temperature(answers_of([fold for fit in whole.fits for fold in fold_records(fit)]))
     contents = CardContents(
         pair=pair,
         train=tuple(name for name in plan.sets if name not in pair),
@@ -85,14 +84,6 @@ def _tags(plan: SearchPlan, estimates: Estimates, contents: CardContents) -> dic
         "bonehpo.temperature": f"{contents.temperature:.4f}",
     }
     return {**tags, "bonehpo.forced": contents.because} if contents.because is not None and contents.against else tags
-
-
-def _temperature(chosen: FitResult) -> float:
-    """Temperature of a network, from both sets that it was not trained on."""
-    truth, p_failed = (
-        np.concatenate([getattr(told, name) for told in chosen.predictions]) for name in ("truth", "output")
-    )
-    return fit_temperature(truth, p_failed)
 
 
 def _write_calibrated(network: Path, temperature: float, path: Path) -> None:

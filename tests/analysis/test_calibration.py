@@ -1,22 +1,27 @@
 """Probabilities: temperature, Brier score, reliability."""
 
+import importlib.util
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import PROJECT
 
 from bonehpo.analysis.calibration import (
     COOLEST,
     HOTTEST,
     Answers,
     brier_score,
-    brier_scores,
     calibrate,
     calibrated_folds,
     calibration_in_words,
     fit_temperature,
+    fold_scores,
+    overconfidence,
     reliability,
+    study_temperature,
     summarise_scan,
     with_temperature,
 )
@@ -70,19 +75,34 @@ def folds_of(temperatures: dict[str, float], n: int = 2000) -> list[Answers]:
     return [Answers(test, validation, *drawn_of[test]) for test, validation in (names, names[::-1])]
 
 
-def test_the_temperature_comes_from_the_validation_set_alone():
+def test_the_temperature_of_a_set_comes_from_the_other_sets_alone():
     answers = folds_of({"A": 4.0, "B": 1.0})
-    found = brier_scores(calibrated_folds(answers)).set_index("test")["temperature"]
+    found = fold_scores(calibrated_folds(answers)).set_index("test")["temperature"]
     assert found["A"] == pytest.approx(1, rel=0.15), "tested on A, fitted on B"
     assert found["B"] == pytest.approx(4, rel=0.15)
     other = [answers[0]._replace(truth=1 - answers[0].truth), answers[1]]
-    assert brier_scores(calibrated_folds(other)).set_index("test")["temperature"]["A"] == found["A"]
+    assert fold_scores(calibrated_folds(other)).set_index("test")["temperature"]["A"] == found["A"]
+
+
+def test_whoever_is_surer_than_right_is_over_confident():
+    truth = np.array([0, 0, 1, 1])
+    assert overconfidence(truth, np.array([0.1, 0.1, 0.9, 0.1])) == pytest.approx(0.9 - 0.75)
+    assert overconfidence(truth, np.array([0.4, 0.4, 0.6, 0.6])) == pytest.approx(-0.4)
+
+
+def test_the_temperature_of_all_pairs_is_right_for_the_next_specimen_and_that_of_the_best_is_too_low():
+    spec = importlib.util.spec_from_file_location("simulated", PROJECT / "benchmarks" / "calibration.py")
+    simulated = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(simulated)
+    found = simulated.simulate("specimens differ much", 120)
+    assert abs(found.pooled[0]) < 0.02 < found.own[0] < found.trained[0]
+    assert found.pooled[1] < found.own[1] + 0.002
 
 
 def test_calibration_brings_the_reliability_curve_to_the_diagonal_and_the_brier_score_down():
     answers = folds_of({"A": 4.0, "B": 4.0}, n=4000)
     calibrated = calibrated_folds(answers)
-    folds, bins = brier_scores(calibrated), reliability(calibrated)
+    folds, bins = fold_scores(calibrated), reliability(calibrated)
     assert (folds["brier_calibrated"] < folds["brier"] - 0.01).all()
     off = (bins["failed"] - bins["mean_p"]).abs()
     assert off[bins["p"] == "calibrated"].max() < 0.07
@@ -91,11 +111,10 @@ def test_calibration_brings_the_reliability_curve_to_the_diagonal_and_the_brier_
     assert calibrate(answers).brier == pytest.approx(folds["brier"].mean())
 
 
-def test_a_fold_without_its_mirror_image_has_no_temperature():
-    assert calibrate(folds_of({"A": 1.0, "B": 1.0}, n=10)[:1]) is None
+def test_one_test_set_alone_cannot_be_calibrated():
     there, back = folds_of({"A": 3.0, "B": 1.0}, n=200)
-    found = calibrated_folds([there._replace(validation="C"), there, back])
-    pd.testing.assert_frame_equal(found, calibrated_folds([there, back]))
+    assert calibrate([there]) is None
+    found = calibrated_folds([there, back])
     assert found.columns.tolist() == ["test", "validation", "truth", "p_failed", "temperature", "p_calibrated"]
     assert found.index.tolist() == list(range(400))
     assert found["p_calibrated"].tolist() == [
@@ -104,13 +123,16 @@ def test_a_fold_without_its_mirror_image_has_no_temperature():
     ]
 
 
-def test_a_study_is_calibrated_by_the_means_of_its_folds_and_the_median_of_their_temperatures():
+def test_a_study_is_calibrated_by_the_means_of_its_folds_and_the_temperature_of_all():
     answers = [*folds_of({"A": 4.0, "B": 1.0}, n=200), *folds_of({"A": 2.0, "C": 1.5}, n=200)]
-    folds, found = brier_scores(calibrated_folds(answers)), calibrate(answers)
+    folds, found = fold_scores(calibrated_folds(answers)), calibrate(answers)
     assert list(zip(folds["test"], folds["validation"], strict=True)) == [fold[:2] for fold in answers]
     assert found.brier == pytest.approx(np.mean([brier_score(fold.truth, fold.p_failed) for fold in answers]))
     assert found.brier_calibrated == pytest.approx(folds["brier_calibrated"].mean())
-    assert found.temperature == pytest.approx(np.median(folds["temperature"]))
+    assert found.overconfidence == pytest.approx(np.mean([overconfidence(f.truth, f.p_failed) for f in answers]))
+    assert found.overconfidence_calibrated == pytest.approx(folds["overconfidence_calibrated"].mean())
+    truth, said_of = (np.concatenate([getattr(fold, name) for fold in answers]) for name in ("truth", "p_failed"))
+    assert found.temperature == study_temperature(answers) == fit_temperature(truth, said_of)
     said = calibration_in_words(found)
     for number in (f"{found.brier:.3f}", f"{found.brier_calibrated:.3f}", f"{found.temperature:.2f}", "0.25"):
         assert number in said
@@ -157,6 +179,6 @@ def test_the_order_of_slices_and_folds_changes_nothing(random):
     order = list(range(60))
     random.shuffle(order)
     shuffled = [fold._replace(truth=fold.truth[order], p_failed=fold.p_failed[order]) for fold in answers[::-1]]
-    expected = brier_scores(calibrated_folds(answers)).sort_values("test", ignore_index=True)
-    found = brier_scores(calibrated_folds(shuffled)).sort_values("test", ignore_index=True)
+    expected = fold_scores(calibrated_folds(answers)).sort_values("test", ignore_index=True)
+    found = fold_scores(calibrated_folds(shuffled)).sort_values("test", ignore_index=True)
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from bonehpo.analysis.calibration import Answers, brier_scores, calibrated_folds, reliability, with_temperature
+from bonehpo.analysis.calibration import Answers, calibrated_folds, fold_scores, reliability, with_temperature
 from bonehpo.analysis.detection import detection_limits, mean_by_state
 from bonehpo.analysis.shortcuts import Verdict, flags, judge, network_verdict
 from bonehpo.config import StudyFolder
@@ -403,7 +403,7 @@ def calibration(world: World = PHANTOM) -> Result:
         truth = (rng.random(72) < p).astype(float)
         answers.append(Answers(test, validation, truth, with_temperature(p, 0.3 + 0.1 * (k % 3))))
     calibrated = calibrated_folds(answers)
-    return world.result("calibration", {"folds": brier_scores(calibrated), "bins": reliability(calibrated)})
+    return world.result("calibration", {"folds": fold_scores(calibrated), "bins": reliability(calibrated)})
 
 
 def fold_rows(world: World, mean: float, seed: int, **more: str) -> list[dict[str, Any]]:

@@ -46,7 +46,9 @@ def test_further_seeds_of_the_optimum_are_runs_of_their_own_and_its_variance_is_
         last_doubling=None,
         detectable=0.2,
     )
-    calibration = Calibration(brier=0.12, brier_calibrated=0.11, temperature=1.6)
+    calibration = Calibration(
+        brier=0.12, brier_calibrated=0.11, overconfidence=0.05, overconfidence_calibrated=0.01, temperature=1.6
+    )
     record = dataclasses.replace(optimum(1), repeats=(refit(1), refit(1)), variance=variance, calibration=calibration)
     for _ in range(2):
         recorder.optimum(record, refit(1))

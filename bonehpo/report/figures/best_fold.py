@@ -297,8 +297,8 @@ def calibration_figure(result: Result, folder: Path) -> Drawn:
         "calibration",
         "Whether p(failed) is a probability",
         f"(a) Share of test slices that were failed against the mean p(failed) of a bin, over n = {len(folds)} folds of "
-        f"{folds['test'].nunique()} test sets, as trained and with the temperature fitted on the validation set of each "
-        "fold; error bars are one standard deviation over test sets, on the line p(failed) is a probability.",
+        f"{folds['test'].nunique()} test sets, as trained and with the temperature of the other test "
+        "sets; error bars are one standard deviation over test sets, on the line p(failed) is a probability.",
         "(b) How often each p(failed) was said.",
     )
     return draw_figure(paint, caption, folder, height_mm=75)
