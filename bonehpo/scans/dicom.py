@@ -42,12 +42,15 @@ def _with_own_locale(function: Function) -> Function:
 
 ENDINGS = (".dcm", ".ima", ".dicom")
 
+_INDEX = "DICOMDIR"
+"""Name of a file that lists the others, and is itself DICOM."""
+
 _PREAMBLE, _MARK, _UNDEFINED = 128, b"DICM", 0xFFFFFFFF
 
 
 def is_dicom(path: Path) -> bool:
     """True if a file is DICOM by its ending or, where that is of no other image, by its mark."""
-    if not path.is_file() or path.name.startswith(".") or path.suffix.lower() in KINDS:
+    if not path.is_file() or path.name.startswith(".") or path.suffix.lower() in KINDS or path.name.upper() == _INDEX:
         return False
     if path.suffix.lower() in ENDINGS:
         return True
@@ -126,24 +129,15 @@ def open_dicom(path: Path, series: str = "") -> DicomVolume:
     size = tuple(extent for extent in images[0].shape if extent > 1)
     if len(size) != 2:
         raise ScanError(f"{files[0]}: holds an array of shape {images[0].shape}, not one image; give one image a file")
-    places = [_position(image) for image in images]
-    remarks: tuple[str, ...] = ("Each image is a series of its own: they are taken for one volume.",) if alone else ()
-    spacing, told_z = images[0].spacing_um, None
-    if any(place is None for place in places) or len(set(places)) == 1:
-        ordered = in_order(path, [file.name for file in files])
-        remarks = (*remarks, *ordered.remarks, "The images tell no position: their names order them.")
-        files = [path / name for name in ordered.names]
-    else:
-        positions = dict(zip(files, (place for place in places if place is not None), strict=True))
-        files = sorted(files, key=positions.__getitem__)
-        told_z = _even_distance(path, files, positions) * 1000
-    if spacing is not None and told_z is not None:
-        spacing = (told_z, *spacing[-2:])
+    files, told_z, remarks = _ordered(path, files, images)
+    if alone:
+        remarks = ("Each image is a series of its own: they are taken for one volume.", *remarks)
+    spacing = images[0].spacing_um
     return DicomVolume(
         files=tuple(files),
         shape=(len(files), *size),
         dtype=_narrowed(images[0].dtype),
-        spacing_um=spacing,
+        spacing_um=(told_z, *spacing[-2:]) if spacing and told_z else None,
         remarks=(*remarks, *_remarks(images)),
     )
 
@@ -175,6 +169,7 @@ def _of_one_series(path: Path, series: str) -> tuple[list[Path], bool]:
     for file in path.iterdir():
         if file.is_file():
             _refuse_overlong_elements(file)
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what it would print is refused here
     by_series = {
         uid: [Path(name) for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), uid)]
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
@@ -283,6 +278,26 @@ def _position(image: ItkVolume) -> float | None:
         return None
     along = _numbers(image.text("0020|0037"))
     return float(np.dot(np.cross(along[:3], along[3:]), _numbers(place)))
+
+
+def _ordered(
+    path: Path, files: Sequence[Path], images: Sequence[ItkVolume]
+) -> tuple[list[Path], float | None, tuple[str, ...]]:
+    """Files by their positions, or where they have none by their numbers or names; their distance in µm; and remarks."""
+    places = [_position(image) for image in images]
+    positions = {file: place for file, place in zip(files, places, strict=True) if place is not None}
+    if len(positions) == len(files) and len(set(places)) > 1:
+        by_place = sorted(files, key=positions.__getitem__)
+        return by_place, _even_distance(path, by_place, positions) * 1000, ()
+    told = [image.text("0020|0013") or "" for image in images]
+    if len(set(told)) == len(files) > 1 and all(re.fullmatch(r"-?\d{1,9}", number) for number in told):
+        numbers = {file: float(number) for file, number in zip(files, told, strict=True)}
+        by_number = sorted(files, key=numbers.__getitem__)
+        _even_distance(path, by_number, numbers)
+        return by_number, None, ("The images tell no position: their numbers (Instance Number) order them.",)
+    ordered = in_order(path, [f"{file.name}.dcm" for file in files])  # an ending, as not all have one
+    names = [path / name.removesuffix(".dcm") for name in ordered.names]
+    return names, None, (*ordered.remarks, "The images tell no position: their names order them.")
 
 
 def _even_distance(path: Path, files: Sequence[Path], positions: Mapping[Path, float]) -> float:

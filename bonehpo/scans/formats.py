@@ -90,7 +90,7 @@ def format_of(path: Path) -> ScanFormat:
         if each.recognises(path):
             return each
     ways = " ".join(f"*{suffix}" for each in FORMATS for suffix in each.suffixes)
-    if path.is_dir():
+    if path.is_dir() and path.suffix.lower() not in UNREAD:
         raise ScanError(
             f"{path}: the folder holds no {', '.join(KINDS)} or DICOM{_found_instead(path)}; give that of the "
             f"reconstructed sections, or one of {ways}"
@@ -99,6 +99,10 @@ def format_of(path: Path) -> ScanFormat:
         raise ScanError(f"{path}: is one {KINDS[suffix]}, not a volume; give the folder of all sections")
     if suffix in UNREAD:
         raise ScanError(f"{path}: {UNREAD[suffix]}")
+    if ending := _told_by_mark(path):
+        raise ScanError(
+            f"{path}: its ending is not known, its content is that of {ending}; give it the ending {ending}"
+        )
     named = " or ".join(f"a {each.name}" for each in FORMATS if each.is_folder and not each.suffixes)
     raise ScanError(f"{path}: format not known; give {named}, or one of {ways}")
 
@@ -119,9 +123,35 @@ UNREAD = {
     ".am": "AmiraMesh cannot be read here; save the volume from Amira or Avizo as TIFF sections or NRRD",
     ".mat": "MATLAB's arrays lie in another order; save the volume there as TIFF sections or with h5create",
     ".npz": "holds several arrays; save the volume alone with numpy.save, as .npy",
-    ".zip": "is packed; unpack it, and give what it holds",
+    **dict.fromkeys(
+        (".zip", ".gz", ".tgz", ".7z", ".tar", ".bz2", ".xz", ".rar"), "is packed; unpack it, give what it holds"
+    ),
+    **dict.fromkeys((".hdr", ".img"), "Analyze or NIfTI in two files; save it as NIfTI in one, .nii"),
+    **dict.fromkeys((".vti", ".vtk"), "VTK cannot be read here; save the volume as MetaImage (.mha)"),
+    ".n5": "N5 cannot be read here; save the volume as zarr",
 }
 """Formats that are known and not read: what they are, and what to do."""
+
+
+_BEGINNINGS = {
+    b"\x89HDF": ".h5",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+    b"II+\0": ".tif",
+    b"MM\0+": ".tif",
+    b"\x93NUMPY": ".npy",
+    b"NRRD": ".nrrd",
+}
+"""First bytes of formats, with the ending by which each is known."""
+
+
+def _told_by_mark(path: Path) -> str:
+    """The ending that a file of unknown name should have by its first bytes; nothing where they do not tell."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return next((ending for mark, ending in _BEGINNINGS.items() if head.startswith(mark)), "")
 
 
 MOST_LOOKED_AT = 1000

@@ -210,7 +210,9 @@ def _refuse_missing_parts(where: str, dataset: h5py.Dataset, depth: int) -> None
     if depth == DEEPEST:
         raise ScanError(f"{where}: its voxels lie {depth} virtual datasets away; save it with its voxels in it")
     sources = dataset.virtual_sources()
-    numbered = any("%" in source.file_name or "%" in source.dset_name for source in sources)
+    numbered = [source.file_name for source in sources if "%" in source.file_name or "%" in source.dset_name]
+    for name in numbered:
+        _refuse_gap(where, Path(dataset.file.filename).parent / name)
     n = sum(source.vspace.get_select_npoints() for source in sources if not numbered)
     if not numbered and n < dataset.size:
         raise ScanError(f"{where}: {n} of its {dataset.size} voxels lie in files, the rest is void; link all of them")
@@ -239,6 +241,20 @@ def _refuse_missing_datasets(file: Path, shapes: Mapping[str, tuple[int, ...]], 
             if any(found < told for found, told in zip(part.shape, shape, strict=False)):
                 raise ScanError(f"{file}::{inner}: has shape {part.shape} and not {shape}; write it to its end again")
             _refuse_incomplete(part, depth + 1)
+
+
+def _refuse_gap(where: str, pattern: Path) -> None:
+    """Refuse numbered files of which one is missing before the last: HDF5 would end the volume there."""
+    expected = re.compile(r"(\d+)".join(map(re.escape, pattern.name.split("%b", 1))))
+    numbers = {
+        int(found[1])
+        for file in pattern.parent.glob("*")
+        if (found := expected.fullmatch(file.name)) and found.lastindex
+    }
+    missing = [number for number in range(max(numbers, default=0)) if number not in numbers]
+    if missing or ("%b" in pattern.name and not numbers):
+        name = pattern.name.replace("%b", str(next(iter(missing), 0)))
+        raise ScanError(f"{where}: its voxels lie in {name}, too, which is not there; copy that file beside it")
 
 
 def _source_file(folder: Path, name: str) -> Path | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bonehpo.errors import ScanError
 from bonehpo.scans import tiffs
 from bonehpo.scans.photometry import LOSSY, Grey, from_palette, grey
 
@@ -13,11 +14,21 @@ KINDS = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".bmp": "BMP", ".jpg": 
 
 
 def load_image(path: Path) -> Grey:
-    """The grey intensities of one image, and how they were got; it may raise what its library raises.
+    """The grey intensities of one image, and how they were got.
 
     Raises:
-        ScanError: It is in colours, or holds several pages.
+        ScanError: It is damaged, in colours, or holds several pages.
     """
+    try:
+        return _loaded(path)
+    except ScanError:
+        raise
+    except Exception as error:  # whatever libraries raise at a file that they cannot read
+        kind = KINDS.get(path.suffix.lower(), "NumPy array")
+        raise ScanError(f"{path}: cut short, damaged or no {kind}; copy it again") from error
+
+
+def _loaded(path: Path) -> Grey:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return grey(np.load(path, allow_pickle=False), str(path))
@@ -29,6 +40,8 @@ def load_image(path: Path) -> Grey:
 
 
 def _pixels(image: Image.Image, where: str) -> Grey:
+    if image.mode in ("CMYK", "LAB", "HSV"):
+        raise ScanError(f"{where}: is in {image.mode}, which is no grey; save it in grey, as it was reconstructed")
     if image.mode != "P":
         return grey(np.asarray(image), where)
     palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)

@@ -174,7 +174,7 @@ def _expect_whole(volume: ItkVolume, header: Path, files: Mapping[Path, int], sk
 
     def unpack() -> None:
         for file, start in files.items():
-            _refuse_other_unpacked_size(file, start, max(skipped, 0) + n_bytes)
+            _refuse_other_unpacked_size(header, file, start, max(skipped, 0) + n_bytes)
 
     if is_packed:
         volume.before_reading(unpack)
@@ -328,8 +328,9 @@ def _refuse_other_size(header: Path, file: Path, expected: int) -> None:
         )
 
 
-def _refuse_other_unpacked_size(file: Path, start: int, expected: int) -> None:
+def _refuse_other_unpacked_size(header: Path, file: Path, start: int, expected: int) -> None:
     found = 0
+    where = f"{file}: " if file == header else f"{header}: its voxels lie in {file.name}: "
     try:
         with file.open("rb") as packed:
             packed.seek(start)
@@ -337,13 +338,13 @@ def _refuse_other_unpacked_size(file: Path, start: int, expected: int) -> None:
             while not unpacker.eof and (part := unpacker.unconsumed_tail or packed.read(_BLOCK)):
                 found += len(unpacker.decompress(part, _BLOCK))
                 if found > expected:
-                    raise ScanError(f"{file}: holds more than the {expected} bytes of its voxels; copy it again")
+                    raise ScanError(f"{where}holds more than the {expected} bytes of its voxels; copy it again")
             if not unpacker.eof:
                 raise EOFError("its end is missing")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ScanError(f"{file}: truncated or damaged ({error}); copy it again") from error
+        raise ScanError(f"{where}truncated or damaged ({error}); copy it again") from error
     if found < expected:
-        raise ScanError(f"{file}: truncated, {found} of {expected} bytes are there; copy it again")
+        raise ScanError(f"{where}truncated, {found} of {expected} bytes are there; copy it again")
 
 
 @dataclass(frozen=True, kw_only=True)

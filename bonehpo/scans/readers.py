@@ -136,6 +136,8 @@ def _open_by_header(path: Path, inner: str) -> Header:
     known = format_of(path)
     if path.is_file() and path.stat().st_size == 0:
         raise ScanError(f"{path}: is empty; copy it again")
+    if inner and "::" not in known.path:
+        raise ScanError(f"{path}::{inner}: a {known.name} holds one volume; leave out ::{inner}")
     try:
         return known.open(path, inner)
     except ImportError as error:

@@ -26,6 +26,9 @@ _FORBIDDEN = ("/", "\\", "|", "..")
 _SEPARATORS = (",", ";", "\t")
 COLUMNS = ("specimen", "state", "plane", "position", "path", "label", "donor", "strain", "stress_mpa", "voxel_um")
 
+_WORKBOOKS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
+"""First bytes of .xlsx and .ods, and of .xls."""
+
 Label = Literal["", "pristine", "failed"]
 """What a table may say of a scan; nothing of one between."""
 
@@ -55,6 +58,8 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.is_file():
         raise ScanError(f"{path}: no such file; give a CSV with the columns specimen,state,path")
+    if path.read_bytes()[:4] in _WORKBOOKS:
+        raise ScanError(f"{path}: is a workbook of a spreadsheet, not a CSV; save its sheet as CSV UTF-8")
     try:
         whole = enumerate(io.StringIO(_decoded(path.read_bytes()), newline=""), start=1)
         lines = list(itertools.dropwhile(lambda at: not at[1].strip() or at[1].startswith("#"), whole))
@@ -118,7 +123,7 @@ def state_in(row: Row, words: Sequence[str] = ()) -> int:
         return known[text.casefold()]
     if words:
         raise ScanError(f"{row.where}: state is {text!r}; the states are {', '.join(words)}")
-    whole = text.removesuffix(".0")
+    whole = (text.replace(",", ".") if row.has_decimal_comma else text).removesuffix(".0")
     if not re.fullmatch("[0-9]{1,9}", whole):
         hint = ", or order words with --states pristine,…,failed" if text.isalpha() else ""
         raise ScanError(f"{row.where}: state is {text!r}; give a whole number, 1 for pristine{hint}")
@@ -146,10 +151,8 @@ def number_in(row: Row, column: str) -> float | None:
     text = row.cells.get(column, "")
     if not text:
         return None
-    if row.has_decimal_comma:
-        text = text.replace(",", ".")
     try:
-        value = float(text)
+        value = float(text.replace(",", ".") if row.has_decimal_comma else text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or (column == "voxel_um" and value <= 0):
@@ -194,6 +197,8 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
     if {"plane", "position"} & set(columns):
         needed[2:2] = ["plane", "position"]
     missing = [column for column in needed if column not in columns]
+    if len(columns) == 1 and all(column in columns[0] for column in needed):
+        raise ScanError(f"{path}: its columns ({columns[0]}) are not parted; part them by commas, semicolons or tabs")
     if missing:
         found = ",".join(columns) or "nothing"
         raise ScanError(f"{path}: column {', '.join(missing)} is missing (the first line holds: {found}); add it")

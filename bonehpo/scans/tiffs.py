@@ -30,6 +30,11 @@ Calibration = Callable[[NDArray[Any]], NDArray[Any]]
 
 _JPEGS = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG)
 
+_GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+_ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+_GREY_OR_COLOURS = (*_GREY, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.PALETTE, tifffile.PHOTOMETRIC.YCBCR)
+"""Colours may be equal, and then are grey; inks of a printer are high where it is dark."""
+
 _CALIBRATED = "Calibrated in ImageJ: intensities are the calibrated ones."
 
 
@@ -120,7 +125,8 @@ def read_page(path: Path) -> Grey:
             pages = pages[:1]  # the others are the same image in smaller sizes, though they do not say so
         if len(pages) != 1:
             raise ScanError(
-                f"{path}: holds {len(tif.pages)} pages; in a folder and in a slice table each file is one page"
+                f"{path}: holds {len(tif.pages)} pages; in a folder and in a slice table each file is one page. If it is "
+                "the volume, give the file and not its folder"
             )
         found, calibrated = _decoded(pages[0], path), _calibration(tif, path)
         return Grey(calibrated(found.pixels), (*found.remarks, _CALIBRATED)) if calibrated else found
@@ -182,6 +188,11 @@ def _open_file(page: tifffile.TiffPage | tifffile.TiffFrame) -> Iterator[None]:
 
 
 def _as_grey(samples: NDArray[Any], page: tifffile.TiffPage, path: Path) -> Grey:
+    if page.photometric not in _GREY_OR_COLOURS:
+        kind = "CMYK" if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else page.photometric.name
+        raise ScanError(f"{path}: is in {kind}, which is no grey; save it in grey, as it was reconstructed")
+    if page.photometric in _GREY and page.samplesperpixel > 1 and not set(_ALPHA) & set(page.extrasamples):
+        raise ScanError(f"{path}: holds {page.samplesperpixel} channels; save the one of the scan alone")
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         return from_palette(samples, page.colormap.T, str(path))
     found = grey(samples, str(path))
@@ -277,6 +288,10 @@ def _refuse_broken_pages(tif: tifffile.TiffFile, path: Path) -> None:
         if page.offset in seen:
             raise ScanError(f"{path}: damaged, page {len(seen) + 1} is followed by an earlier one; save it again")
         seen.add(page.offset)
+        if 0 in page.databytecounts:
+            raise ScanError(
+                f"{path}: parts of page {len(seen)} were never written and would be read as zeros; write it to its end again"
+            )
         if _last_byte(page) > path.stat().st_size:
             raise ScanError(f"{path}: truncated or damaged (a page ends beyond the end of the file); copy it again")
 

@@ -17,7 +17,7 @@ SIDE = 8
 VOXELS = bone_like(SIDE) + np.uint16(1)
 SPACING, PLACE, AXES, FRAME_UM = (0x0018, 0x0088), (0x0020, 0x0032), (0x0020, 0x0037), 0.0065
 PHOTOMETRIC, OFFSET, RATIO, IS_LOSSY = (0x0028, 0x0004), (0x0028, 0x1052), (0x0028, 0x1053), (0x0028, 0x2110)
-SERIES = (0x0020, 0x000E)
+SERIES, NUMBER = (0x0020, 0x000E), (0x0020, 0x0013)
 
 
 @pytest.fixture
@@ -151,3 +151,36 @@ def test_dicom_some_folders_down_is_hinted_at(tmp_path):
     (tmp_path / "PA000001" / "ST000001").mkdir(parents=True)
     write_images(tmp_path / "PA000001" / "ST000001" / "SE000001")
     assert "but its folder PA000001/ST000001/SE000001 holds 8 images" in refusal(tmp_path)
+
+
+def test_images_without_positions_are_ordered_by_their_numbers_and_not_by_their_names(tmp_path):
+    for z, section in enumerate(VOXELS):
+        write_dicom(tmp_path / f"IM{100 - z}", section, {NUMBER: str(z + 1)}, number=z + 1)
+    volume = open_volume(str(tmp_path))
+    assert volume.remarks == ("The images tell no position: their numbers (Instance Number) order them.",)
+    assert volume.voxel_um is None
+    np.testing.assert_array_equal(read_all(tmp_path), VOXELS)
+    (tmp_path / "IM97").unlink()
+    assert "1 images are missing between IM98 and IM96" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["IM{}", "1.2.840.{}", "i{}.dcm"])
+def test_images_without_positions_and_numbers_are_ordered_by_their_names(tmp_path, name):
+    for z, section in enumerate(VOXELS):
+        write_dicom(tmp_path / name.format(z + 5), section, number=z + 1)
+    np.testing.assert_array_equal(read_all(tmp_path), VOXELS)
+    assert open_volume(str(tmp_path)).remarks == ("The images tell no position: their names order them.",)
+
+
+def test_an_index_of_dicom_is_no_image(tmp_path, capfd):
+    index = bytes(128) + b"DICM" + b"\2\0\x10\0UI\x14\0" + b"1.2.840.10008.1.2.1\0"
+    folder = write_images(tmp_path / "DICOM")
+    for place in (tmp_path, folder):
+        (place / "DICOMDIR").write_bytes(index)
+    np.testing.assert_array_equal(read_all(folder), VOXELS)
+    assert "but its folder DICOM holds 8 images" in refusal(tmp_path)
+    (folder / "DICOMDIR").rename(folder / "other.dcm")
+    for file in folder.glob("IM*"):
+        file.unlink()
+    assert "holds 0 series of DICOM images" in refusal(folder)
+    assert capfd.readouterr().err == ""

@@ -138,3 +138,21 @@ def test_one_of_several_series_of_pages_is_chosen_by_number(tmp_path):
         open_volume(str(tmp_path / "a.tif"))
     volume = open_volume(f"{tmp_path / 'a.tif'}::0")
     np.testing.assert_array_equal(volume.read(centred_box(volume.shape, None)), BONE)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg"])
+def test_a_section_that_was_cut_is_refused_by_its_own_name(tmp_path, suffix):
+    for z, section in enumerate((BONE >> 8).astype("u1")):
+        Image.fromarray(section).save(tmp_path / f"s{z}{suffix}")
+    cut = tmp_path / f"s7{suffix}"
+    cut.write_bytes(cut.read_bytes()[:-40])
+    volume = open_volume(str(tmp_path))
+    with pytest.raises(ScanError, match=rf"s7\{suffix}: cut short, damaged or no [A-Z]+; copy it again"):
+        volume.read(centred_box(volume.shape, None))
+
+
+def test_a_jpeg_of_inks_is_not_read_as_grey(tmp_path):
+    for z, section in enumerate((BONE >> 8).astype("u1")):
+        Image.fromarray(section).convert("CMYK").save(tmp_path / f"s{z}.jpg")
+    with pytest.raises(ScanError, match=r"s0\.jpg: is in CMYK, which is no grey"):
+        open_volume(str(tmp_path))

@@ -217,8 +217,11 @@ def test_a_wrong_suffix_is_refused(tmp_path, name, write):
     if not place.is_dir() and "DICOM" not in name:  # which is known by its content
         unknown = place.rename(place.with_suffix(".xyz"))
         message = refusal(open_volume, str(unknown))
-        assert "format not known" in message
-        assert all(suffix in message for each in FORMATS for suffix in each.suffixes)
+        if "its content is that of" in message:
+            assert place.suffix in message or place.suffix in (".tif", ".nhdr")
+        else:
+            assert "format not known" in message
+            assert all(suffix in message for each in FORMATS for suffix in each.suffixes)
         place = unknown
     for other in FORMATS:
         if other.name != name and other.suffixes and other.is_folder == place.is_dir():
@@ -438,3 +441,22 @@ def test_lengths_of_a_dicom_without_representations_are_not_taken_for_such(tmp_p
     (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + meta + element[:-1])
     with pytest.raises(ScanError, match=r"element \(0009,0010\) claims 19541 bytes, 19540 are left"):
         dicom._refuse_overlong_elements(tmp_path / "a.dcm")
+
+
+def test_what_stands_behind_a_path_whose_format_holds_one_volume_is_not_passed_over(tmp_path):
+    source, _ = write_npy(tmp_path, truth())
+    assert "a NumPy array holds one volume; leave out ::second" in refusal(open_volume, f"{source}::second")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.nc", b"\x89HDF\r\n\x1a\n", "its content is that of .h5; give it the ending .h5"),
+        ("a.rec", b"II*\0\x08\0\0\0", "its content is that of .tif"),
+        ("a.tif.gz", b"\x1f\x8b", "is packed; unpack it"),
+        ("a.img", b"\0" * 9, "Analyze or NIfTI in two files"),
+    ],
+)
+def test_a_file_of_an_unknown_ending_is_refused_with_what_it_is(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    assert reason in refusal(open_volume, str(tmp_path / name))

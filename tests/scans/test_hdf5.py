@@ -178,3 +178,21 @@ def test_a_heap_at_which_the_library_would_stay_for_ever_is_refused(tmp_path, si
     (tmp_path / "a.h5").write_bytes(content)
     with pytest.raises(ScanError, match="a heap of it has no end"):
         open_volume(f"{tmp_path / 'a.h5'}::bone")
+
+
+def test_numbered_parts_of_which_one_is_missing_are_refused_as_the_volume_would_end_there(tmp_path):
+    for i in range(4):
+        with h5py.File(tmp_path / f"part{i}.h5", "w") as part:
+            part["bone"] = VOXELS[2 * i : 2 * i + 2]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        settings.set_layout(h5py.h5d.VIRTUAL)
+        space = h5py.h5s.create_simple(VOXELS.shape, (h5py.h5s.UNLIMITED, SIDE, SIDE))
+        space.select_hyperslab((0, 0, 0), (h5py.h5s.UNLIMITED, 1, 1), (2, SIDE, SIDE), (2, SIDE, SIDE))
+        settings.set_virtual(space, b"part%b.h5", b"bone", h5py.h5s.create_simple((2, SIDE, SIDE)))
+        h5py.h5d.create(file.id, b"bone", h5py.h5t.NATIVE_UINT16, space, settings)
+    volume = open_volume(f"{tmp_path / 'a.h5'}::bone")
+    np.testing.assert_array_equal(volume.read(centred_box((SIDE,) * 3, None)), VOXELS)
+    (tmp_path / "part2.h5").unlink()
+    with pytest.raises(ScanError, match=r"its voxels lie in part2\.h5, too, which is not there"):
+        open_volume(f"{tmp_path / 'a.h5'}::bone")

@@ -19,7 +19,7 @@ from seeds import SEEDS, Seed, bone
 QUICK, LONG = 8, 460
 """Inputs of each seed."""
 
-RANDOM_SEED = 8
+RANDOM_SEED = 12
 
 
 @pytest.fixture(scope="module")

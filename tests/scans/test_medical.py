@@ -118,7 +118,7 @@ def test_what_lies_before_the_voxels_is_passed_over(tmp_path, name, header, voxe
 @pytest.mark.parametrize(
     ("packed", "reason"),
     [
-        (zlib.compress(RAW)[:-30], r"a\.zraw: truncated or damaged \(its end is missing\)"),
+        (zlib.compress(RAW)[:-30], r"a\.mhd: its voxels lie in a\.zraw: truncated or damaged \(its end is missing\)"),
         (zlib.compress(RAW[:-2]), r"a\.zraw: truncated, 1022 of 1024 bytes"),
         (b"", r"a\.zraw: truncated or damaged"),
     ],

@@ -59,7 +59,7 @@ def test_intermediate_states_may_be_missing_but_not_the_first_or_the_last(tmp_pa
     ("text", "complaint"),
     [
         ("", "column specimen, state, path is missing"),
-        ("specimen|state|path\nA|1|a.tif", "column specimen, state, path is missing"),
+        ("specimen|state|path\nA|1|a.tif", "columns (specimen|state|path) are not parted"),
         ("specimen,state\nA,1", "column path is missing"),
         ("specimen,state,plane,path\nA,1,ML,a.tif", "column position is missing"),
         ("specimen,state,path,path\nA,1,a.tif,a.tif", "column path stands twice"),
@@ -144,6 +144,28 @@ def test_decimal_commas_are_read_where_commas_part_no_columns(four):
     table = read_scans(write_text(four, text))
     assert [scan.strain for scan in table.scans] == [0.061, 0.062] * 2
     assert table.voxel_um == 6.5
+
+
+def test_a_state_with_a_decimal_comma_is_a_whole_number_too(four):
+    text = "specimen;state;path\n" + "\n".join(f"{s};{t},0;{s}{t}.tif" for s, t in SCANS)
+    assert read_scans(write_text(four, text)).states == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"specimen|state|path\nA|1|A1.tif\n", "columns (specimen|state|path) are not parted; part them by commas"),
+        (b"specimen state path\nA 1 A1.tif\n", "columns (specimen state path) are not parted"),
+        (b"PK\3\4\x14\0", "is a workbook of a spreadsheet, not a CSV; save its sheet as CSV UTF-8"),
+        (b"\xd0\xcf\x11\xe0\xa1", "is a workbook of a spreadsheet"),
+        (b"specimen;state;path;strain\nA;1;A1.tif;1.000,5\n", "strain is '1.000,5'; give a number"),
+    ],
+)
+def test_what_is_no_table_or_number_is_told_as_it_stands(four, content, reason):
+    (four / "scans.csv").write_bytes(content)
+    with pytest.raises(ScanError) as caught:
+        read_scans(four / "scans.csv")
+    assert reason in str(caught.value)
 
 
 def test_states_as_words_are_ordered_by_the_user(four):

@@ -123,3 +123,38 @@ def test_of_several_sizes_in_pages_that_do_not_say_so_the_full_one_is_read(tmp_p
 def test_what_is_no_tiff_is_refused_without_the_words_of_its_library(tmp_path, content):
     (tmp_path / "a.tif").write_bytes(content)
     assert refusal(tmp_path / "a.tif") == f"{tmp_path / 'a.tif'}: not a readable TIFF; copy it again"
+
+
+@pytest.mark.parametrize("settings", [{"tile": (16, 16)}, {"rowsperstrip": 4}], ids=["tiles", "strips"])
+def test_parts_of_a_page_that_were_never_written_are_refused_and_no_zeros(tmp_path, settings):
+    file = tmp_path / "a.tif"
+    tifffile.imwrite(file, VOXELS, compression="zlib", photometric="minisblack", metadata=None, **settings)
+    np.testing.assert_array_equal(read_all(file), VOXELS)
+    with tifffile.TiffFile(file) as tif:
+        tag = tif.pages[5].tags["TileByteCounts" if "tile" in settings else "StripByteCounts"]
+        place, size = tag.valueoffset, {3: 2, 4: 4}[int(tag.dtype)]
+    whole = bytearray(file.read_bytes())
+    whole[place : place + size] = bytes(size)
+    file.write_bytes(whole)
+    assert "parts of page 6 were never written" in refusal(file)
+
+
+@pytest.mark.parametrize(
+    ("n", "settings", "reason"),
+    [
+        (4, {"photometric": "separated"}, "is in CMYK, which is no grey"),
+        (3, {"photometric": "cielab"}, "is in CIELAB, which is no grey"),
+        (2, {"photometric": "minisblack", "planarconfig": "contig"}, "holds 2 channels"),
+    ],
+)
+def test_inks_and_channels_are_not_read_as_grey(tmp_path, n, settings, reason):
+    """Equal inks would pass for equal colours, and are high where it is dark."""
+    bytes_of = (VOXELS >> 8).astype("u1")
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([bytes_of] * n, -1), metadata=None, **settings)
+    assert reason in refusal(tmp_path / "a.tif")
+
+
+def test_a_folder_with_the_volume_in_one_file_says_to_give_the_file(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", VOXELS, photometric="minisblack")
+    assert "holds 16 pages" in refusal(tmp_path)
+    assert "give the file and not its folder" in refusal(tmp_path)

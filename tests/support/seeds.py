@@ -14,6 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 import tifffile
 import zarr
 from data_makers import bone_like, write_table
+from dicom_files import write_dicom
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -254,12 +255,14 @@ SEEDS: dict[str, Seed] = {
     "JPEG": Seed("image", _image(".jpg")),
     "folder of DICOM": Seed("volume", _dicom),
     "folder of DICOM, packed": Seed("volume", lambda folder: _dicom(folder, compressed=True)),
+    "DICOM of several frames": Seed("volume", lambda folder: str(write_dicom(folder / "IM1", bone()))),
     "NRRD": Seed("volume", _itk("a.nrrd")),
     "NRRD gzip": Seed("volume", _itk("a.nrrd", useCompression=True)),
     "NRRD apart": Seed("volume", _itk("a.nhdr"), only="*.nhdr"),
     "MetaImage": Seed("volume", _itk("a.mha")),
     "MetaImage packed": Seed("volume", _itk("a.mha", useCompression=True)),
     "MetaImage apart": Seed("volume", _itk("a.mhd"), only="*.mhd"),
+    "MetaImage packed apart": Seed("volume", _itk("a.mhd", useCompression=True)),
     "NIfTI": Seed("volume", _itk("a.nii", dtype="float32")),
     "NIfTI gz": Seed("volume", _itk("a.nii.gz")),
     "NIfTI gz, inside": Seed("volume", _itk("a.nii.gz"), unpack=gzip.decompress, repack=gzip.compress),
