@@ -385,8 +385,9 @@ def choose_optimum(folds: pd.DataFrame, rule: str, n_parameters: Mapping[int, in
 
     Args:
         folds: Recorded folds of complete trials.
-        rule: "best": the highest mean validation score, the earlier trial of equals. "one-se": of the trials within one
-            standard error (over test sets) of the best, the one with the fewest parameters. "baseline": that of the
+        rule: "best": the highest mean validation score, the earlier trial of equals. "one-se": of the trials that are worse
+            than the best by no more than one standard error of the difference, paired by test set, the one with the fewest
+            parameters. "baseline": that of the
             baseline's hyperparameters; as "best" where there is none.
         n_parameters: Of each trial's network.
         baseline: Number of the baseline's trial.
@@ -397,7 +398,11 @@ def choose_optimum(folds: pd.DataFrame, rule: str, n_parameters: Mapping[int, in
     best = estimates[int(first_best(np.array([e.validation_mean for e in estimates])))]
     if rule != "one-se":
         return best.trial
-    values = np.array(list(best.by_set.values()))
-    error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    close = [e for e in estimates if e.validation_mean >= best.validation_mean - error]
+    close = [e for e in estimates if best.validation_mean - e.validation_mean <= _paired_error(best, e) + TIE]
     return min(close, key=lambda e: (n_parameters[e.trial], -e.validation_mean, e.trial)).trial
+
+
+def _paired_error(first: TrialEstimate, second: TrialEstimate) -> float:
+    """Standard error of the mean difference of two trials over test sets; 0 for one set."""
+    differences = np.array([first.by_set[name] - second.by_set[name] for name in first.by_set])
+    return float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0

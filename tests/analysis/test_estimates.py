@@ -226,14 +226,17 @@ def test_the_nested_accuracy_never_beats_the_best_choice_for_each_set(accuracy):
 
 
 def test_one_standard_error_takes_the_smallest_network_that_is_close():
-    accuracy = np.array([[0.80, 0.84, 0.88, 0.92, 0.96], [0.79, 0.84, 0.87, 0.92, 0.96], [0.5, 0.5, 0.5, 0.5, 0.5]])
+    accuracy = np.array([[0.80, 0.84, 0.88, 0.92, 0.96], [0.79, 0.84, 0.88, 0.92, 0.96], [0.5, 0.5, 0.5, 0.5, 0.5]])
     folds, n_parameters = folds_of(accuracy), {0: 900, 1: 100, 2: 10}
     assert choose_optimum(folds, "best", n_parameters) == 0
     assert choose_optimum(folds, "one-se", n_parameters) == 1
-    near = np.vstack([accuracy[0], accuracy[0] - 0.030, accuracy[0] - 0.028, accuracy[0] - 0.027])
-    folds = folds_of(near)  # the standard error is sqrt(0.004 / 5) = 0.0283
+    off = 0.01 * np.array([-2, -1, 0, 1, 2])  # of which the standard error is sqrt(0.00025 / 5) = 0.0071
+    near = np.vstack([accuracy[0], accuracy[0] + off - 0.0072, accuracy[0] + off - 0.0070, accuracy[0] + off - 0.0069])
+    folds = folds_of(near)
     assert choose_optimum(folds, "one-se", {0: 900, 1: 10, 2: 100, 3: 101}) == 2
     assert choose_optimum(folds, "one-se", {0: 900, 1: 10, 2: 100, 3: 100}) == 3  # of equal size the better
+    always = np.vstack([accuracy[0], accuracy[0] - 0.01])
+    assert choose_optimum(folds_of(always), "one-se", {0: 900, 1: 10}) == 0  # however much specimens differ
 
 
 def test_the_baseline_is_the_optimum_where_it_is_asked_for_and_there():
