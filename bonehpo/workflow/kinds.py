@@ -13,6 +13,7 @@ from bonehpo.report.figures.best_fold import architecture_figure, best_fold_figu
 from bonehpo.report.figures.comparisons import (
     ablation_figure,
     audit_figure,
+    by_plane_figure,
     compare_detection_figure,
     compare_figure,
     mixed_figure,
@@ -26,6 +27,7 @@ from bonehpo.results import (
     ablation,
     audit,
     best_fold,
+    by_plane,
     compare,
     detection,
     heat_maps,
@@ -204,6 +206,16 @@ _KINDS = (
         is_step=False,
         tables={"trials": Printed("Stopped trials, finished")},
         is_wanted=lambda study: study.task == DAMAGE.name and study.pruned,
+    ),
+    ResultKind(
+        name=by_plane.NAME,
+        level="explanation",
+        heading="Planes and classes",
+        command="explain",
+        paper=None,
+        made=FromOptimum.alone(by_plane.by_plane_address, by_plane.run_by_plane),
+        figures=(by_plane_figure,),
+        tables={"planes": Printed("Accuracy by plane and class, over test sets")},
     ),
     ResultKind(
         name=best_fold.CALIBRATION,

@@ -404,7 +404,7 @@ def test_a_study_of_strain_is_reproduced_as_far_as_it_goes(of_strain, monkeypatc
     monkeypatch.chdir(root)
     folder = StudyFolder(root / "studies" / "TB")
     answer = call("reproduce", "--bone", "TB", "--trials", 2, *HERE)
-    others = "sweep, best-fold, grad-cam, detection, audit, calibration, mixed, compare, ablation"
+    others = "sweep, best-fold, grad-cam, detection, audit, by-plane, calibration, mixed, compare, ablation"
     assert f"Left out, as study TB predicts strain: {others}.\n" in answer.stderr
     assert "strain: " in answer.stdout
     assert "Report: " in answer.stdout

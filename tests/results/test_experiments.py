@@ -48,6 +48,19 @@ def test_the_sweep_varies_one_parameter_at_a_time_and_chooses_one_combination(fi
     assert len(found.configurations) >= 4
 
 
+def test_accuracy_by_plane_and_class_is_that_of_the_folds(finished):
+    found = make_result("by-plane", finished)
+    planes = found.tables["planes"].set_index(["plane", "label"])
+    assert list(planes.index) == [(p, c) for p in ("XY", "XZ", "YZ") for c in ("pristine", "failed", "both")]
+    assert set(planes["n_sets"]) == {len(SPECIMENS)}
+    folds = make_result("best-fold", finished).tables["folds"]
+    assert planes.xs("both", level="label")["accuracy"].mean() == pytest.approx(folds["accuracy"].mean())
+    for label in ("pristine", "failed"):
+        assert planes.xs(label, level="label")["accuracy"].mean() == pytest.approx(folds[f"accuracy_{label}"].mean())
+    assert found.metrics["XZ/failed"] == planes.loc[("XZ", "failed"), "accuracy"]
+    assert found.sentences[0].startswith("Accuracy by plane: XY ")
+
+
 def test_the_best_fold_stands_first_with_its_layers(finished):
     found = make_result("best-fold", finished)
     folds = found.tables["folds"]

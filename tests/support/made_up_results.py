@@ -26,6 +26,7 @@ from bonehpo.leakage.features import KINDS as FEATURE_KINDS
 from bonehpo.learning.architecture import filters_of
 from bonehpo.learning.backbones import BACKBONES, RESNET50, Backbone
 from bonehpo.results.audit import Scored, audit_tables
+from bonehpo.results.by_plane import BOTH, over_sets
 from bonehpo.results.compare import compare_name
 from bonehpo.results.result import Drawn, Result
 from bonehpo.workflow.kinds import RESULT_KINDS
@@ -395,6 +396,26 @@ def audit(world: World = PHANTOM) -> Result:
     )
 
 
+def by_plane(world: World = PHANTOM) -> Result:
+    rng = np.random.default_rng(12)
+    means = {"pristine": 0.9, "failed": 0.75}
+    rows = [
+        {
+            "test": name,
+            "plane": plane,
+            "label": label,
+            "accuracy": mean - 0.1 * (plane == "XY") + rng.normal(0, 0.03),
+        }
+        for name in world.specimens
+        for plane in ("XY", "XZ", "YZ")
+        for label, mean in means.items()
+    ]
+    told = pd.DataFrame(rows)
+    both = told.groupby(["test", "plane"], sort=False)["accuracy"].mean().reset_index().assign(label=BOTH)
+    sets = pd.concat([told, both], ignore_index=True)[["test", "plane", "label", "accuracy"]]
+    return world.result("by-plane", {"planes": over_sets(sets), "sets": sets})
+
+
 def calibration(world: World = PHANTOM) -> Result:
     rng = np.random.default_rng(10)
     answers = []
@@ -619,6 +640,7 @@ MAKERS: dict[str, Callable[[World], Result]] = {
     "audit": audit,
     "permutation": permutation,
     "pruning": pruning,
+    "by-plane": by_plane,
     "calibration": calibration,
     "mixed": mixed,
     **{compare_name(backbone): partial(compare, backbone=backbone) for backbone in BACKBONES.values()},

@@ -110,7 +110,7 @@ def test_a_place_in_the_paper_is_a_figure_a_table_or_a_part_of_it():
 
 
 def test_commands_make_the_results_of_the_paper_in_its_order():
-    assert names_made_by("explain") == ("best-fold", "grad-cam", "detection", "audit", "calibration")
+    assert names_made_by("explain") == ("best-fold", "grad-cam", "detection", "audit", "by-plane", "calibration")
     assert names_made_by("compare") == ("mixed", "compare")
     assert STEPS[0] == "search"
     assert STEPS[-1] == "report"

@@ -28,6 +28,20 @@ FINISHED = ("adaptive", "strict", "promoted")
 RENAMED = {"paper_accuracy": "apparent_accuracy", "raced": "pruned"}
 """Keys of `show --json` that have another name since: old name, new name."""
 
+MENDED = frozenset(
+    {
+        "nested_accuracy_bound",
+        "nested_accuracy_worse_end",
+        "nested_accuracy_better_end",
+        "temperature",
+        "brier_calibrated",
+    }
+)
+"""Keys whose value is another on purpose: bounds no narrower than so many slices allow, temperatures of all other sets."""
+
+ANEW = ("audit", "calibration", "by-plane")
+"""Results that are made anew or were not there: the audit asks more models, temperatures are of other sets."""
+
 STATES = ".states.npz"
 """Ends the file of what a kept network says of every load state, beside that of its fit."""
 
@@ -62,9 +76,9 @@ class Landed:
     def files(self, *patterns: str) -> dict[str, tuple[str, int]]:
         """Files of the study with their bytes, as a hash, and the time when they were written.
 
-        Those of the audit are left out: it asks more models now, so that a search makes it anew.
+        Those of results that are made anew are left out.
         """
-        found = (path for pattern in patterns for path in self.study.glob(pattern) if path.parent.name != "audit")
+        found = (path for pattern in patterns for path in self.study.glob(pattern) if path.parent.name not in ANEW)
         return {
             str(path.relative_to(self.study)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
             for path in found
@@ -141,7 +155,7 @@ def address_today(spec: dict[str, Any]) -> str:
 def lost(old: Any, new: Any, at: str = "") -> list[str]:
     """Where something that was said of a study is not said any more, or another; what is said beside it may be new."""
     if isinstance(old, dict) and isinstance(new, dict):
-        pairs = ((RENAMED.get(key, key), value) for key, value in old.items() if key != "folder")
+        pairs = ((RENAMED.get(key, key), value) for key, value in old.items() if key not in {"folder", *MENDED})
         return [line for key, value in pairs for line in lost(value, new.get(key, "nothing"), f"{at}/{key}")]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         return [line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in lost(a, b, f"{at}/{i}")]

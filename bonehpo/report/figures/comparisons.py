@@ -81,6 +81,41 @@ def mixed_figure(result: Result, folder: Path) -> Drawn:
     return draw_figure(paint, caption, folder, height_mm=72, width_mm=110)
 
 
+def by_plane_figure(result: Result, folder: Path) -> Drawn:
+    """Accuracy of the optimum on pristine and on failed slices of each plane."""
+    from matplotlib.patches import Patch
+
+    found, sets = result.tables["planes"], result.tables["sets"]
+    planes, labels = list(dict.fromkeys(found["plane"])), list(dict.fromkeys(found["label"]))
+    width = 0.84 / len(labels)
+
+    def paint(figure: "Figure") -> None:
+        axes = figure.subplots()
+        handles = []
+        for k, (label, look) in enumerate(zip(labels, SERIES, strict=False)):
+            rows = found[found["label"] == label].rename(columns={"plane": "configuration", "accuracy": "mean"})
+            by_set = sets[sets["label"] == label].rename(columns={"plane": "configuration"})
+            bars = bars_of(rows.assign(reason=""), by_set)
+            places = np.array([planes.index(bar.label) for bar in bars]) + (k - (len(labels) - 1) / 2) * width
+            paint_bars(axes, bars, places, look, width=width * 0.9)
+            handles.append(Patch(facecolor=pale(look.color), edgecolor=look.color, hatch=look.hatch, label=label))
+        axes.set_xlim(-0.6, len(planes) - 0.4)
+        axes.set_xticks(range(len(planes)), planes)
+        axes.set_xlabel("plane")
+        accuracy_axis(axes, DAMAGE.chance)
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(labels))
+
+    caption = words(
+        result,
+        "by-plane",
+        "Accuracy by plane and class",
+        f"Bars: accuracy on the slices of one plane and class, mean over the folds of a test set and over n = "
+        f"{sets['test'].nunique()} sets; error bars: one standard deviation over test sets; points: single test sets.",
+        "Dotted: chance.",
+    )
+    return draw_figure(paint, caption, folder, height_mm=80)
+
+
 def compare_figure(result: Result, folder: Path) -> Drawn:
     """The optimum beside a backbone from scratch, frozen and fine-tuned, in both splits."""
     from matplotlib.patches import Patch
