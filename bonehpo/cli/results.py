@@ -93,7 +93,8 @@ def explain(
 ) -> None:
     """Show what the optimum does: its best fold model, Grad-CAM, detection limits, shortcut audit, planes, calibration.
 
-    Writes studies/NAME/results/best-fold, grad-cam, detection, audit, by-plane, calibration: tables, figures, and MLflow runs.
+    Writes studies/NAME/results/best-fold, grad-cam, detection, audit, by-plane and calibration:
+    tables, figures, and MLflow runs.
     """
     from bonehpo.results.kind import ResultOptions
 
