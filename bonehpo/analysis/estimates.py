@@ -7,7 +7,7 @@ independent, so every interval here has n = number of test sets.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from math import factorial, prod
@@ -217,6 +217,21 @@ class NestedEstimate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EstimatesSoFar:
+    """Estimates from the first trials alone, by number: what a search of so many would have said.
+
+    Attributes:
+        n_trials: How many.
+        apparent_score: Of the best of them.
+        nested_score: Of a choice among them.
+    """
+
+    n_trials: int
+    apparent_score: float
+    nested_score: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimates:
     """Estimates of one trial of a study: as it seems, and as it can be believed. For scores see `task.Measure`.
 
@@ -238,6 +253,10 @@ class Estimates:
         bootstrap_score_worse_end: The bad end of its 95 % percentile interval over specimens.
         bootstrap_score_better_end: The good end.
         gap: Apparent score minus nested score: the optimism.
+        so_far: Both after each trial. Where the nested score falls while the apparent one rises, the search overtunes [1]_.
+
+    References:
+        .. [1] Schneider, Bischl and Feurer, Overtuning in hyperparameter optimization, PMLR 293 (2025) 17.
     """
 
     trial: int
@@ -257,6 +276,7 @@ class Estimates:
     bootstrap_score_worse_end: float
     bootstrap_score_better_end: float
     gap: float
+    so_far: tuple[EstimatesSoFar, ...] = ()
 
     @property
     def has_second_opinion(self) -> bool:
@@ -268,7 +288,8 @@ def estimate(folds: pd.DataFrame, trial: int) -> Estimates:
     """The estimates for a trial that was chosen among those of `folds`."""
     best = next(e for e in trial_estimates(folds) if e.trial == trial)
     nested = nested_accuracy(folds)
-    bootstrap = bootstrap_corrected(fold_arrays(folds).by_set)
+    arrays = fold_arrays(folds)
+    bootstrap = bootstrap_corrected(arrays.by_set)
     return Estimates(
         trial=trial,
         apparent_score=best.mean,
@@ -287,7 +308,22 @@ def estimate(folds: pd.DataFrame, trial: int) -> Estimates:
         bootstrap_score_worse_end=bootstrap.lower,
         bootstrap_score_better_end=bootstrap.upper,
         gap=best.mean - nested.mean,
+        so_far=estimates_so_far(arrays),
     )
+
+
+def estimates_so_far(arrays: FoldArrays) -> tuple[EstimatesSoFar, ...]:
+    """The apparent and the nested score of the first trial, of the first two, and so on."""
+    i, j = np.indices((len(arrays.sets), len(arrays.sets)))
+    best = np.maximum.accumulate(mean(arrays.test, (1, 2)))
+    found = []
+    for n in range(1, len(arrays.trials) + 1):
+        first = replace(arrays, trials=arrays.trials[:n], test=arrays.test[:n], validation=arrays.validation[:n])
+        by_set = mean(first.test[choices(first), i, j], (1,))
+        found.append(
+            EstimatesSoFar(n_trials=n, apparent_score=float(best[n - 1]), nested_score=float(mean(by_set, (0,))))
+        )
+    return tuple(found)
 
 
 def trial_estimates(folds: pd.DataFrame) -> tuple[TrialEstimate, ...]:

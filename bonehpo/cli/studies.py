@@ -96,6 +96,8 @@ def _as_shown(study: "StudySummary", measure: "Measure") -> dict[str, object]:
     tables["trials"] = [measure.shown(row) for row in tables["trials"]]
     for name in ("estimates", "optimum", "baseline"):
         tables[name] = tables[name] and measure.shown(tables[name])
+    if tables["estimates"]:
+        tables["estimates"]["so_far"] = [measure.shown(row) for row in tables["estimates"]["so_far"]]
     if tables["optimum"]:
         again = tables["optimum"].pop("repeated_folds")
         tables["optimum"]["folds"] = [measure.shown(fold) for fold in tables["optimum"]["folds"]]

@@ -156,12 +156,19 @@ def optimum_params(record: OptimumRecord, study: StudyRecord) -> dict[str, objec
 
 
 def optimum_metrics(record: OptimumRecord, measure: Measure) -> list[Metric]:
-    """Every estimate of the optimum's score, and where the variance of the scores comes from."""
+    """Every estimate of the optimum's score, with the number of trials as step those so far, and components of variance."""
     values = {name: getattr(record.estimates, name) for name in _ESTIMATES}
     refit = {"refit_score": record.refit_score, "refit_sd": record.refit_sd}
     calibration = asdict(record.calibration) if record.calibration else {}
     shown = measure.shown(values | refit)
-    return metrics({**shown, **calibration, **_variance_metrics(record.variance)}, record.chosen)
+    so_far = [
+        _metric(f"so_far/{name}", value, milliseconds(record.chosen), row.n_trials)
+        for row in record.estimates.so_far
+        for name, value in measure.shown(
+            {"apparent_score": row.apparent_score, "nested_score": row.nested_score}
+        ).items()
+    ]
+    return [*metrics({**shown, **calibration, **_variance_metrics(record.variance)}, record.chosen), *so_far]
 
 
 def _variance_metrics(found: Variance | None) -> dict[str, float]:

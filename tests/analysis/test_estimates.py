@@ -117,6 +117,16 @@ def test_the_order_of_folds_and_names_of_sets_do_not_matter(scores, seed):
         assert getattr(renamed, end) == pytest.approx(getattr(found, end))
 
 
+def test_estimates_so_far_are_those_of_a_search_that_had_ended_there():
+    folds = scored_folds(np.random.default_rng(4).uniform(0.4, 1, (6, 5, 5)))
+    found = estimate(folds, choose_optimum(folds, "best", {}))
+    assert [row.n_trials for row in found.so_far] == [1, 2, 3, 4, 5, 6]
+    for row in found.so_far:
+        first = folds[folds["trial"] < row.n_trials]
+        assert row.nested_score == pytest.approx(nested_accuracy(first).mean)
+        assert row.apparent_score == pytest.approx(max(e.mean for e in trial_estimates(first)))
+
+
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_numbers_of_trials_do_not_matter_where_none_are_equal(seed):

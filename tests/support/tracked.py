@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bonehpo.analysis.estimates import Estimates
+from bonehpo.analysis.estimates import Estimates, EstimatesSoFar
 from bonehpo.domain import FoldScores
 from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.fits import Predictions
@@ -129,6 +129,10 @@ def optimum(number: int, n_trials: int = 2) -> OptimumRecord:
             nested_score_better_end=0.95,
             next_score_worse_end=0.55,
             next_score_better_end=1.05,
+            so_far=(
+                EstimatesSoFar(n_trials=1, apparent_score=0.82, nested_score=0.8),
+                EstimatesSoFar(n_trials=2, apparent_score=0.9, nested_score=0.85),
+            ),
             nested_score_by_set=dict.fromkeys(SETS, 0.85),
             chosen_by_set=dict.fromkeys(SETS, number),
             n_agreed_by_set=dict.fromkeys(SETS, 2),

@@ -60,6 +60,8 @@ def test_further_seeds_of_the_optimum_are_runs_of_their_own_and_its_variance_is_
     assert run.data.metrics["variance/detectable"] == 0.2
     assert (run.data.metrics["brier"], run.data.metrics["temperature"]) == (0.12, 1.6)
     assert "variance/seed_sd" not in run.data.metrics
+    history = tracking.client.get_metric_history(run.info.run_id, "so_far/nested_accuracy")
+    assert [(at.step, at.value) for at in history] == [(1, 0.8), (2, 0.85)]
     assert run.data.metrics["bootstrap_accuracy"] == 0.86
     assert run.data.metrics["nested_accuracy_worse_end"] == 0.65
     assert run.data.tags["bonehpo.optimum"] == "true"

@@ -149,7 +149,7 @@ def trials_figure(study: StudySummary, folder: Path) -> Drawn | None:
         return None
     found = study.estimates
     measure = task_named(study.task).measure
-    means, nested = measure.sign * np.array([row.mean_score for row in rows]), measure.sign * found.nested_score
+    means = measure.sign * np.array([row.mean_score for row in rows])
     numbers, sds = [row.trial for row in rows], [row.sd or 0 for row in rows]
 
     def paint(figure: "Figure") -> None:
@@ -167,17 +167,24 @@ def trials_figure(study: StudySummary, folder: Path) -> Drawn | None:
             label="best trial",
             zorder=5,
         )
-        axes.axhline(nested, color=BLACK, linestyle="--", linewidth=0.9, label="nested estimate")
+        after = [numbers[row.n_trials - 1] for row in found.so_far]
+        for name, line, values in (
+            ("best so far", ":", [row.apparent_score for row in found.so_far]),
+            ("nested estimate so far", "--", [row.nested_score for row in found.so_far]),
+        ):
+            shown = measure.sign * np.array(values)
+            axes.step(after, shown, where="post", color=BLACK, linestyle=line, linewidth=0.9, label=name)
         axes.set(xlabel="trial", ylabel=f"test {measure.axis}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles[-1:] + handles[:-1], labels[-1:] + labels[:-1], loc="outside upper center", ncols=3)
+        figure.legend(handles[-1:] + handles[:-1], labels[-1:] + labels[:-1], loc="outside upper center", ncols=4)
 
     caption = Words(
         name="trials",
         title="All trials",
         caption=f"Mean over the folds of each of n = {len(rows)} complete trials; error bars are one standard deviation "
-        f"over n = {found.n_folds} folds. The best trial's mean was maximised, the nested estimate was not."
+        f"over n = {found.n_folds} folds. The best trial's mean was maximised, the nested estimate was not; lines "
+        "are of the trials so far. Where the dashed one falls while the dotted one rises, more trials have overtuned."
         + (f" {PHANTOM}" if study.ran_on == "phantom" else ""),
     )
     return draw_figure(paint, caption, folder, height_mm=62)
