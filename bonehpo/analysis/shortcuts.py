@@ -1,10 +1,14 @@
-"""Shortcuts: how far models come that cannot see a crack, on the folds of a network, and what that says of the network.
+"""Shortcuts: how far models come that hardly see a crack, on the folds of a network, and what that says of the network.
 
 Logistic regression on a handful of numbers for each slice (`leakage.features`) is trained and tested on the folds of the
 network. That it does well does not prove a shortcut: damage changes intensity levels too. Two questions decide. Does it come
 *near the network*? And, where it is known which load states are not damaged yet: does it tell those from pristine bone? What
 it sees there cannot be damage; and what sees nothing there came with the damage. A difference of the failed scans alone
 never shows there: models that damage hardly concerns have a ceiling, and what reaches it tells scans apart and not damage.
+
+Nothing is flagged on a mean alone. Test sets are the unit, as everywhere, and the interval of the model's accuracy over them
+has to lie above chance; where the mean is over a limit and the interval is not, sets are too few or too unlike to tell: a
+caution.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +20,7 @@ import pandas as pd
 
 from bonehpo.analysis.comparison import compare_by_set
 from bonehpo.analysis.detection import accuracies_by_state, anomalies, mean_by_state
+from bonehpo.analysis.intervals import mean_interval
 from bonehpo.domain import Group
 from bonehpo.folds import Sets, holdout_pairs
 from bonehpo.task import DAMAGE
@@ -33,6 +38,9 @@ is matched: no share tells these apart, but undamaged load states do, see `judge
 
 ENOUGH = 0.5
 """Share of slices of each group that must have pixels for a model to be asked."""
+
+SEES_CRACKS = ("intensity levels", "random filters")
+"""Models that look at all pixels, those of cracks among them."""
 
 DOES_NOT_SHOW = "the network's accuracy does not show that it sees damage"
 
@@ -135,9 +143,11 @@ class Verdict(NamedTuple):
         smallest_p: The smallest that could have come out.
         before: Highest mean accuracy at any loaded state before damage; NaN where no such state is known.
         ceiling: Mean that damage alone does not reach; NaN of models that see it.
+        surely: Lower end of the 95 % interval of the model's own mean over test sets.
         near: Whether `share` is at least `NEAR`, of models that see damage.
         sees_before: Whether a loaded state before damage is told from pristine bone, see `detection.anomalies`.
         flagged: Whether the network's accuracy does not show that it sees damage.
+        unsure: Whether it would be flagged if `surely` were above chance.
     """
 
     model: str
@@ -153,9 +163,11 @@ class Verdict(NamedTuple):
     smallest_p: float = float("nan")
     before: float = float("nan")
     ceiling: float = float("nan")
+    surely: float = float("nan")
     near: bool = False
     sees_before: bool = False
     flagged: bool = False
+    unsure: bool = False
 
 
 def network_verdict(folds: pd.DataFrame) -> Verdict:
@@ -176,7 +188,8 @@ def judge(
 
     A model is flagged that tells pristine bone from loaded bone before there is damage, unless it is known that the network
     does not. One that comes near the network is flagged too, unless there are such states and it sees nothing there; one
-    that damage hardly concerns if it reaches its ceiling, whatever the network.
+    that damage hardly concerns if it reaches its ceiling, whatever the network. Both only if the interval of its accuracy
+    over test sets is above chance.
 
     Args:
         model: Its name.
@@ -184,20 +197,21 @@ def judge(
         network: Folds of the network: `test`, `validation`, `accuracy`.
         visible_from: First state with damage; None where nobody knows.
         network_states: What detection limits are made from, of the network; None where nobody asked it.
-        ceiling: Mean accuracy that damage alone does not reach; None of a model that sees damage.
+        ceiling: Mean accuracy that damage alone does not reach; None of a model that sees damage, infinite of one that
+            sees it as well as a network.
     """
     folds = end_folds(states)
     mean, best = float(folds["accuracy"].mean()), float(network["accuracy"].mean())
-    by_set = compare_by_set(
-        {str(k): float(v) for k, v in folds.groupby("test")["accuracy"].mean().items()},
-        {str(k): float(v) for k, v in network.groupby("test")["accuracy"].mean().items()},
-    )
+    own, others = (found.groupby("test")["accuracy"].mean() for found in (folds, network))
+    by_set = compare_by_set(*({str(k): float(v) for k, v in of.items()} for of in (own, others)))
+    surely = mean_interval(own.to_numpy(np.float64)).lower
     curve = mean_by_state(states)
     before = curve[(curve["state"] > curve["state"].min()) & (curve["state"] < (visible_from or 0))]
     sees_before = bool(visible_from and anomalies(curve, visible_from))
     margin = mean - DAMAGE.chance
     near = ceiling is None and margin > 0 and margin >= NEAR * (best - DAMAGE.chance)
-    above = ceiling is not None and mean >= ceiling
+    over = (near and not len(before)) or (ceiling is not None and mean >= ceiling)
+    seen_before = sees_before and not _is_blind(network_states, visible_from)
     return Verdict(
         model=model,
         mean=mean,
@@ -210,10 +224,12 @@ def judge(
         p=by_set.p,
         smallest_p=by_set.smallest_p,
         before=float(before["accuracy"].max()) if len(before) else float("nan"),
-        ceiling=float("nan") if ceiling is None else ceiling,
+        ceiling=float("nan") if ceiling is None or not np.isfinite(ceiling) else ceiling,
+        surely=surely,
         near=near,
         sees_before=sees_before,
-        flagged=(sees_before and not _is_blind(network_states, visible_from)) or (near and not len(before)) or above,
+        flagged=seen_before or (over and surely > DAMAGE.chance),
+        unsure=over and not (seen_before or surely > DAMAGE.chance),
     )
 
 
@@ -231,32 +247,42 @@ def end_folds(states: pd.DataFrame) -> pd.DataFrame:
 def verdict_sentence(found: Verdict, network: float, visible_from: int | None) -> str:
     """Verdict of a trivial model on the network, in one sentence; empty where it says nothing.
 
+    Of models that look at all pixels it says that those of cracks count among them: that they come near is then no proof.
+
     Args:
         found: Of the model.
         network: Mean accuracy of the network.
         visible_from: As in `judge`.
     """
     alone = f"A model of {found.model} alone"
+    counted = ", among which crack pixels count," if found.model in SEES_CRACKS else ""
+    if found.unsure:
+        return (
+            f"{alone}{counted} reaches {found.mean:.2f}, but its interval over test sets begins at {found.surely:.2f}: "
+            "they cannot tell whether scans differ by more than damage."
+        )
     if found.mean >= found.ceiling:
         return (
             f"{alone} tells failed from pristine slices with {found.mean:.2f}, and damage would not let it come to "
             f"{found.ceiling:.2f}: scans differ by more than damage, and {DOES_NOT_SHOW}."
         )
     if found.sees_before:
-        what = f"{alone} tells loaded from pristine bone (accuracy up to {found.before:.2f}) before damage is visible"
-        if not found.flagged:
-            return (
-                f"{what}, but the network does not: scans differ by more than damage, and it has learnt none of that."
-            )
-        return f"{what} (state {visible_from}): scans differ by more than damage, and {DOES_NOT_SHOW}."
+        return _seen_before(alone, found, visible_from)
     if found.flagged:
-        return f"{alone} reaches {found.mean:.2f} where the network has {network:.2f}: {DOES_NOT_SHOW}."
+        return f"{alone}{counted} reaches {found.mean:.2f} where the network has {network:.2f}: {DOES_NOT_SHOW}."
     if found.near:
         return (
-            f"{alone} reaches {found.mean:.2f} where the network has {network:.2f}, but sees nothing (at most "
+            f"{alone}{counted} reaches {found.mean:.2f} where the network has {network:.2f}, but sees nothing (at most "
             f"{found.before:.2f}) before damage is visible: what it sees comes with the damage."
         )
     return ""
+
+
+def _seen_before(alone: str, found: Verdict, visible_from: int | None) -> str:
+    what = f"{alone} tells loaded from pristine bone (accuracy up to {found.before:.2f}) before damage is visible"
+    if not found.flagged:
+        return f"{what}, but the network does not: scans differ by more than damage, and it has learnt none of that."
+    return f"{what} (state {visible_from}): scans differ by more than damage, and {DOES_NOT_SHOW}."
 
 
 def network_sentence(mean: pd.DataFrame, visible_from: int | None) -> str:

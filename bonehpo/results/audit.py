@@ -1,5 +1,6 @@
 """The shortcut audit: the folds of the network scored by models that cannot see a crack."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bonehpo.analysis.detection import mean_by_state
+from bonehpo.analysis.interventions import Evidence, evidence, evidence_sentence
 from bonehpo.analysis.shortcuts import (
     NEAR,
     NETWORK,
@@ -23,21 +25,23 @@ from bonehpo.analysis.shortcuts import (
     verdict_sentence,
 )
 from bonehpo.domain import Group, Progress, ProgressCallback, ignore_progress
+from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
 from bonehpo.folds import Sets
 from bonehpo.leakage.features import CEILINGS, KINDS, MOST, MOST_LOADED, scan_features
 from bonehpo.results.detection import NAME as DETECTION
 from bonehpo.results.detection import first_damaged
 from bonehpo.results.finished import Findings, FinishedStudy, current_result
+from bonehpo.results.interventions import ask_networks
 from bonehpo.search.records import read_folds
 from bonehpo.store.store import SliceStore
 
 NAME = "audit"
 
-VERSION = 2
+VERSION = 3
 """Of models and rule; raised when an audit of before would no longer do."""
 
-MEGAPIXELS_PER_S = 5
+MEGAPIXELS_PER_S = 2
 """Slices that are measured a second, about; 3 (of 64 pixels) to 7 (of 200) on one core."""
 
 
@@ -63,12 +67,15 @@ def audit_seconds(store: SliceStore, visible_from: int | None) -> float:
     return n_slices * store.side**2 / 1e6 / MEGAPIXELS_PER_S
 
 
-def run_audit(finished: FinishedStudy, progress: ProgressCallback, visible_from: int | None = None) -> Findings:
-    """Score the folds of the optimum by trivial models.
+def run_audit(
+    finished: FinishedStudy, engine: Engine, progress: ProgressCallback, visible_from: int | None = None
+) -> Findings:
+    """Score the folds of the optimum by trivial models, and ask its networks where their evidence lies.
 
     Args:
         finished: The study.
-        progress: Told of each scan that is measured.
+        engine: Where networks are asked.
+        progress: Told of each scan that is measured, and of each network.
         visible_from: First state at which a person sees damage; see `visible_state`.
 
     Raises:
@@ -79,18 +86,23 @@ def run_audit(finished: FinishedStudy, progress: ProgressCallback, visible_from:
     network, detection = network_folds(finished), current_result(finished.plan, finished.optimum, DETECTION)
     seen = detection.tables["states"] if detection else None
     scored = score_models(finished.store, finished.plan.sets, network, visible, seen, progress)
-    tables = audit_tables(scored, network, visible, seen)
+    exchanged = ask_networks(finished, engine, progress)
+    lies = evidence(exchanged)
+    said = evidence_sentence(lies, is_truth=finished.store.has_damage)
+    tables = audit_tables(scored, network, visible, seen) | {"exchanged": exchanged}
+    if lies.undamaged:
+        tables["flags"].loc[len(tables["flags"])] = [NETWORK, "undamaged parts", said]
     return Findings(
         parameters={"visible_from": visible or "unknown", "near": NEAR},
-        metrics=_metrics(scored.verdicts, tables),
-        sentences=_sentences(scored.verdicts, tables, visible),
+        metrics=_metrics(scored.verdicts, tables, lies),
+        sentences=[*_sentences(scored.verdicts, tables, visible), "" if lies.undamaged else said],
         tables=tables,
     )
 
 
 def asked_models(models: pd.DataFrame) -> pd.DataFrame:
     """Of the table `models` those that were asked, without what the sentences tell or only the gate of promotion needs."""
-    dropped = ["n_folds", "near", "sees_before", "ceiling"]
+    dropped = ["n_folds", "near", "sees_before", "ceiling", "surely", "unsure"]
     return models[models["reason"] == ""].drop(columns=dropped, errors="ignore")  # audits of before have no ceiling
 
 
@@ -124,14 +136,20 @@ def score_models(
     """
     verdicts, states = [network_verdict(network)], {}
     for model, features in _measure(store, visible_from, progress).items():
-        reason = too_few(features)
+        ceiling = CEILINGS.get(model)
+        reason = too_few(features) or _not_before(features, ceiling)
         if reason:
             verdicts.append(Verdict(model, float("nan"), float("nan"), 0, reason))
             continue
         states[model] = state_accuracies(features, sets)
-        ceiling = CEILINGS.get(model)
         verdicts.append(judge(model, states[model], network, visible_from, network_states, ceiling=ceiling))
     return Scored(verdicts, states)
+
+
+def _not_before(features: Mapping[GroupState, Values], ceiling: float | None) -> str:
+    if ceiling != math.inf or len({key.state for key in features}) > 2:
+        return ""
+    return "they see cracks, and no loaded state is known to be undamaged"
 
 
 def network_folds(finished: FinishedStudy) -> pd.DataFrame:
@@ -201,18 +219,20 @@ def _kind_of_flag(verdict: Verdict) -> str:
     return "before damage" if verdict.sees_before else "near"
 
 
-def _metrics(verdicts: list[Verdict], tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+def _metrics(verdicts: list[Verdict], tables: Mapping[str, pd.DataFrame], lies: Evidence) -> dict[str, float]:
     asked = [verdict for verdict in verdicts if not verdict.reason]
     means = {f"accuracy/{verdict.model.replace(' ', '_')}": verdict.mean for verdict in asked}
     before = {f"before_damage/{v.model.replace(' ', '_')}": v.before for v in asked if np.isfinite(v.before)}
-    return {**means, **before, "n_flags": float(len(tables["flags"]))}
+    share = {"evidence_in_undamaged_parts": lies.share} if lies.n_sets else {}
+    return {**means, **before, **share, "n_flags": float(len(tables["flags"]))}
 
 
 def _sentences(verdicts: list[Verdict], tables: Mapping[str, pd.DataFrame], visible: int | None) -> list[str]:
     network, *trivial = verdicts
     asked = [verdict for verdict in trivial if not verdict.reason]
     means = ", ".join(f"{verdict.model} {verdict.mean:.2f}" for verdict in asked)
-    cleared = [verdict_sentence(v, network.mean, visible) for v in asked if not v.flagged]
+    told = [(v, verdict_sentence(v, network.mean, visible)) for v in asked if not v.flagged]
+    cleared = [f"Caution: {sentence}" if v.unsure else sentence for v, sentence in told]
     known = f"load states before {visible}" if visible else "no loaded state is known to be undamaged (--visible-from)"
     left_out = [f"Not asked: {v.model}, as {v.reason}." for v in trivial if v.reason]
     nothing = (

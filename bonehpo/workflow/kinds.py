@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from bonehpo.analysis.interventions import shares_by_set
 from bonehpo.errors import StudyError
 from bonehpo.learning.backbones import BACKBONES, RESNET50, Backbone
 from bonehpo.report.figures.best_fold import architecture_figure, best_fold_figure, calibration_figure
@@ -170,14 +171,17 @@ _KINDS = (
         paper=None,
         made=FromOptimum(
             address=lambda study, options: audit.audit_address(study, options.visible_from),
-            run=lambda study, options, _, progress: audit.run_audit(study, progress, options.visible_from),
+            run=lambda study, options, engine, progress: audit.run_audit(study, engine, progress, options.visible_from),
         ),
         options=("visible_from",),
         figures=(audit_figure,),
         tables={
             "models": Printed(
                 "The network and the models beside it; differences from the network over test sets", audit.asked_models
-            )
+            ),
+            "exchanged": Printed(
+                "Failed less pristine slices, and the share of it that moves with undamaged parts", shares_by_set
+            ),
         },
         question="how far models come that cannot see a crack",
     ),

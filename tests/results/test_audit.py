@@ -28,7 +28,7 @@ from bonehpo.cli import main
 from bonehpo.domain import Group, ignore_progress
 from bonehpo.engine import open_engine
 from bonehpo.folds import specimen_sets
-from bonehpo.leakage.features import CEILINGS, KINDS, LEAST, slice_features
+from bonehpo.leakage.features import CEILINGS, KINDS, LEAST, scan_features, slice_features
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.phantom.spec import PROPERTIES
 from bonehpo.preparation.prepare import prepare
@@ -331,7 +331,7 @@ def test_each_model_of_flat_parts_answers_to_what_it_measures_and_not_to_a_crack
     shaded = plain * (1 + 0.2 * np.linspace(-0.5, 0.5, 64))
     marked, coarse = plain.copy(), np.rint(plain / 16) * 16
     marked[:, :5, :5] = 255
-    for model in CEILINGS:
+    for model in ("flat texture", "flat noise", "place", "shading", "bone place"):
         assert moved(model, plain, cracked) < 1, model
     assert moved("flat texture", plain, flat_slices(0, texture=0.9)) > 3
     assert moved("flat texture", plain, coarse) > 3
@@ -349,7 +349,65 @@ def test_flat_parts_are_not_measured_where_there_are_none():
     assert moved("flat noise", framed, flat_slices(2, side=96)) < 1, "a black frame is no part of the image"
 
 
-@pytest.mark.parametrize("shortcut", ["blur:0.8@failed", "bit-depth:3@failed", "mark:5@failed", "frame:2@failed"])
+def test_sharpness_shading_rings_and_place_answer_to_what_they_measure_and_not_to_a_crack():
+    plain, cracked = flat_slices(0), flat_slices(0)
+    cracked[:, 30:33, :] = 60
+    x = np.arange(64) - 31.5
+    ring = np.where(np.hypot(x[:, None], x).round() % 4 == 0, 4, 0)
+    faults = {
+        "sharpness": plain + 0.5 * (plain - gaussian_filter(plain, (0, 1, 1))),
+        "shading": plain * (1 + 0.1 * np.linspace(-0.5, 0.5, 64)),
+        "rings": plain + ring,
+        "bone place": np.roll(plain, 8, axis=2),
+    }
+
+    def means(slices, model):
+        return blind(slices)[model].mean(axis=0)
+
+    for model, planted in faults.items():
+        change, of_crack = (np.abs(means(other, model) - means(plain, model)) for other in (planted, cracked))
+        assert change.max() > 3 * of_crack[change.argmax()], model
+    assert means(faults["shading"], "shading")[1] - means(plain, "shading")[1] == pytest.approx(0.1, abs=0.02)
+
+
+def test_the_rings_of_a_scan_are_those_of_the_plane_that_shows_them_best(tmp_path):
+    with open_engine(0) as engine:
+        spec = PhantomSpec(bone="CB", side=48, n_states=2, specimens=("A", "B", "C"), shortcut="rings:0.05@failed")
+        csv = write_phantom(spec, tmp_path / "phantom", engine, ignore_progress)
+    found = scan_features(prepared(csv, tmp_path / "a" / "slices.zarr", n_slices=6), "A", 2)["rings"]
+    assert found["XY"] == found["XZ"] == found["YZ"]
+    assert found["XY"] > 0.3
+
+
+def test_a_model_that_sees_cracks_is_asked_before_damage_alone():
+    cracks = judge("random filters", curve({1: 0.5, 2: 0.5, 3: 0.99}), network_of(0.9), 3, ceiling=np.inf)
+    assert (cracks.near, cracks.flagged, cracks.unsure) == (False, False, False)
+    assert judge("random filters", curve({1: 0.5, 2: 0.8, 3: 0.99}), network_of(0.9), 3, ceiling=np.inf).flagged
+
+
+def test_a_mean_over_a_limit_is_a_caution_where_sets_are_too_unlike_to_tell():
+    states = curve({1: 0.5, 3: 0.8})
+    wide = states.assign(
+        accuracy=states["accuracy"] + 0.16 * (states["test"].map("ABCDE".index) - 2) * (states["state"] == 3)
+    )
+    for network, ceiling in ((0.8, None), (0.99, 0.7)):
+        assert judge("flat noise", states, network_of(network), None, ceiling=ceiling).flagged
+        found = judge("flat noise", wide, network_of(network), None, ceiling=ceiling)
+        assert found.surely == pytest.approx(mean_interval(0.8 + 0.16 * (np.arange(5) - 2)).lower, abs=0.02)
+        assert (found.flagged, found.unsure) == (False, True)
+        assert "they cannot tell" in verdict_sentence(found, network, None)
+
+
+def test_crack_pixels_are_said_to_count_where_a_model_looks_at_all_pixels():
+    states = curve({1: 0.5, 3: 0.86})
+    for model, said in (("intensity levels", True), ("background", False)):
+        sentence = verdict_sentence(judge(model, states, network_of(0.79), None), 0.79, None)
+        assert ("among which crack pixels count" in sentence) == said
+
+
+@pytest.mark.parametrize(
+    "shortcut", ["sharpening:1.5@failed", "blur:0.8@failed", "bit-depth:3@failed", "mark:5@failed", "frame:2@failed"]
+)
 def test_a_shortcut_of_the_failed_scans_alone_is_flagged(tmp_path, shortcut):
     with open_engine(0) as engine:
         spec = PhantomSpec(bone="CB", side=48, n_states=4, specimens=("A", "B", "C"), shortcut=shortcut)
@@ -426,7 +484,7 @@ def test_show_says_what_was_found_in_one_line_each(searched, monkeypatch):
     lines = CliRunner().invoke(main, ["show", "--bone", "TB"]).output.splitlines()
     assert sum(line.startswith("Leakage: none") for line in lines) == 1
     [shortcuts] = [line for line in lines if line.startswith("Shortcuts: ")]
-    assert "Caution: A model of intensity levels alone reaches 1.00" in shortcuts
+    assert "Caution: A model of intensity levels alone, among which crack pixels count, reaches 1.00" in shortcuts
     shown = json.loads(CliRunner().invoke(main, ["show", "--bone", "TB", "--json"]).output)["audits"]
     assert set(shown) == {"leakage", "audit"}
     assert shown["audit"]["metrics"]["accuracy/intensity_levels"] == 1
@@ -438,6 +496,10 @@ def test_the_audit_is_told_as_json_and_is_what_speaks_against_promotion(searched
     cautions = [s.removeprefix("Caution: ") for s in told["audit"]["sentences"] if s.startswith("Caution")]
     assert list(audited(make_plan(searched[1])).warnings) == cautions
     assert cautions
+    assert any(
+        "when parts of pristine and failed slices are exchanged (n = 3 test sets)" in s
+        for s in told["audit"]["sentences"]
+    )
     alone = json.loads(CliRunner().invoke(main, ["audit", "--bone", "TB", "--leakage", "--json"]).stdout)
     assert set(alone) == {"leakage"}
 
@@ -448,8 +510,8 @@ def test_an_audit_asks_of_undamaged_states_once_a_person_says_which_they_are(tmp
     run = CliRunner().invoke
     assert run(main, ["search", "--bone", "TB", "--trials", "1", "--workers", "0"]).exit_code == 0
     blind = json.loads(run(main, ["audit", "--bone", "TB", "--json"]).stdout)["audit"]
-    assert any("intensity levels alone reaches" in sentence for sentence in blind["sentences"])
+    assert any("crack pixels count, reaches" in sentence for sentence in blind["sentences"])
     asked = json.loads(run(main, ["audit", "--bone", "TB", "--visible-from", "3", "--json"]).stdout)["audit"]
     assert asked["parameters"]["visible_from"] == "3"
     assert asked["metrics"]["before_damage/intensity_levels"] < 0.6
-    assert not any("intensity levels alone reaches" in s and s.startswith("Caution") for s in asked["sentences"])
+    assert not any("crack pixels count, reaches" in s and s.startswith("Caution") for s in asked["sentences"])
