@@ -1,4 +1,4 @@
-"""Where the evidence of a network lies: in the damaged part of a failed slice, or in the part that is whole.
+"""Share of the evidence of a network that lies in damaged and in undamaged parts of failed slices.
 
 The pristine and the failed slice of one place are cut along the damage and put together crosswise. A network that sees
 damage follows the damaged part, one that has learnt a shortcut the rest, which is most of a slice. Of what it says more of
@@ -72,7 +72,7 @@ def crossed(pristine: Pixels, failed: Pixels, damage: Shares) -> Crossed:
 
 
 def visible_damage(pristine: Pixels, failed: Pixels) -> Shares:
-    """Where failed slices differ most from the pristine ones, 1 there and 0 elsewhere, (slice, y, x).
+    """Pixels in which failed slices differ most from the pristine ones, 1 there and 0 elsewhere, (slice, y, x).
 
     Slices are smoothed by 2 pixels, and the failed one is brought to the median and the quartiles of the other, so that
     contrast and noise do not count.

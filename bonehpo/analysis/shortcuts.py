@@ -147,7 +147,7 @@ class Verdict(NamedTuple):
         near: Whether `share` is at least `NEAR`, of models that see damage.
         sees_before: Whether a loaded state before damage is told from pristine bone, see `detection.anomalies`.
         flagged: Whether the network's accuracy does not show that it sees damage.
-        unsure: Whether it would be flagged if `surely` were above chance.
+        unsure: Whether it would be flagged if `surely` were above chance, or if not all loaded states were damaged.
     """
 
     model: str
@@ -187,9 +187,10 @@ def judge(
     """Judge whether a trivial model makes the network's accuracy worthless as evidence of damage.
 
     A model is flagged that tells pristine bone from loaded bone before there is damage, unless it is known that the network
-    does not. One that comes near the network is flagged too, unless there are such states and it sees nothing there; one
-    that damage hardly concerns if it reaches its ceiling, whatever the network. Both only if the interval of its accuracy
-    over test sets is above chance.
+    does not. One that comes near the network is flagged too where nobody knows which states are damaged; where all loaded
+    ones are known to be, damage may be what it sees, and nothing is sure; where one is not, and it sees nothing there, fine.
+    One that damage hardly concerns if it reaches its ceiling, whatever the network. Both only if the interval of its
+    accuracy over test sets is above chance.
 
     Args:
         model: Its name.
@@ -210,7 +211,8 @@ def judge(
     sees_before = bool(visible_from and anomalies(curve, visible_from))
     margin = mean - DAMAGE.chance
     near = ceiling is None and margin > 0 and margin >= NEAR * (best - DAMAGE.chance)
-    over = (near and not len(before)) or (ceiling is not None and mean >= ceiling)
+    undecided = near and not len(before)
+    over = (undecided and visible_from is None) or (ceiling is not None and mean >= ceiling)
     seen_before = sees_before and not _is_blind(network_states, visible_from)
     return Verdict(
         model=model,
@@ -229,7 +231,7 @@ def judge(
         near=near,
         sees_before=sees_before,
         flagged=seen_before or (over and surely > DAMAGE.chance),
-        unsure=over and not (seen_before or surely > DAMAGE.chance),
+        unsure=(undecided or over) and not (seen_before or (over and surely > DAMAGE.chance)),
     )
 
 
@@ -257,10 +259,7 @@ def verdict_sentence(found: Verdict, network: float, visible_from: int | None) -
     alone = f"A model of {found.model} alone"
     counted = ", among which crack pixels count," if found.model in SEES_CRACKS else ""
     if found.unsure:
-        return (
-            f"{alone}{counted} reaches {found.mean:.2f}, but its interval over test sets begins at {found.surely:.2f}: "
-            "they cannot tell whether scans differ by more than damage."
-        )
+        return _unsure(f"{alone}{counted}", found, network)
     if found.mean >= found.ceiling:
         return (
             f"{alone} tells failed from pristine slices with {found.mean:.2f}, and damage would not let it come to "
@@ -276,6 +275,18 @@ def verdict_sentence(found: Verdict, network: float, visible_from: int | None) -
             f"{found.before:.2f}) before damage is visible: what it sees comes with the damage."
         )
     return ""
+
+
+def _unsure(alone: str, found: Verdict, network: float) -> str:
+    if found.surely > DAMAGE.chance:
+        return (
+            f"{alone} reaches {found.mean:.2f} where the network has {network:.2f}, and every loaded state is damaged: it "
+            "may see damage, or another difference of the scans."
+        )
+    return (
+        f"{alone} reaches {found.mean:.2f}, but its interval over test sets begins at {found.surely:.2f}: they cannot tell "
+        "whether scans differ by more than damage."
+    )
 
 
 def _seen_before(alone: str, found: Verdict, visible_from: int | None) -> str:

@@ -51,7 +51,9 @@ def test_the_way_from_scans_to_a_champion_names_each_next_command(promoted):
     assert "Next: bonehpo audit --bone TB  (a model that sees no damage comes near" in said["search"].output
     assert "is not promoted: " in said["refused"].stderr
     assert "Next: bonehpo audit --bone TB" in said["refused"].stderr
-    assert "A model of intensity levels alone, among which crack pixels count, reaches 1.00" in said["refused"].stderr, "stripes are brighter"
+    assert (
+        "A model of intensity levels alone, among which crack pixels count, reaches 1.00" in said["refused"].stderr
+    ), "stripes are brighter"
     assert "bonehpo-TB version 1 is the champion: models:/bonehpo-TB@champion" in said["promote"].output
 
 

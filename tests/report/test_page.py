@@ -88,11 +88,13 @@ def test_the_page_is_one_file_that_asks_for_nothing(html, page):
 def test_the_table_of_models_has_those_that_were_asked():
     report = scans_report()
     sections = {section.name: section for section in result_sections(report.study, report.kinds, report.results, {}, 1)}
-    (models,) = sections["audit"].tables
-    asked = [model for model in FEATURE_KINDS if model != "noise inside bone"]
+    models, exchanged = sections["audit"].tables
+    asked = [model for model in FEATURE_KINDS if model not in ("noise inside bone", "random filters")]
     assert [row[0] for row in models.rows] == ["network", *asked]
     assert not {"reason", "near", "seen before"} & set(models.columns)
     assert "flagged" in models.columns
+    assert list(exchanged.columns) == ["test", "contrast", "share"]
+    assert exchanged.rows
 
 
 def test_every_drawing_is_there_once_with_words_for_those_who_do_not_see_it(page, drawings):

@@ -185,7 +185,8 @@ def test_a_model_is_held_against_the_network_test_set_by_test_set():
 def test_the_pristine_state_is_none_in_which_a_model_can_be_cleared():
     found = judge("noise inside bone", curve({1: 0.5, 2: 0.8, 3: 0.8}), network_of(0.8), 2)
     assert np.isnan(found.before)
-    assert (found.near, found.sees_before, found.flagged) == (True, False, True)
+    assert (found.near, found.sees_before, found.flagged, found.unsure) == (True, False, False, True)
+    assert "every loaded state is damaged" in verdict_sentence(found, 0.8, 2)
 
 
 @pytest.mark.parametrize(("accuracy", "near"), [(0.6875, True), (0.68, False)])

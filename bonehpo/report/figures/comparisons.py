@@ -296,7 +296,7 @@ def audit_figure(result: Result, folder: Path) -> Drawn:
         f"{'(a) ' if before else ''}Bars: mean accuracy, pristine against failed, over {span_text(n_folds, 'folds')}; error "
         f"bars: one standard deviation over the same; points: means of n = {n_sets} test sets. Dashed: {NEAR:.0%} of the "
         "network's margin over chance; short lines: what damage does not let a model reach; hatched: flagged models.",
-        f"(b) Mean accuracy of the same models, pristine against loaded, before damage: dashed from where ({HIGH}) "
+        f"(b) Mean accuracy of those that come highest, pristine against loaded, before damage: dashed from where ({HIGH}) "
         "they see something that is no damage."
         if before
         else "",
@@ -317,22 +317,24 @@ def _paint_models(axes: "Axes", asked: pd.DataFrame, folds: pd.DataFrame) -> Non
     if "ceiling" in asked:  # audits of before have none
         places = np.arange(len(names))
         axes.hlines(asked["ceiling"], places - 0.4, places + 0.4, colors=BLACK, linewidth=1.5)
-    axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names], fontsize=pt(7))
+    axes.set_xticks(range(len(names)), names, fontsize=pt(7), rotation=40, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(names) - 0.4)
     accuracy_axis(axes, DAMAGE.chance)
 
 
 def _before_damage(result: Result) -> dict[str, pd.DataFrame]:
-    """For each trivial model its mean accuracies at loaded states before damage; nothing where none is known."""
+    """Mean accuracies at loaded states before damage of the models that come highest; nothing where none is known."""
     states, visible = result.tables["states"], result.parameters["visible_from"]
     if not visible.isdigit():
         return {}
     loaded = (states["state"] > states["state"].min()) & (states["state"] < int(visible))
-    return {
+    curves = {
         str(model): mean_by_state(states[(states["model"] == model) & loaded])
         for model in dict.fromkeys(states["model"])
         if loaded.any()
     }
+    highest = sorted(curves, key=lambda model: float(curves[model]["accuracy"].max()), reverse=True)[: len(SERIES)]
+    return {model: curve for model, curve in curves.items() if model in highest}
 
 
 def _paint_before(axes: "Axes", curves: dict[str, pd.DataFrame]) -> None:
