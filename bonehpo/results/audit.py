@@ -32,7 +32,7 @@ from bonehpo.leakage.features import CEILINGS, KINDS, MOST, MOST_LOADED, scan_fe
 from bonehpo.results.detection import NAME as DETECTION
 from bonehpo.results.detection import first_damaged
 from bonehpo.results.finished import Findings, FinishedStudy, current_result
-from bonehpo.results.interventions import ask_networks
+from bonehpo.results.interventions import ask_networks, network_files
 from bonehpo.search.records import read_folds
 from bonehpo.store.store import SliceStore
 
@@ -85,8 +85,11 @@ def run_audit(
     visible = visible_state(finished, visible_from)
     network, detection = network_folds(finished), current_result(finished.plan, finished.optimum, DETECTION)
     seen = detection.tables["states"] if detection else None
-    scored = score_models(finished.store, finished.plan.sets, network, visible, seen, progress)
-    exchanged = ask_networks(finished, engine, progress)
+    n_scans, n_networks = len(_scans_asked(finished.store, visible)), len(network_files(finished))
+    scored = score_models(
+        finished.store, finished.plan.sets, network, visible, seen, _part_of(progress, 0, n_scans + n_networks)
+    )
+    exchanged = ask_networks(finished, engine, _part_of(progress, n_scans, n_scans + n_networks))
     lies = evidence(exchanged)
     said = evidence_sentence(lies, is_truth=finished.store.has_damage)
     tables = audit_tables(scored, network, visible, seen) | {"exchanged": exchanged}
@@ -98,6 +101,11 @@ def run_audit(
         sentences=[*_sentences(scored.verdicts, tables, visible), "" if lies.undamaged else said],
         tables=tables,
     )
+
+
+def _part_of(progress: ProgressCallback, before: int, total: int) -> ProgressCallback:
+    """Tells of a part of a longer way, of which steps lie before."""
+    return lambda at: progress(Progress(before + at.done, total, at.what))
 
 
 def asked_models(models: pd.DataFrame) -> pd.DataFrame:
@@ -169,15 +177,19 @@ def network_folds(finished: FinishedStudy) -> pd.DataFrame:
     )
 
 
-def _measure(
-    store: SliceStore, visible: int | None, progress: ProgressCallback
-) -> Mapping[str, dict[GroupState, Values]]:
-    """The numbers of all slices, for each model: the pristine and failed scans, and loaded ones before damage."""
-    scans = [
+def _scans_asked(store: SliceStore, visible: int | None) -> list[tuple[str, int]]:
+    return [
         (scan.specimen, scan.state)
         for scan in store.manifest.scans
         if scan.state in store.ends(scan.specimen) or scan.state < (visible or 0)
     ]
+
+
+def _measure(
+    store: SliceStore, visible: int | None, progress: ProgressCallback
+) -> Mapping[str, dict[GroupState, Values]]:
+    """The numbers of all slices, for each model: the pristine and failed scans, and loaded ones before damage."""
+    scans = _scans_asked(store, visible)
     features: dict[str, dict[GroupState, Values]] = {model: {} for model in KINDS}
     for done, (specimen, state) in enumerate(scans, start=1):
         for model, planes in scan_features(store, specimen, state).items():

@@ -1,5 +1,6 @@
 """The intervention test of the audit: kept networks asked about slices whose damaged and undamaged parts were exchanged."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,22 @@ import pandas as pd
 from bonehpo.analysis.interventions import LARGEST_AREA, SMALLEST_AREA, crossed, visible_damage
 from bonehpo.domain import Group, HoldoutPair, Progress, ProgressCallback
 from bonehpo.engine import Engine
+from bonehpo.errors import NetworkError
 from bonehpo.results.finished import FinishedStudy
 from bonehpo.results.heat_maps import SliceKey, read_damage, read_slices
 from bonehpo.scans.sections import even_positions
 from bonehpo.store.images import open_expected
+
+logger = logging.getLogger(__name__)
 
 N_ASKED = 10
 """Positions of each specimen and plane, evenly spaced."""
 
 COLUMNS = ["pristine", "failed", "damaged_part", "undamaged_part"]
 """Mean outputs on slices as they are, and crosswise; see `analysis.interventions`."""
+
+
+_COLUMNS = ["test", "validation", "specimen", "plane", "n_slices", "area", *COLUMNS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +105,7 @@ def ask_networks(finished: FinishedStudy, engine: Engine, progress: ProgressCall
 
     Returns:
         Columns `test`, `validation`, `specimen`, `plane`, `n_slices`, `area` and `COLUMNS`; without rows where networks are
-        gone, or no slice has both parts.
+        gone or damaged, or no slice has both parts.
 
     Raises:
         StoreError: The store is damaged.
@@ -115,7 +122,11 @@ def ask_networks(finished: FinishedStudy, engine: Engine, progress: ProgressCall
     }
     rows = []
     for done, outcome in enumerate(engine.run(ask_network, list(tasks)), start=1):
-        pair, answers = tasks[outcome.task], outcome.result()
+        try:
+            pair, answers = tasks[outcome.task], outcome.result()
+        except NetworkError:
+            logger.warning("%s cannot be read: where the evidence lies is not asked", outcome.task.network)
+            return pd.DataFrame(columns=_COLUMNS)
         for test, validation in (pair, tuple(reversed(pair))):
             rows += [
                 (test, validation, *answer.group, answer.n_slices, answer.area, *answer.outputs)
@@ -123,4 +134,4 @@ def ask_networks(finished: FinishedStudy, engine: Engine, progress: ProgressCall
                 if answer.group in sets[test]
             ]
         progress(Progress(done, len(tasks), "exchanged parts"))
-    return pd.DataFrame(rows, columns=["test", "validation", "specimen", "plane", "n_slices", "area", *COLUMNS])
+    return pd.DataFrame(rows, columns=_COLUMNS)

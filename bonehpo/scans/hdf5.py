@@ -113,7 +113,7 @@ _HEAP, _SEARCHED = b"GCOL\1\0\0\0", 1 << 26
 def _refuse_endless_heap(path: Path) -> None:
     """Refuse a file with a heap of which an object takes no bytes: its library would look for the next one for ever."""
     with path.open("rb") as file:
-        head = file.read(_SEARCHED)
+        head = file.read(min(path.stat().st_size, _SEARCHED))
     heap = -1
     while (heap := head.find(_HEAP, heap + 1)) >= 0:
         end, at = heap + int.from_bytes(head[heap + 8 : heap + 16], "little"), heap + 16

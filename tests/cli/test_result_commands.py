@@ -89,7 +89,18 @@ def project(reproduced, monkeypatch):
 def test_a_step_that_cannot_be_done_is_named_and_the_others_are_done(reproduced):
     root, said = reproduced
     folder = StudyFolder(root / "studies" / "TB")
-    made = ["audit", "best-fold", "calibration", "detection", "grad-cam", "leakage", "mixed", "specimens", "strain"]
+    made = [
+        "audit",
+        "best-fold",
+        "by-plane",
+        "calibration",
+        "detection",
+        "grad-cam",
+        "leakage",
+        "mixed",
+        "specimens",
+        "strain",
+    ]
     made += ["study", "sweep"]
     assert sorted(path.name for path in folder.results.iterdir()) == made
     assert (folder.path / "report.html").exists()
@@ -119,7 +130,7 @@ def test_a_result_is_made_and_recorded_once(project):
 def test_results_are_told_in_words_and_as_json(project):
     text = call("explain", "--bone", "TB", *HERE).output
     assert [line.split(":")[0] for line in text.splitlines() if not line.startswith(" ")] == [
-        "best-fold", "grad-cam", "detection", "audit", "calibration", "Next",
+        "best-fold", "grad-cam", "detection", "audit", "by-plane", "calibration", "Next",
     ]  # fmt: skip
     assert all(
         sentence in text for sentence in load_result(StudyFolder(project / "studies" / "TB"), "detection").sentences
@@ -167,7 +178,7 @@ def headings(folder):
 
 def test_the_report_shows_every_result_and_is_kept_in_mlflow(project):
     folder = StudyFolder(project / "studies" / "TB")
-    assert len(headings(folder)) == 10
+    assert len(headings(folder)) == 11
     html = (folder.path / "report.html").read_text(encoding="utf-8")
     assert all(load_result(folder, name).sentences[0][:30] in html for name in ("sweep", "strain", "detection"))
     assert "bonehpo compare --bone TB" in html, "what is missing"
@@ -343,11 +354,11 @@ def test_every_experiment_runs_with_one_command_and_imagenet_is_done_without_whe
     note = next(line for line in answer.stderr.splitlines() if line.startswith("Note: "))
     assert "ImageNet weights of ResNet-50 could not be downloaded" in note
     assert note.endswith("ResNet-50 is trained from scratch alone.")
-    made = ["sweep", "best-fold", "grad-cam", "detection", "audit", "calibration"]
+    made = ["sweep", "best-fold", "grad-cam", "detection", "audit", "by-plane", "calibration"]
     made += ["mixed", "compare", "ablation", "strain"]
     assert [line.split(":")[0] for line in answer.stdout.splitlines() if "/results/" in line] == made
     assert set(load_result(folder, "compare").tables["configurations"]["configuration"]) == {"cnn", "scratch"}
-    assert len(headings(folder)) == 12
+    assert len(headings(folder)) == 13
     assert {name: len(recorded(root, name)) for name in made} == {name: 1 + (name == "audit") for name in made}
 
 

@@ -50,6 +50,7 @@ def test_every_result_is_drawn_by_its_own_figures(drawings):
         "grad-cam": ["grad-cam-classes", "grad-cam-states", "grad-cam-checks"],
         "detection": ["detection-best-fold", "detection", "detection-slices"],
         "audit": ["audit"],
+        "by-plane": ["by-plane"],
         "calibration": ["calibration"],
         "mixed": ["mixed"],
         **{name: [name, f"{name}-detection"] for name in map(compare_name, BACKBONES.values())},

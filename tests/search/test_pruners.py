@@ -5,7 +5,7 @@ import typing
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import DOCS
 from planted_study import N_TRIALS, Tape, mean_of, new_study, plant_all, run, study_of, verdicts
@@ -77,6 +77,7 @@ def test_a_trial_that_has_all_its_fits_is_never_stopped_by_the_last_of_them(name
 
 
 @every_pruner
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**16), worth=st.sampled_from([0.6, 0.7, 0.75, 0.8]))
 def test_the_decision_is_the_same_whenever_it_is_asked_for(name, seed, worth):
     scores, incumbent = draw(seed, worth)

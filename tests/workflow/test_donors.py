@@ -150,7 +150,7 @@ def test_other_results_of_the_study_are_made_of_donors(finished):
 def test_the_report_speaks_of_donors(finished):
     page = make_report(finished.plan, NullRecorder()).read_text("utf-8")
     assert "by donor: no network is tested" in page
-    assert "a donor that neither training nor the choice" in page
+    assert "donors that neither training nor the choice" in page
     methods = (finished.plan.folder.path / "methods.md").read_text("utf-8")
     assert "from 3 donors at 2 load states" in methods
     assert "each set is a donor" in methods
