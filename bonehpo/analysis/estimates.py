@@ -7,7 +7,7 @@ independent, so every interval here has n = number of test sets.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from math import factorial, prod
@@ -126,11 +126,10 @@ def bootstrap_corrected(by_set: Values) -> BootstrapEstimate:
     the earlier of equals [1]_.
 
     Its own bias, measured in docs/explanation/estimates.md with five specimens and 50 configurations, in standard
-    deviations of the
-    luck of a fold: −0.00 ± 0.00 where configurations are equal and luck is of single folds; +0.22 where half of it is shared
-    by the two folds of a fit, as a drawn and an undrawn set may share a fit; −0.10 to +0.02 where configurations differ, as
-    3.4 different sets of five choose worse than five. Its interval, about from the worst specimen to the best, covered the
-    truth in 95 to 97 of 100 of those studies.
+    deviations of the luck of a fold: −0.00 ± 0.00 where configurations are equal and luck is of single folds; +0.22 where
+    half of it is shared by the two folds of a fit, as a drawn and an undrawn set may share a fit; −0.10 to +0.02 where
+    configurations differ, as 3.4 different sets of five choose worse than five. Its interval, about from the worst specimen
+    to the best, covered the truth in 95 to 97 of 100 of those studies.
 
     Args:
         by_set: Mean score of each trial on each test set, (trial, set). A trial that lacks one is left out.
@@ -315,14 +314,11 @@ def estimate(folds: pd.DataFrame, trial: int) -> Estimates:
 def estimates_so_far(arrays: FoldArrays) -> tuple[EstimatesSoFar, ...]:
     """The apparent and the nested score of the first trial, of the first two, and so on."""
     i, j = np.indices((len(arrays.sets), len(arrays.sets)))
-    best = np.maximum.accumulate(mean(arrays.test, (1, 2)))
+    best, validation = np.maximum.accumulate(mean(arrays.test, (1, 2))), validation_means(arrays)
     found = []
-    for n in range(1, len(arrays.trials) + 1):
-        first = replace(arrays, trials=arrays.trials[:n], test=arrays.test[:n], validation=arrays.validation[:n])
-        by_set = mean(first.test[choices(first), i, j], (1,))
-        found.append(
-            EstimatesSoFar(n_trials=n, apparent_score=float(best[n - 1]), nested_score=float(mean(by_set, (0,))))
-        )
+    for n, apparent in enumerate(best.tolist(), start=1):
+        by_set = mean(arrays.test[first_best(validation[:n]), i, j], (1,))
+        found.append(EstimatesSoFar(n_trials=n, apparent_score=apparent, nested_score=float(mean(by_set, (0,)))))
     return tuple(found)
 
 
@@ -423,8 +419,7 @@ def choose_optimum(folds: pd.DataFrame, rule: str, n_parameters: Mapping[int, in
         folds: Recorded folds of complete trials.
         rule: "best": the highest mean validation score, the earlier trial of equals. "one-se": of the trials that are worse
             than the best by no more than one standard error of the difference, paired by test set, the one with the fewest
-            parameters. "baseline": that of the
-            baseline's hyperparameters; as "best" where there is none.
+            parameters. "baseline": that of the baseline's hyperparameters; as "best" where there is none.
         n_parameters: Of each trial's network.
         baseline: Number of the baseline's trial.
     """

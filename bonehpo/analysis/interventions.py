@@ -140,12 +140,14 @@ def shares_by_set(outputs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"contrast": contrast, "share": share}).reset_index()
 
 
-def evidence_sentence(found: Evidence, *, is_truth: bool) -> str:
+def evidence_sentence(found: Evidence, *, is_truth: bool, one_place: bool) -> str:
     """Verdict on where the evidence lies, in one sentence.
 
     Args:
         found: From `evidence`.
         is_truth: Whether damage is known; else it was taken where slices differ most.
+        one_place: Whether scans are known to show one place; else parts of other bone may have been put together, which says
+            nothing against the networks.
     """
     if not found.n_sets:
         return (
@@ -157,6 +159,8 @@ def evidence_sentence(found: Evidence, *, is_truth: bool) -> str:
         f"{found.share:.2f}{interval} of what the networks see in failed slices moves with the part outside {damaged} when "
         f"parts of pristine and failed slices are exchanged (n = {found.n_sets} test sets)"
     )
+    if found.share >= LIMIT and not one_place:
+        return f"Caution: {what}, which scans of other places would explain: see `bonehpo prepare --register`."
     if found.undamaged:
         return f"{what}: they follow what is not damaged, and the network's accuracy does not show that it sees damage."
     if found.share >= LIMIT:

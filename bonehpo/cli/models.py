@@ -34,8 +34,8 @@ from bonehpo.workflow.study import Study
 def promote(folder: StudyFolder, storage: str | None, force: bool, because: str | None, as_json: bool) -> None:
     """Register the optimum's best network, calibrated, as bonehpo-<bone> and move the alias `champion` to it.
 
-    Refused when folds are missing; when the nested accuracy does not beat chance, or is below the baseline trial; or when
-    the audit finds that a model which sees no damage does as well. The last three give way to --force --because REASON.
+    Refused when folds are missing; when the nested accuracy does not beat chance, or is below the baseline trial by more
+    than chance; or when the audit raises a flag. The last three give way to --force --because REASON.
     """
     if force != bool(because and because.strip()):
         raise click.UsageError("--force and --because REASON belong together: give both or neither")

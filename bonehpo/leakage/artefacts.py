@@ -15,12 +15,12 @@ Slices = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
-FLAT, FLATTEST, LEAST_FLAT, SAME_PHASE = 8, 0.3, 4, 15.0
-"""Side in pixels of the parts of which noise is measured, share of them that is taken, the fewest, and levels within which
-they are of one phase. Medians over more parts than texture needs: what a crack passes through is outvoted."""
+FLAT, SMALL = 8, 4
+"""Sides of flat parts in pixels: of those whose noise is measured, and of those whose intensity is."""
 
-SMALL = 4
-"""Side in pixels of the parts to which shading is fitted."""
+FLATTEST, LEAST_FLAT, SAME_PHASE = 0.3, 4, 15.0
+"""Share of the parts that sharpness is measured of, the fewest, and levels within which they are of one phase. Medians over
+more parts than texture needs: what a crack passes through is outvoted."""
 
 N_STEPS = 4
 """Of fitting, each to the parts that the one before fitted."""

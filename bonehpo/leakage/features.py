@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, gaussian_filter, minimum_filter1d
 
 from bonehpo.leakage.artefacts import (
+    FLAT,
     LEAST_FLAT,
+    SMALL,
     bone_place,
     flattest,
     parts,
@@ -67,9 +69,6 @@ CEILINGS = {
 """Accuracy on pristine against failed slices that damage alone does not reach, of the models that it hardly concerns;
 infinite of one that sees cracks as a network does, and is asked before damage alone. `make audit-zoo ARGS=--maxima` measures
 how far clean phantoms come."""
-
-FLAT, SMALL = 8, 4
-"""Sides of flat parts in pixels: of those whose texture is measured, and of those whose intensity is."""
 
 FLATTEST = 0.1
 """Share of the parts of a slice that are taken."""

@@ -389,6 +389,23 @@ def write_offsets(file: Path, store_id: str, offsets: Mapping[Scan, Offset], mov
     write_durably(file, text.getvalue().encode())
 
 
+def _rows_of(file: Path, store_id: str) -> list[dict[str, str]]:
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return [row for row in csv.DictReader(lines) if row["store"] == store_id]
+
+
+def show_one_place(file: Path, store_id: str) -> bool:
+    """True if the offsets of a store's scans were measured, and no scan lies apart from the first of its specimen.
+
+    Args:
+        file: As `write_offsets` wrote it.
+        store_id: Of the store; what was measured of another says nothing.
+    """
+    return bool(_rows_of(file, store_id)) and not offsets_caution(file, store_id)
+
+
 def offsets_caution(file: Path, store_id: str) -> str:
     """A caution where scans of a store lie apart from the first of their specimen; else nothing.
 
@@ -396,10 +413,7 @@ def offsets_caution(file: Path, store_id: str) -> str:
         file: As `write_offsets` wrote it.
         store_id: Of the store; what was measured of another says nothing.
     """
-    if not file.is_file():
-        return ""
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["store"] == store_id]
+    rows = _rows_of(file, store_id)
     try:
         found = {f"{row['specimen']} state {row['state']}": _offset_of(row) for row in rows}
         done = any(float(row["moved_voxels"]) > 0 or float(row["moved_deg"]) > 0 for row in rows)

@@ -134,6 +134,6 @@ def _calibration(contents: CardContents) -> str:
 def _audit(contents: CardContents) -> str:
     told = "\n".join(f"- {sentence}" for sentence in contents.audit)
     if not contents.against:
-        return f"It raised no flag, and the network beats chance and the baseline.\n\n{told}"
+        return f"It raised no flag; the network beats chance, and the baseline is not better by more than chance.\n\n{told}"
     against = "\n".join(f"- {text}" for text in contents.against)
     return f"{against}\n\n**Promoted nevertheless, because:** {contents.because}\n\n{told}".rstrip()

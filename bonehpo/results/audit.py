@@ -29,6 +29,7 @@ from bonehpo.engine import Engine
 from bonehpo.errors import StudyError
 from bonehpo.folds import Sets
 from bonehpo.leakage.features import CEILINGS, KINDS, MOST, MOST_LOADED, scan_features
+from bonehpo.preparation.registration import OFFSETS, show_one_place
 from bonehpo.results.detection import NAME as DETECTION
 from bonehpo.results.detection import first_damaged
 from bonehpo.results.finished import Findings, FinishedStudy, current_result
@@ -91,14 +92,14 @@ def run_audit(
     )
     exchanged = ask_networks(finished, engine, _part_of(progress, n_scans, n_scans + n_networks))
     lies = evidence(exchanged)
-    said = evidence_sentence(lies, is_truth=finished.store.has_damage)
-    tables = audit_tables(scored, network, visible, seen) | {"exchanged": exchanged}
-    if lies.undamaged:
-        tables["flags"].loc[len(tables["flags"])] = [NETWORK, "undamaged parts", said]
+    one_place = finished.store.has_damage or show_one_place(finished.plan.folder.path / OFFSETS, finished.store.id)
+    said = evidence_sentence(lies, is_truth=finished.store.has_damage, one_place=one_place)
+    against = said if lies.undamaged and one_place else ""
+    tables = audit_tables(scored, network, visible, seen, against) | {"exchanged": exchanged}
     return Findings(
         parameters={"visible_from": visible or "unknown", "near": NEAR},
         metrics=_metrics(scored.verdicts, tables, lies),
-        sentences=[*_sentences(scored.verdicts, tables, visible), "" if lies.undamaged else said],
+        sentences=[*_sentences(scored.verdicts, tables, visible), "" if against else said],
         tables=tables,
     )
 
@@ -199,19 +200,35 @@ def _measure(
     return features
 
 
-def _flags(verdicts: list[Verdict], seen: pd.DataFrame | None, visible: int | None) -> pd.DataFrame:
+def _flags(
+    verdicts: list[Verdict], seen: pd.DataFrame | None, visible: int | None, undamaged_parts: str
+) -> pd.DataFrame:
     network = verdicts[0].mean
-    rows = [(v.model, _kind_of_flag(v), verdict_sentence(v, network, visible)) for v in verdicts if v.flagged]
-    said = "" if seen is None else network_sentence(mean_by_state(seen), visible)
-    return pd.DataFrame(
-        [*rows, *([(NETWORK, "before damage", said)] if said else [])], columns=["model", "kind", "sentence"]
-    )
+    before = "" if seen is None else network_sentence(mean_by_state(seen), visible)
+    rows = [
+        *((v.model, _kind_of_flag(v), verdict_sentence(v, network, visible)) for v in verdicts if v.flagged),
+        (NETWORK, "before damage", before),
+        (NETWORK, "undamaged parts", undamaged_parts),
+    ]
+    return pd.DataFrame([row for row in rows if row[-1]], columns=["model", "kind", "sentence"])
 
 
 def audit_tables(
-    scored: Scored, network: pd.DataFrame, visible_from: int | None, network_states: pd.DataFrame | None = None
+    scored: Scored,
+    network: pd.DataFrame,
+    visible_from: int | None,
+    network_states: pd.DataFrame | None = None,
+    undamaged_parts: str = "",
 ) -> dict[str, pd.DataFrame]:
-    """The tables of the result `audit`, see docs/reference/results.md; arguments as in `score_models`."""
+    """The tables of the result `audit`, see docs/reference/results.md.
+
+    Args:
+        scored: From `score_models`.
+        network: As there.
+        visible_from: As there.
+        network_states: As there.
+        undamaged_parts: The sentence that the networks follow undamaged parts, if they do.
+    """
     verdicts, states = scored
     folds = pd.concat(
         [network.assign(model=NETWORK), *(end_folds(found).assign(model=model) for model, found in states.items())]
@@ -221,7 +238,7 @@ def audit_tables(
         "folds": folds.reset_index(drop=True),
         "sets": folds.groupby(["model", "test"], sort=False)["accuracy"].mean().reset_index(),
         "states": pd.concat([found.assign(model=model) for model, found in states.items()], ignore_index=True),
-        "flags": _flags(verdicts, network_states, visible_from),
+        "flags": _flags(verdicts, network_states, visible_from, undamaged_parts),
     }
 
 

@@ -102,7 +102,7 @@ def _sentences(sets: pd.DataFrame, planes: pd.DataFrame) -> list[str]:
         found = compare_by_set(of_set[best], of_set[worst])
         said.append(
             f"{best} is ahead of {worst} by {found.difference:.3f} ({found.lower:.3f} to {found.upper:.3f}, 95 %, "
-            f"n = {found.n_sets} test sets), as the best of {len(both)} planes of the worst: picked by this difference."
+            f"n = {found.n_sets} test sets); the widest difference of {len(both)} planes, picked after the fact."
         )
     right = planes.groupby("label")["accuracy"].mean()
     told = ", ".join(f"of {label} ones {right[label]:.3f}" for label in DAMAGE.labels)

@@ -66,8 +66,9 @@ def audited(plan: SearchPlan, audits: Mapping[str, Result] | None = None) -> Aud
     leaks = leaks_of(found[LEAKAGE]) if LEAKAGE in found else ()
     if AUDIT not in found:
         return Audited((*leaks, f"nobody has looked for shortcuts: run `bonehpo audit {flag(plan.folder)}` first"))
-    told = [sentence for sentence in found[AUDIT].sentences if not sentence.startswith("Caution")]
-    return Audited((*leaks, *flags(found[AUDIT].tables)), tuple(told))
+    against = flags(found[AUDIT].tables)
+    told = [sentence for sentence in found[AUDIT].sentences if sentence.removeprefix("Caution: ") not in against]
+    return Audited((*leaks, *against), tuple(told))
 
 
 class WholeOptimum(NamedTuple):

@@ -61,7 +61,11 @@ def test_a_part_gets_its_mean_over_both_orders(parts, share):
     found = evidence(answers(*parts))
     assert found.share == pytest.approx(share)
     assert found.undamaged == (share >= 0.5)
-    assert ("does not show that it sees damage" in evidence_sentence(found, is_truth=True)) == (share >= 0.5)
+    said = evidence_sentence(found, is_truth=True, one_place=True)
+    assert ("does not show that it sees damage" in said) == (share >= 0.5)
+    elsewhere = evidence_sentence(found, is_truth=False, one_place=False)
+    assert "does not show that it sees damage" not in elsewhere
+    assert elsewhere.startswith("Caution: ") == ("--register" in elsewhere) == (share >= 0.5)
 
 
 def test_sets_that_differ_too_much_are_a_caution_and_no_flag():
@@ -71,8 +75,8 @@ def test_sets_that_differ_too_much_are_a_caution_and_no_flag():
     assert found.share > 0.5
     assert found.lower < 0
     assert not found.undamaged
-    assert evidence_sentence(found, is_truth=False).startswith("Caution: ")
-    assert "10% of pixels that differ most" in evidence_sentence(found, is_truth=False)
+    assert evidence_sentence(found, is_truth=False, one_place=True).startswith("Caution: ")
+    assert "10% of pixels that differ most" in evidence_sentence(found, is_truth=False, one_place=True)
 
 
 def test_sets_that_a_network_does_not_tell_apart_have_no_evidence():
@@ -81,4 +85,4 @@ def test_sets_that_a_network_does_not_tell_apart_have_no_evidence():
     assert evidence(outputs).n_sets == 4
     nothing = evidence(outputs[:0])
     assert (nothing.n_sets, nothing.undamaged) == (0, False)
-    assert "is not known" in evidence_sentence(nothing, is_truth=True)
+    assert "is not known" in evidence_sentence(nothing, is_truth=True, one_place=True)

@@ -69,7 +69,11 @@ def options_of(names: Iterable[str]) -> set[str]:
 
 
 def wrong_options(text: str) -> list[str]:
-    """Options that are of no command, and those that stand behind a command that has them not."""
+    """Options that are of no command, and those that stand behind a command that has them not.
+
+    Those that make hands to a benchmark, ARGS="…", are none of these.
+    """
+    text = re.sub(r'ARGS=("[^"]*"|\S+)', "", text)
     unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - options_of(main.commands) - {"--env-manager"}
     after = re.findall(rf"(?:bonehpo |`)({'|'.join(main.commands)}) ([^`#|\n]*)", text)
     named = [(name, option) for name, words in after for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", words)]

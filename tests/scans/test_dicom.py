@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from data_makers import bone_like, write_folder
 from dicom_files import write_dicom
+from read_scans import read_all, refusal
 
-from bonehpo.errors import ScanError
 from bonehpo.scans.photometry import INVERTED, LOSSY
 from bonehpo.scans.readers import open_volume
-from bonehpo.scans.sections import centred_box
 
 SIDE = 8
 VOXELS = bone_like(SIDE) + np.uint16(1)
@@ -34,17 +33,6 @@ def write_images(folder, name="IM{:06d}", voxels=VOXELS, **more):
         elements = {PLACE: f"0\\0\\{FRAME_UM * z}", AXES: "1\\0\\0\\0\\1\\0"} | more.get("elements", {})
         write_dicom(folder / name.format(z + 1), section, elements, number=z + 1)
     return folder
-
-
-def read_all(source):
-    volume = open_volume(str(source))
-    return volume.read(centred_box(volume.shape, None))
-
-
-def refusal(source):
-    with pytest.raises(ScanError) as caught:
-        read_all(source)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["IM{:06d}", "1.2.840.113619.2.{}", "i{}.dcm", "I{}.IMA", "scan.{}", "a{}.dicom"])

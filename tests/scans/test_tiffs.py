@@ -7,25 +7,11 @@ import numpy as np
 import pytest
 import tifffile
 from data_makers import bone_like
-
-from bonehpo.errors import ScanError
-from bonehpo.scans.readers import open_volume
-from bonehpo.scans.sections import centred_box
+from read_scans import read_all, refusal
 
 SIDE = 16
 VOXELS = bone_like(SIDE) + np.uint16(1)
 NAMES = [f"scan &amp; co {z}.ome.tif" for z in range(SIDE)]
-
-
-def read_all(source):
-    volume = open_volume(str(source))
-    return volume.read(centred_box(volume.shape, None))
-
-
-def refusal(source):
-    with pytest.raises(ScanError) as caught:
-        read_all(source)
-    return str(caught.value)
 
 
 @pytest.fixture
