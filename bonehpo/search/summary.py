@@ -156,8 +156,9 @@ class StudySummary:
             return ""
         told = some_of(found) if len(found) > 3 else " and ".join(found)
         task, alike = task_named(self.task), "the same answer was given for every slice"
-        level = f"their training loss stayed at ln {task.head.units}, or " if isinstance(task, Classification) else ""
-        return f"{told} {'is' if sum(n for n, *_ in counts) == 1 else 'are'} stuck: {level}{alike}."
+        be, their = ("is", "its") if sum(n for n, *_ in counts) == 1 else ("are", "their")
+        level = f"{their} training loss stayed at ln {task.head.units}, or " if isinstance(task, Classification) else ""
+        return f"{told} {be} stuck: {level}{alike}."
 
     def row(self, trial: int) -> TrialRow:
         """The trial with this number."""

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+import made_up_study
 import numpy as np
 import pytest
 from commands import call
@@ -177,7 +178,9 @@ def test_a_fit_of_before_is_read_and_judged(tmp_path):
 def test_restarts_are_in_the_address_of_a_fit_only_where_there_are_any(tmp_path):
     plan = plan_of(tmp_path, LONG_ENOUGH)
     spec = plan.task(LEARNS, plan.pairs[0]).spec
-    several = [dataclasses.replace(spec, training=Training(epochs=12, restarts=n, precision="float32")) for n in range(3)]
+    several = [
+        dataclasses.replace(spec, training=Training(epochs=12, restarts=n, precision="float32")) for n in range(3)
+    ]
     assert several[0].key == spec.key
     assert len({one.key for one in several}) == 3
 
@@ -201,3 +204,20 @@ def test_stuck_fits_are_counted_for_each_trial_and_the_optimum_and_shown(tmp_pat
     told = json.loads(call("show", "--bone", "TB", "--json").output)
     assert [row["n_stuck"] for row in told["trials"]] == [3, 3]
     assert told["optimum"]["n_stuck"] == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "counts", "sentence"),
+    [
+        ("damage", {}, ""),
+        ("damage", {3: 1}, "1 of 10 fits of trial 3 is stuck: its training loss stayed at ln 2, or"),
+        ("strain", {3: 2}, "2 of 10 fits of trial 3 are stuck: the same answer was given for every slice."),
+        ("damage", dict.fromkeys((3, 4, 5, 6, 7), 2), "2 of 10 fits of trial 5 and 2 more are stuck:"),
+    ],
+)
+def test_stuck_fits_are_told_in_one_sentence(task, counts, sentence):
+    study = made_up_study.study(task=task)
+    trials = tuple(dataclasses.replace(row, n_stuck=counts.get(row.trial, 0)) for row in study.trials)
+    told = dataclasses.replace(study, trials=trials).stuck_in_words
+    assert sentence in told
+    assert bool(told) == bool(counts)
