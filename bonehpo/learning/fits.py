@@ -208,8 +208,9 @@ class FitResult:
 KNOWLEDGE = 0.01
 """Nats by which a training loss must lie below that of guessing to be of a network that has learnt.
 
-A network that is right about 57 % of its training slices, and as sure as that, lies 0.01 below ln 2. One whose output does not
-depend on the image lies at ln 2 or above: the steps of its last bias took it up to 0.005 above (docs/explanation/stuck.md).
+A network that is right about 57 % of its training slices, and as sure as that, lies 0.01 below ln 2. One whose output does
+not depend on the image lies at ln 2 or above, as the steps of its last bias go on: 0.0022 above at learning rates up to
+0.01, 0.0095 at 0.03 (docs/explanation/stuck.md).
 """
 
 SAME = 1e-6

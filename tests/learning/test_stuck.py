@@ -212,7 +212,11 @@ def test_stuck_fits_are_counted_for_each_trial_and_the_optimum_and_shown(tmp_pat
         ("damage", {}, ""),
         ("damage", {3: 1}, "1 of 10 fits of trial 3 is stuck: its training loss stayed at ln 2, or"),
         ("strain", {3: 2}, "2 of 10 fits of trial 3 are stuck: the same answer was given for every slice."),
-        ("damage", dict.fromkeys((3, 4, 5, 6, 7), 2), "2 of 10 fits of trial 5 and 2 more are stuck:"),
+        (
+            "damage",
+            dict.fromkeys((3, 4, 5, 6, 7), 2),
+            "fits of trial 5, 2 of 10 fits of trial 3, 2 of 10 fits of trial 4 and 2 more",
+        ),
     ],
 )
 def test_stuck_fits_are_told_in_one_sentence(task, counts, sentence):
