@@ -20,6 +20,7 @@ from bonehpo.learning.fits import (
     Predictions,
     fit_path,
     is_stuck,
+    load_answers,
     load_fit,
     restart_seed,
     save_fit,
@@ -152,6 +153,8 @@ def test_the_first_seed_that_learns_is_kept_with_its_network_and_is_not_computed
     assert (found.restarts, found.seed, is_stuck(found)) == (1, restart_seed(saved, 1), False)
     assert np.array_equal(found.predictions[0].output, again[saved].predictions[0].output)
     assert {record.restarts for record in fold_records(found)} == {1}
+    kept = load_answers(restarted.states)
+    assert np.allclose(np.sort(kept.output[kept.held_out == 0]), np.sort(found.predictions[0].output), atol=1e-6)
     written = fit_path(task.fits, found.key).stat().st_mtime_ns
     resumed = run_fit(restarted)
     assert fit_path(task.fits, found.key).stat().st_mtime_ns == written
