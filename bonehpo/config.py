@@ -99,6 +99,10 @@ class Split:
     seed: int = 0
 
 
+MOST_RESTARTS = 5
+"""Other seeds that a stuck fit may be offered: a choice that is stuck with six is no matter of luck."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """Training of every network of the study.
@@ -109,6 +113,7 @@ class Training:
         shear_deg: Largest angle of the random shear along x, in degrees. 0 turns it off.
         checkpoint: "last": the network after the last epoch. "best": after the epoch that was best on the validation set.
         precision: "auto" takes bfloat16 where the hardware is faster with it.
+        restarts: Other seeds that a fit is offered, one after the other, while it is stuck, see `fits.is_stuck`.
     """
 
     epochs: int = 20
@@ -116,6 +121,7 @@ class Training:
     shear_deg: float = 10.0
     checkpoint: Literal["last", "best"] = "last"
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    restarts: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,6 +285,11 @@ def _check_values(config: StudyConfig, where: str) -> None:
         raise ConfigError(f"{where}: strain.epochs must be at least 1, or 0 for training.epochs")
     if not 0 <= training.shear_deg < 60:
         raise ConfigError(f"{where}: training.shear_deg must be from 0 to below 60, but got {training.shear_deg}")
+    if not 0 <= training.restarts <= MOST_RESTARTS:
+        raise ConfigError(
+            f"{where}: training.restarts must be from 0 to {MOST_RESTARTS}, but got {training.restarts}: "
+            "it is how many other seeds a stuck fit is offered"
+        )
     if config.search.sampler == "tpe" and config.search.protocol == "strict":
         raise ConfigError(
             f"{where}: sampler tpe looks at scores, and protocol strict fixes the candidates before any: "

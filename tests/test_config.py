@@ -40,6 +40,13 @@ def test_what_is_written_is_read_back(tmp_path):
         ("[space]\nlayer = [1]", 'unknown key "space.layer": did you mean "layers"?'),
         ('[training]\nepochs = "many"', "Expected int, got str - at $.training.epochs"),
         ("[training]\nepochs = 0", "training.epochs must be at least 1, but got 0"),
+        (
+            "[training]\nrestarts = -1",
+            "training.restarts must be from 0 to 5, but got -1: it is how many other seeds a stuck",
+        ),
+        ("[training]\nrestarts = 6", "training.restarts must be from 0 to 5, but got 6"),
+        ("[training]\nrestarts = 1.5", "Expected int, got float - at $.training.restarts"),
+        ("[training]\nrestarts = true", "Expected int, got bool - at $.training.restarts"),
         ("[training]\nshear_deg = 90", "shear_deg must be from 0 to below 60, but got 90"),
         ("[space]\nkernel = []", "space.kernel is empty"),
         ("[space]\nbatch = [5, 5]", "space.batch holds a value twice"),

@@ -114,6 +114,13 @@ def test_addresses_of_fits_are_those_of_the_first_version():
     assert {name: spec.key for name, spec in found.items()} == FITS
 
 
+def test_restarts_are_in_identity_and_addresses_only_where_there_are_any():
+    without, once = plan_with(training=Training(restarts=0)), plan_with(training=Training(restarts=1))
+    assert (without.identity, spec_of(without).key) == (IDENTITY, FITS["cnn"])
+    assert once.identity == IDENTITY | {"training.restarts": "1"}
+    assert spec_of(once).key != FITS["cnn"]
+
+
 def test_addresses_of_results_are_those_of_the_first_version():
     plan = plan_with()
     keys = {pair.label: f"{i:032x}" for i, pair in enumerate(plan.pairs)}

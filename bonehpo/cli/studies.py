@@ -63,6 +63,8 @@ def print_study(shown_study: Study, as_json: bool) -> None:
     ran_on = "phantoms, whose damage is simulated" if study.ran_on == "phantom" else "scans"
     say(f"\nStudy {study.name} on {ran_on}; store {study.store_id[:12]}, {study.split} split.")
     say(f"{study.protocol_in_words[:1].upper()}{study.protocol_in_words[1:]}.")
+    if study.stuck_in_words:
+        say(study.stuck_in_words)
     if study.estimates is None:
         say("No trial is complete yet.")
         return
@@ -116,7 +118,7 @@ def _print_trials(trials: "Sequence[TrialRow]", measure: "Measure") -> None:
                 *(entry.text(getattr(row.hyperparameters, entry.name)) for entry in columns),
                 "-" if row.mean_score is None else f"{abs(row.mean_score):.3f}",
                 "-" if row.sd is None else f"{row.sd:.3f}",
-                row.state if row.reason is None else f"{row.state}: {row.reason}",
+                row.state_in_words,
             ]
             for row in trials
         ],

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from bonehpo.folds import Sets
 from bonehpo.hyperparameters import Hyperparameters
 from bonehpo.learning.backbones import RESNET50, Mode
 from bonehpo.schema import stable
-from bonehpo.task import task_named
+from bonehpo.task import Classification, task_named
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,20 @@ def pair_seed(study_seed: int, pair: HoldoutPair, repeat: int = 0) -> int:
         pair: The sets held out.
         repeat: 0 in the search; 1 and up for fresh seeds.
     """
-    text = f"{study_seed}/{pair.label}/{repeat}"
+    return _seed(f"{study_seed}/{pair.label}/{repeat}")
+
+
+def restart_seed(seed: int, attempt: int) -> int:
+    """The seed of one attempt at a fit.
+
+    Args:
+        seed: Of the fit, which its first attempt takes.
+        attempt: 0 for the first; 1 and up for restarts.
+    """
+    return _seed(f"{seed}/restart/{attempt}") if attempt else seed
+
+
+def _seed(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
@@ -150,7 +164,7 @@ class FitResult:
         key: Content address of its specification.
         task: Name of what the network answers.
         pair: The sets held out.
-        seed: Of the fit.
+        seed: By which it was trained: that of its specification, or of its last restart.
         precision: "float32" or "bfloat16", as it was trained.
         cpu_seconds: Processor time of the training process.
         started_s: When the training began, in seconds since 1970.
@@ -158,6 +172,7 @@ class FitResult:
         epochs: For each set of the pair, the epoch (from 0) of the network by which it is tested.
         curves: Loss and score by epoch.
         predictions: For each set of the pair, what that network said of its images.
+        restarts: Seeds before that one, with which it was stuck.
     """
 
     key: str
@@ -171,6 +186,7 @@ class FitResult:
     epochs: tuple[int, int]
     curves: Curves
     predictions: tuple[Predictions, Predictions]
+    restarts: int = 0
 
     def fold_scores(self) -> tuple[FoldScores, FoldScores]:
         """The two folds of the fit: (test first, validation second) and its mirror image."""
@@ -187,6 +203,41 @@ class FitResult:
             score_by_plane=found.score_by_plane,
             details=found.details,
         )
+
+
+KNOWLEDGE = 0.01
+"""Nats by which a training loss must lie below that of guessing to be of a network that has learnt.
+
+A network that is right about 57 % of its training slices, and as sure as that, lies 0.01 below ln 2. One whose output does
+not depend on the image lies at ln 2 or above, as the steps of its last bias go on: 0.0022 above at learning rates up to
+0.01, 0.0095 at 0.03 (docs/explanation/stuck.md).
+"""
+
+SAME = 1e-6
+"""Difference of two outputs up to which they are the same answer: some roundings of float32."""
+
+
+def is_stuck(result: FitResult) -> bool:
+    """True for a fit that never learnt, by its training loss and its outputs; the truth of held-out sets is not looked at.
+
+    Its training loss, meaned over the last quarter of the epochs, is not below that of guessing (ln 2 for two classes), and
+
+    - all outputs on its held-out slices are the same, or
+    - that loss is no more than `KNOWLEDGE` above guessing either, and was below it after no epoch.
+
+    A network that has learnt may be so sure of its held-out slices that its outputs round to the same number: it is bad, not
+    stuck. Where a number is predicted, guessing has no known loss: a fit is stuck if its outputs are the same.
+    """
+    outputs = np.concatenate([told.output for told in result.predictions])
+    is_constant = bool((np.ptp(outputs, axis=0) <= SAME).all())
+    task, losses = task_named(result.task), result.curves.train_loss
+    if not isinstance(task, Classification):
+        return is_constant
+    guessing = -math.log(task.chance)
+    at_the_end = float(losses[-max(1, len(losses) // 4) :].mean())
+    if at_the_end < guessing - KNOWLEDGE:
+        return False
+    return is_constant or (at_the_end <= guessing + KNOWLEDGE and bool(losses.min() >= guessing - KNOWLEDGE))
 
 
 def fit_path(folder: Path, key: str) -> Path:
@@ -210,6 +261,7 @@ def save_fit(result: FitResult, folder: Path) -> None:
         "started_s": result.started_s,
         "finished_s": result.finished_s,
         "epochs": list(result.epochs),
+        "restarts": result.restarts,
     }
     columns = {f"{name}_{i}": c for i, p in enumerate(result.predictions) for name, c in p._asdict().items()}
     buffer = io.BytesIO()
@@ -247,6 +299,7 @@ def _read_fit(path: Path, key: str) -> FitResult:
         epochs=(head["epochs"][0], head["epochs"][1]),
         curves=Curves(**{name: arrays[name] for name in Curves._fields}),  # type: ignore[arg-type]
         predictions=(_predictions(arrays, 0), _predictions(arrays, 1)),
+        restarts=head.get("restarts", 0),
     )
 
 

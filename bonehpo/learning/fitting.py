@@ -1,9 +1,14 @@
 """Doing a fit, or finding that it was done before; and how long one takes. TensorFlow is imported only to train."""
 
+import logging
+from dataclasses import replace
+
 from bonehpo.config import Training
 from bonehpo.errors import FitError
 from bonehpo.hyperparameters import Hyperparameters
-from bonehpo.learning.fits import FitResult, FitTask, Speed, load_fit, save_fit
+from bonehpo.learning.fits import FitResult, FitTask, Speed, is_stuck, load_fit, restart_seed, save_fit
+
+logger = logging.getLogger(__name__)
 
 OVERHEAD = 1.3
 """Time of a fit over that of its training steps alone: both held-out sets are evaluated after every epoch."""
@@ -20,10 +25,8 @@ def run_fit(task: FitTask) -> FitResult:
     done = find_fit(task)
     if done is not None:
         return done
-    from bonehpo.learning.training import train
-
     try:
-        result = train(task)
+        result = _train_anew_while_stuck(task)
     except Exception as error:
         if isinstance(error, MemoryError) or type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError"):
             raise FitError(
@@ -32,6 +35,24 @@ def run_fit(task: FitTask) -> FitResult:
         raise
     save_fit(result, task.fits)
     return result
+
+
+def _train_anew_while_stuck(task: FitTask) -> FitResult:
+    """The fit by its own seed or, while it is stuck, by others; it has taken the time of all of them."""
+    from bonehpo.learning.training import train
+
+    spec, attempts = task.spec, [train(task)]
+    while is_stuck(attempts[-1]) and len(attempts) <= spec.training.restarts:
+        logger.info("fit %s is stuck, and fitted again with another seed", spec.key)
+        seed = restart_seed(spec.seed, len(attempts))
+        attempts.append(train(replace(task, spec=replace(spec, seed=seed))))
+    return replace(
+        attempts[-1],
+        key=spec.key,
+        restarts=len(attempts) - 1,
+        cpu_seconds=sum(result.cpu_seconds for result in attempts),
+        started_s=attempts[0].started_s,
+    )
 
 
 def find_fit(task: FitTask) -> FitResult | None:

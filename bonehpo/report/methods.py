@@ -87,10 +87,13 @@ def _networks(of: Described) -> str:
     ways += [f"random shear of up to {training.shear_deg:g}°"] if training.shear_deg else []
     augmented = f", with {' and '.join(ways)}" if ways else ""
     n, stopped = len(of.study.trials), sum(row.state == "stopped" for row in of.study.trials)
+    again = (
+        f"; fits that never learnt were offered other seeds, at most {training.restarts}" if training.restarts else ""
+    )
     early = f", of which {stopped} were stopped early" if stopped else ""
     return (
         "Convolutional networks (blocks of convolution, ReLU and 2 × 2 maximum pooling, then two dense layers [1]) were "
-        f"trained with Adam for {training.epochs} epochs{augmented}. Their hyperparameters were searched over {n} "
+        f"trained with Adam for {training.epochs} epochs{augmented}{again}. Their hyperparameters were searched over {n} "
         f"trials{early} ({search.sampler} sampler of Optuna, seed {search.seed}): {space}. The first trial was "
         f"{in_words(of.config.baseline)}."
     )

@@ -357,7 +357,7 @@ def trials_view(study: StudySummary) -> TableView:
                 score_text(row.mean_score, measure),
                 spread_text(row.sd, measure),
                 str(row.n_folds),
-                row.state if row.reason is None else f"{row.state}: {row.reason}",
+                row.state_in_words,
             )
             for row in study.trials
         ),

@@ -14,7 +14,7 @@ from bonehpo.config import StudyConfig, StudyFolder
 from bonehpo.domain import FoldScores, HoldoutPair
 from bonehpo.folds import Sets, holdout_pairs
 from bonehpo.hyperparameters import Hyperparameters
-from bonehpo.learning.fits import CODE_VERSION, FitResult, FitSpec, FitTask, pair_seed
+from bonehpo.learning.fits import CODE_VERSION, FitResult, FitSpec, FitTask, is_stuck, pair_seed
 from bonehpo.schema import SETTINGS, old_name, stable
 from bonehpo.search.recorder import FoldRecord
 
@@ -180,4 +180,6 @@ def _record(result: FitResult, scores: FoldScores, i: int) -> FoldRecord:
         predictions=result.predictions[i],
         started=datetime.fromtimestamp(result.started_s).astimezone(),
         finished=datetime.fromtimestamp(result.finished_s).astimezone(),
+        is_stuck=is_stuck(result),
+        restarts=result.restarts,
     )

@@ -101,6 +101,8 @@ class FoldRecord:
         predictions: What it said of the test set.
         started: When the fit started.
         finished: When the fit ended.
+        is_stuck: Whether that fit never learnt, see `fits.is_stuck`.
+        restarts: Seeds before that one, with which it was stuck.
     """
 
     task: str
@@ -114,6 +116,13 @@ class FoldRecord:
     predictions: Predictions
     started: datetime
     finished: datetime
+    is_stuck: bool = False
+    restarts: int = 0
+
+
+def n_stuck(folds: Sequence[FoldRecord]) -> int:
+    """Number of fits that are stuck; both folds of a fit may be among the folds."""
+    return len({fold.key for fold in folds if fold.is_stuck})
 
 
 @dataclass(frozen=True, kw_only=True)

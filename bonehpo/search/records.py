@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from bonehpo.config import StudyFolder, config_to_toml
 from bonehpo.domain import FoldScores
 from bonehpo.hyperparameters import Hyperparameters, from_params
 from bonehpo.learning.architecture import count_parameters
-from bonehpo.learning.fits import FitResult, load_fit
+from bonehpo.learning.fits import FitResult, is_stuck, load_fit
 from bonehpo.search.plan import SearchPlan, fold_records
 from bonehpo.search.pruning import complete_trials, is_pruned, trial_state
 from bonehpo.search.recorder import FoldRecord, OptimumRecord, Recorder, StudyRecord, TrialRecord, TrialSummary
@@ -304,6 +304,18 @@ def read_folds(folder: StudyFolder, keys: Sequence[str]) -> list[FoldRecord]:
     """Both folds of each fit that is still among the results."""
     results = [load_fit(folder.fits, key) for key in keys]
     return [fold for result in results if result is not None for fold in fold_records(result)]
+
+
+@cache
+def is_stuck_fit(fits: Path, key: str) -> bool:
+    """True for a fit that is still among the results, and is stuck. A result never changes, and is read once.
+
+    Args:
+        fits: Folder of the results.
+        key: Content address of the fit.
+    """
+    result = load_fit(fits, key)
+    return result is not None and is_stuck(result)
 
 
 def read_refits(folder: StudyFolder, optimum: Optimum) -> list[list[FoldRecord]]:

@@ -15,15 +15,17 @@ from bonehpo.analysis.comparison import AgainstBaseline, against_baseline
 from bonehpo.analysis.estimates import TIE, Estimates, choose_optimum, estimate, nested_accuracy, trial_estimates
 from bonehpo.analysis.variance import Variance
 from bonehpo.config import StudyConfig
-from bonehpo.domain import FoldScores
+from bonehpo.domain import FoldScores, some_of
 from bonehpo.errors import StudyMissing
 from bonehpo.hyperparameters import Hyperparameters, from_params, searched
 from bonehpo.learning.architecture import count_operations, count_parameters
 from bonehpo.search.plan import SearchPlan
 from bonehpo.search.pruning import TrialStateName, is_pruned, read_stop, trial_state
+from bonehpo.search.recorder import n_stuck
 from bonehpo.search.records import (
     answers_of,
     folds_table,
+    is_stuck_fit,
     mean_and_sd,
     read_optimum,
     read_refits,
@@ -31,14 +33,14 @@ from bonehpo.search.records import (
 )
 from bonehpo.search.space import n_possible, networks, read_fixed_list
 from bonehpo.search.storage import REASON, finished_pairs, load_study
-from bonehpo.task import Measure
+from bonehpo.task import Classification, Measure, task_named
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
     """One trial. Mean and `sd` of the test score over its folds are None where it is not complete.
 
-    `pruner` is the one that stopped it, and None where none did.
+    `pruner` is the one that stopped it, and None where none did. `n_stuck` of its fits never learnt, see `fits.is_stuck`.
     """
 
     trial: int
@@ -51,6 +53,13 @@ class TrialRow:
     state: TrialStateName
     reason: str | None
     pruner: str | None = None
+    n_stuck: int = 0
+
+    @property
+    def state_in_words(self) -> str:
+        """Its state, why it is not complete, and the number of its fits that are stuck where there are any."""
+        told = self.state if self.reason is None else f"{self.state}: {self.reason}"
+        return f"{told}; {self.n_stuck} of {self.n_folds // 2} fits stuck" if self.n_stuck else told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +74,7 @@ class RefitOptimum:
         refit_score_by_repeat: Mean test score with each set of fresh seeds, by number; of the first it is `refit_score`.
         repeated_folds: Of each further set of fresh seeds.
         calibration: Whether the softmax outputs of the new networks are probabilities; None for strain.
+        n_stuck: Fits of the new networks that never learnt.
     """
 
     trial: int
@@ -74,6 +84,7 @@ class RefitOptimum:
     refit_score_by_repeat: Mapping[str, float] = field(default_factory=dict)
     repeated_folds: tuple[tuple[FoldScores, ...], ...] = ()
     calibration: Calibration | None = None
+    n_stuck: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +143,23 @@ class StudySummary:
             "which leaks a little more (docs/explanation/pruning.md)"
         )
 
+    @property
+    def stuck_in_words(self) -> str:
+        """A sentence on the fits that are stuck, those of the optimum and of the best trial first; empty where none is."""
+        best = None if self.estimates is None else self.estimates.trial
+        rows = sorted(self.trials, key=lambda row: row.trial != best)
+        counts = [(row.n_stuck, row.n_folds // 2, f"trial {row.trial}") for row in rows]
+        if self.optimum is not None:
+            counts.insert(0, (self.optimum.n_stuck, len(self.optimum.folds) // 2, "the optimum with fresh seeds"))
+        found = [f"{n} of {n_fits} fits of {name}" for n, n_fits, name in counts if n]
+        if not found:
+            return ""
+        told = some_of(found) if len(found) > 3 else " and ".join(found)
+        task, alike = task_named(self.task), "the same answer was given for every slice"
+        be, their = ("is", "its") if sum(n for n, *_ in counts) == 1 else ("are", "their")
+        level = f"{their} training loss stayed at ln {task.head.units}, or " if isinstance(task, Classification) else ""
+        return f"{told} {be} stuck: {level}{alike}."
+
     def row(self, trial: int) -> TrialRow:
         """The trial with this number."""
         return next(row for row in self.trials if row.trial == trial)
@@ -147,7 +175,7 @@ def summarise(plan: SearchPlan) -> StudySummary:
     folds = folds_table(study, plan)
     fixed = read_fixed_list(study)
     begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING and t.params]
-    rows = tuple(_row(trial, folds, plan.side) for trial in begun)
+    rows = tuple(_row(trial, folds, plan) for trial in begun)
     optimum, estimates = (
         _refit(plan, study),
         None if folds.empty else _estimates(folds, plan.config, rows),
@@ -175,21 +203,22 @@ def _baseline(folds: pd.DataFrame, estimates: Estimates, baseline: int | None) -
     return None if estimates.trial == baseline else beside_baseline(folds, baseline)
 
 
-def _row(trial: optuna.trial.FrozenTrial, folds: pd.DataFrame, side: int) -> TrialRow:
-    choice = from_params(trial.params)
+def _row(trial: optuna.trial.FrozenTrial, folds: pd.DataFrame, plan: SearchPlan) -> TrialRow:
+    choice, pairs = from_params(trial.params), finished_pairs(trial).values()
     found = trial_estimates(folds[folds["trial"] == trial.number])
     stop = read_stop(trial)
     return TrialRow(
         trial=trial.number,
         hyperparameters=choice,
-        n_parameters=count_parameters(choice, side),
-        n_folds=2 * len(finished_pairs(trial)),
+        n_parameters=count_parameters(choice, plan.side),
+        n_folds=2 * len(pairs),
         mean_score=found[0].mean if found else None,
         sd=found[0].sd if found and math.isfinite(found[0].sd) else None,
         score_by_set=found[0].by_set if found else {},
         state=trial_state(trial),
         reason=trial.user_attrs.get(REASON),
         pruner=None if stop is None else stop.pruner,
+        n_stuck=sum(is_stuck_fit(plan.folder.fits, pair.key) for pair in pairs),
     )
 
 
@@ -246,6 +275,7 @@ def _refit(plan: SearchPlan, study: optuna.Study) -> RefitOptimum | None:
         refit_score_by_repeat={str(i): spread.mean for i, spread in enumerate(spreads, start=1) if refits[i - 1]},
         repeated_folds=tuple(tuple(folds) for folds in refits[1:]),
         calibration=calibrate(answers_of(told[0])),
+        n_stuck=n_stuck(told[0]),
     )
 
 

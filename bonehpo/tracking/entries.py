@@ -24,6 +24,7 @@ from bonehpo.search.recorder import (
     StepImage,
     StudyRecord,
     TrialSummary,
+    n_stuck,
 )
 from bonehpo.task import Measure, Task, task_named
 
@@ -196,8 +197,9 @@ def _spread(mean_score: float, sd: float, measure: Measure) -> dict[str, float]:
 
 
 def fold_params(fold: FoldRecord) -> dict[str, object]:
-    """Parameters of the fit of a fold."""
-    return {"seed": fold.seed, "precision": fold.precision, "n_epochs": fold.n_epochs}
+    """Parameters of the fit of a fold; the number of its restarts where there were any."""
+    restarts = {"restarts": fold.restarts} if fold.restarts else {}
+    return {"seed": fold.seed, "precision": fold.precision, "n_epochs": fold.n_epochs, **restarts}
 
 
 def fold_metrics(fold: FoldRecord) -> list[Metric]:
@@ -213,6 +215,17 @@ def fold_metrics(fold: FoldRecord) -> list[Metric]:
         for epoch, value in enumerate(curve.tolist(), start=1)
     ]
     return metrics(values, fold.finished) + epochs
+
+
+def stuck_metrics(folds: Sequence[FoldRecord], at: datetime) -> list[Metric]:
+    """Number of fits that are stuck, where there are any.
+
+    Args:
+        folds: Of a trial, or of the optimum.
+        at: Time of the metric.
+    """
+    n = n_stuck(folds)
+    return metrics({"n_stuck": n}, at) if n else []
 
 
 def metrics(values: Mapping[str, float], at: datetime) -> list[Metric]:

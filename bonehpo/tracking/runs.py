@@ -124,18 +124,19 @@ class MlflowRecorder:
     def trial_finished(self, trial_number: int, summary: TrialSummary) -> None:
         """Record a trial's mean, standard deviation, accuracies by set and mean learning curves, and end its run."""
         key = self._trial_key(trial_number)
-        curves = self._curves(trial_number, summary)
+        folds = self._folds.pop(trial_number, [])
+        curves = self._curves(folds, summary)
         if not self._ledger.is_open(key):
             if curves and self._ledger.lacks(key, curves[0].key):  # trials had none at first
                 self._ledger.log(key, metrics=curves)
             return
         tags = {"bonehpo.state": summary.state} | ({"bonehpo.reason": summary.reason} if summary.reason else {})
-        self._ledger.log(key, metrics=[*entries.trial_metrics(summary, self._measure), *curves], tags=tags)
+        numbers = [*entries.trial_metrics(summary, self._measure), *entries.stuck_metrics(folds, summary.finished)]
+        self._ledger.log(key, metrics=[*numbers, *curves], tags=tags)
         self._ledger.end(key, _STATUS[summary.state], summary.finished)
 
-    def _curves(self, trial_number: int, summary: TrialSummary) -> list[Metric]:
+    def _curves(self, folds: Sequence[FoldRecord], summary: TrialSummary) -> list[Metric]:
         """Mean learning curves of a complete trial all of whose folds are known: others would be means of other folds."""
-        folds = self._folds.pop(trial_number, [])
         n_sets = self._record.n_sets
         if summary.state != "complete" or len(folds) != n_sets * (n_sets - 1):
             return []
@@ -155,7 +156,10 @@ class MlflowRecorder:
         if self._open(self._new_run("optimum", key, name, None, record.chosen, trial=number)):
             self._ledger.log(
                 key,
-                metrics=entries.optimum_metrics(record, self._measure),
+                metrics=[
+                    *entries.optimum_metrics(record, self._measure),
+                    *entries.stuck_metrics(refit, record.chosen),
+                ],
                 params=entries.optimum_params(record, self._record),
             )
             self._ledger.write(key, json.dumps(dict(record.estimates.chosen_by_set), indent=2), "chosen_by_set.json")
@@ -256,6 +260,8 @@ class MlflowRecorder:
     ) -> None:
         test, validation = fold.scores.test, fold.scores.validation
         all_tags = tags | {"test": test, "validation": validation, "fit": fold.key}
+        if fold.is_stuck:
+            all_tags["stuck"] = "true"
         key, name = f"{parent}/{test}/{validation}", f"test {test} | validation {validation}"
         if tags.get("repeat", 1) != 1:
             key, name = f"{key}/{tags['repeat']}", f"{name} | seeds {tags['repeat']}"

@@ -112,17 +112,19 @@ def test_the_methods_have_the_numbers_of_the_study(study):
     ):
         assert part in text, part
     assert "{" not in text
+    assert "other seeds" not in text
     page = (study.folder.path / "report.html").read_text("utf-8")
     assert "Methods, for a paper" in page
 
 
 def test_the_methods_of_a_study_of_strain_speak_of_strain(tmp_path):
-    text = TOML.replace('bone = "TB"', 'bone = "TB"\ntask = "strain"').replace("epochs = 3", "epochs = 1")
+    text = TOML.replace('bone = "TB"', 'bone = "TB"\ntask = "strain"').replace("epochs = 3", "epochs = 1\nrestarts = 2")
     study = bonehpo.Study(make_study(tmp_path, text, (0, 0.5, 1)).path, project=new_project(tmp_path / "records"))
     study.search(1, workers=0)
     study.report()
     told = (study.folder.path / "methods.md").read_text("utf-8")
     assert "labelled with the apparent strain of their scan" in told
+    assert "; fits that never learnt were offered other seeds, at most 2. Their hyperparameters" in told
     assert f"under test: {-study.estimates.nested_score:.3f} % (95 % interval" in told
     assert "pristine" not in told.partition("## Checklist")[0].replace("pristine scan", "")
 

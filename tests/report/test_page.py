@@ -303,3 +303,12 @@ def test_a_browser_shows_the_page_without_a_request_or_a_complaint(browser, draw
     images = browser.find_elements(By.TAG_NAME, "img")
     assert len(images) == sum(map(len, drawings.values()))
     assert all(image.get_property("complete") and image.get_property("naturalWidth") > 0 for image in images)
+
+
+def test_the_page_tells_stuck_fits_where_there_are_any(drawings):
+    whole = phantom_report(drawings)
+    assert "stuck" not in render_page(whole)
+    trials = [replace(row, n_stuck=3 if row.trial == 7 else 0) for row in whole.study.trials]
+    page = render_page(replace(whole, study=replace(whole.study, trials=tuple(trials))))
+    assert "complete; 3 of 10 fits stuck" in page
+    assert "3 of 10 fits of trial 7 are stuck: their training loss stayed at ln 2, or the same answer was given" in page

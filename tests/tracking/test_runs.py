@@ -187,6 +187,31 @@ def test_a_fold_run_holds_scores_curves_and_predictions(recorded):
     assert [float(line.split(",")[5]) for line in lines[1:]] == pytest.approx(record.predictions.output.tolist())
 
 
+def test_runs_tell_which_fits_are_stuck_and_how_many_where_there_are_any(tracking, recorded):
+    recorder = MlflowRecorder(tracking)
+    recorder.study(STUDY)
+    recorder.trial_started(trial(0))
+    dead = {"is_stuck": True, "restarts": 1, "key": "dead"}  # one fit, two folds
+    pairs = [{"TB5", "TB9"}, {"TB6", "TB9"}]
+    for record in folds(0):
+        at = {record.scores.test, record.scores.validation}
+        recorder.fold(
+            0, replace(record, **dead) if at == pairs[0] else replace(record, is_stuck=at == pairs[1], key="other")
+        )
+    recorder.trial_finished(0, summary(0))
+    recorder.optimum(optimum(0), [replace(record, **dead) for record in refit(0)])
+    by_key = runs(tracking)
+    assert by_key["5e0c/trial/0"].data.metrics["n_stuck"] == 2
+    told = [run.data for key, run in by_key.items() if run.data.tags.get("bonehpo.stuck") == "true"]
+    assert [data.tags["bonehpo.level"] for data in told].count("fold") == 4
+    assert by_key["5e0c/trial/0/TB5/TB9"].data.params["restarts"] == "1"
+    assert "restarts" not in by_key["5e0c/trial/0/TB6/TB9"].data.params
+    [chosen] = [run for run in by_key.values() if run.data.tags["bonehpo.level"] == "optimum"]
+    assert chosen.data.metrics["n_stuck"] == 1
+    for run in runs(recorded).values():
+        assert not {"n_stuck"} & set(run.data.metrics) | {"bonehpo.stuck"} & set(run.data.tags)
+
+
 def test_a_trial_run_holds_what_trials_are_compared_by(recorded):
     run = runs(recorded)["5e0c/trial/0"]
     curves = {f"epoch/{part}_{what}" for part in ("train", "validation") for what in ("loss", "accuracy")}
