@@ -17,6 +17,13 @@ from bonehpo.workflow.study import Study
     flag_value="permutation",
     help="Only repeat the procedure, with eight candidates, on labels that mean nothing: what it still finds is not there.",
 )
+@click.option(
+    "--slice-wise",
+    "alone",
+    flag_value="slice-wise",
+    help="Only train the optimum on slices of all specimens split at random, beside the split by specimen: what a leak is "
+    "worth.",
+)
 @click.option("--pruned", "alone", flag_value="pruning", help="Only finish three trials that `search --prune` stopped.")
 @click.option("--null", "alone", flag_value="permutation", hidden=True, help="Old name of --permutation.")
 @click.option("--race", "alone", flag_value="pruning", hidden=True, help="Old name of --pruned.")

@@ -63,6 +63,7 @@ class FitSpec:
         task: Name of what the network shall answer, see `task.TASKS`.
         transfer: For a backbone; None for the paper's family. In addresses it keeps its first name, "resnet".
         swapped: Specimens whose pristine slices are called failed and the other way round, for the permutation test.
+        slice_seed: Seed by which single slices are dealt to the sets, which leaks; None, where `sets` are held to.
     """
 
     store_id: str
@@ -74,6 +75,7 @@ class FitSpec:
     task: str = "damage"
     transfer: Transfer | None = None
     swapped: tuple[str, ...] = ()
+    slice_seed: int | None = None
 
     @property
     def key(self) -> str:

@@ -50,8 +50,9 @@ def train(task: FitTask) -> FitResult:
     started_s, cpu_started = time.time(), time.process_time()
     frozen = spec.transfer is not None and spec.transfer.mode == "frozen"  # a head on features alone
     precision = "float32" if frozen else choose_precision(spec.training.precision)
-    held_out = tuple(images.indices(spec.sets[name]) for name in spec.pair)
-    train = images.indices(tuple(g for name, groups in spec.sets.items() if name not in spec.pair for g in groups))
+    by_set = images.by_set(spec.sets, spec.slice_seed)
+    held_out = tuple(by_set[name] for name in spec.pair)
+    train = np.sort(np.concatenate([indices for name, indices in by_set.items() if name not in spec.pair]))
     if spec.transfer is None:
         learner = make_cnn_learner(task, images, train, precision)
     else:

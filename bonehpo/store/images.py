@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from bonehpo.domain import Group
 from bonehpo.errors import StoreError
+from bonehpo.folds import Sets
 from bonehpo.store.store import SliceStore
 from bonehpo.task import DAMAGE, LoadState, Task
 
@@ -39,6 +40,25 @@ class LabelledImages:
         for group in groups:
             chosen |= (self.specimens == group.specimen) & (self.planes == group.plane)
         return np.flatnonzero(chosen)
+
+    def by_set(self, sets: Sets, slice_seed: int | None = None) -> dict[str, npt.NDArray[np.int64]]:
+        """Indices (image,) of the images of each set, in the order in which they are stored.
+
+        Args:
+            sets: Set name to groups, in any order.
+            slice_seed: Seed by which the slices of all sets are pooled and dealt at random, to each set as many of each
+                class as its groups hold; None for the groups themselves.
+        """
+        found = {name: self.indices(sets[name]) for name in sorted(sets)}
+        if slice_seed is None:
+            return found
+        pooled = np.concatenate(list(found.values()))
+        dealt, generator = pooled.copy(), np.random.default_rng(slice_seed)
+        for truth in np.unique(self.truth[pooled]):
+            alike = self.truth[pooled] == truth
+            dealt[alike] = generator.permutation(pooled[alike])
+        ends = np.cumsum([len(indices) for indices in found.values()])[:-1]
+        return {name: np.sort(part) for name, part in zip(found, np.split(dealt, ends), strict=True)}
 
     def swapped(self, specimens: tuple[str, ...]) -> "LabelledImages":
         """The same images with the labels of some specimens exchanged; of a task with two classes."""

@@ -33,6 +33,7 @@ from bonehpo.results import (
     detection,
     heat_maps,
     leakage,
+    slice_wise,
     specimens,
     strain,
     sweep,
@@ -198,6 +199,20 @@ _KINDS = (
             "sets": Printed("For each test set the candidate that is chosen without it"),
         },
         question="what the procedure finds in labels that mean nothing",
+    ),
+    ResultKind(
+        name=slice_wise.NAME,
+        level="comparison",
+        heading="What a leak is worth",
+        command="audit --slice-wise",
+        paper=None,
+        made=FromOptimum.alone(slice_wise.slice_wise_address, slice_wise.run_slice_wise),
+        is_step=False,
+        tables={
+            "splits": Printed("Accuracy of the optimum's hyperparameters in both splits"),
+            "sets": Printed("Slices of each set, by networks that know its other slices and by networks that do not"),
+        },
+        is_wanted=lambda _: False,
     ),
     ResultKind(
         name=validity.PRUNING,

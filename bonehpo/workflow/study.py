@@ -268,8 +268,8 @@ class Study:
         A result that was made from the same before is taken as it is. It is recorded in MLflow.
 
         Args:
-            name: One of `sweep`, `best-fold`, `grad-cam`, `detection`, `audit`, `permutation`, `pruning`, `calibration`,
-                `mixed`, `compare`, `ablation`, `strain`; or `compare-BACKBONE` for another than ResNet-50.
+            name: One of `sweep`, `best-fold`, `grad-cam`, `detection`, `audit`, `permutation`, `slice-wise`, `pruning`,
+                `calibration`, `mixed`, `compare`, `ablation`, `strain`; or `compare-BACKBONE` for another than ResNet-50.
             visible_from: First load state at which a person sees damage, for `detection` and `audit`; None for the truth of
                 a phantom, else unknown.
             weights: What the backbone starts from in `compare`: `imagenet`, a file, `study:NAME` or `none`.

@@ -636,6 +636,23 @@ def permutation(world: World = PHANTOM) -> Result:
     return world.result("permutation", {"trials": trials, "sets": sets}, parameters={"swapped": world.specimens[0]})
 
 
+def slice_wise(world: World = PHANTOM) -> Result:
+    parts = [f"part-{i + 1}" for i in range(len(world.specimens))]
+    folds = [
+        row for k, mean in enumerate((0.99, 0.84)) for row in fold_rows(world, mean, k, split=("slices", "specimen")[k])
+    ]
+    for row in folds:
+        if row["split"] == "slices":
+            row |= {key: parts[world.specimens.index(row[key])] for key in ("test", "validation")}
+    splits = pd.DataFrame(
+        {"split": split, "mean": mean, "sd": 0.05, "n_folds": 10, "lower": mean - 0.01, "upper": mean + 0.01,
+         "n_sets": len(parts)}
+        for split, mean in (("slices", 0.99), ("specimen", 0.84))
+    )  # fmt: skip
+    sets = pd.DataFrame({"set": world.specimens, "accuracy": 0.84, "accuracy_slice_wise": 0.99})
+    return world.result("slice-wise", {"splits": splits, "sets": sets, "folds": pd.DataFrame(folds)})
+
+
 def pruning(world: World = PHANTOM) -> Result:
     scores = {"incumbent": 0, "incumbent_accuracy": 0.89, "told_accuracy": 0.7, "accuracy": 0.71, "gain": -0.18}
     row = {"trial": 4, **CHOICE, "n_folds": 8, "p": 0.01, **scores, "gain_on_optimum": -0.18, "reason": ""}
@@ -651,6 +668,7 @@ MAKERS: dict[str, Callable[[World], Result]] = {
     "detection": detection,
     "audit": audit,
     "permutation": permutation,
+    "slice-wise": slice_wise,
     "pruning": pruning,
     "by-plane": by_plane,
     "calibration": calibration,
