@@ -1,6 +1,7 @@
 """The shortcut audit: models that cannot see a crack, beside the network."""
 
 import json
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -35,7 +36,7 @@ from bonehpo.preparation.prepare import prepare
 from bonehpo.results.audit import score_models
 from bonehpo.results.detection import first_damaged
 from bonehpo.store.recipe import Steps
-from bonehpo.workflow.gate import audited
+from bonehpo.workflow.gate import audited, current_audits
 from bonehpo.workflow.plan import make_plan
 
 SPECIMENS = ("A", "B", "C", "D", "E")
@@ -495,8 +496,15 @@ def test_the_audit_is_told_as_json_and_is_what_speaks_against_promotion(searched
     monkeypatch.chdir(searched[0])
     told = json.loads(CliRunner().invoke(main, ["audit", "--bone", "TB", "--json"]).stdout)
     cautions = [s.removeprefix("Caution: ") for s in told["audit"]["sentences"] if s.startswith("Caution")]
-    assert list(audited(make_plan(searched[1])).warnings) == cautions
+    plan = make_plan(searched[1])
+    assert list(audited(plan).warnings) == cautions
     assert cautions
+    found = current_audits(plan)
+    unsure = replace(found["audit"], sentences=(*found["audit"].sentences, "Caution: too few sets to say."))
+    assert audited(plan, found | {"audit": unsure}) == (
+        audited(plan).warnings,
+        (*audited(plan).sentences, "Caution: too few sets to say."),
+    ), "what is no flag goes to the model card"
     assert any(
         "when parts of pristine and failed slices are exchanged (n = 3 test sets)" in s
         for s in told["audit"]["sentences"]

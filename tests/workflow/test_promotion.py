@@ -144,10 +144,12 @@ def test_the_card_of_an_open_gate_has_the_words_of_the_audit(searched, monkeypat
     root = copy(searched, tmp_path / "copy")
     monkeypatch.chdir(root)
     plan, tracking = make_plan(StudyFolder(root / "studies" / "TB")), open_tracking(root)
-    promote_optimum(plan, tracking, Audited((), ("Intensity levels reach 0.60.", "Noise reaches 0.78.")))
+    promote_optimum(plan, tracking, Audited((), ("Intensity levels reach 0.60.", "Caution: noise reaches 0.78.")))
     card = load_registered(tracking, "bonehpo-TB").card
-    assert "It raised no flag, and the network beats chance and the baseline.\n\n" in card
-    assert card.endswith("- Intensity levels reach 0.60.\n- Noise reaches 0.78.\n")
+    assert (
+        "It raised no flag; the network beats chance, and the baseline is not better by more than chance.\n\n" in card
+    )
+    assert card.endswith("- Intensity levels reach 0.60.\n- Caution: noise reaches 0.78.\n")
     assert "bonehpo.forced" not in tracking.client.get_model_version_by_alias("bonehpo-TB", "champion").tags
 
 
