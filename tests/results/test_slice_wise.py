@@ -151,8 +151,8 @@ def test_the_command_tells_it_in_words_and_as_json_and_once(project, monkeypatch
     assert '<section id="slice-wise"' in (project / "studies" / "TB" / "report.html").read_text("utf-8")
 
 
-def test_a_study_without_an_optimum_is_refused_in_a_line(tmp_path, monkeypatch):
+def test_a_study_that_was_not_searched_is_refused_in_a_line(tmp_path, monkeypatch):
     root = new_project(tmp_path)
     make_study(root)
     monkeypatch.chdir(root)
-    assert "study TB has no optimum yet: let `bonehpo search` run to its end" in refusal("audit", "--slice-wise", *HERE)
+    assert "study TB has no trials yet: run `bonehpo search" in refusal("audit", "--slice-wise", *HERE)
