@@ -39,7 +39,7 @@ from bonehpo.learning.transfer import (
 )
 from bonehpo.task import Classification
 
-LONG = {"densenet121"}
+LONG = {"densenet121", "efficientnetb0"}
 """Networks of so many layers that their behaviour is left to `make torture`."""
 
 
