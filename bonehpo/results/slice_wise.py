@@ -1,4 +1,4 @@
-"""What a leak is worth: the optimum trained and tested on slices that were split at random, beside its own split.
+"""The value of a leak: the optimum trained and tested on slices that were split at random, beside its own split.
 
 Many papers split slices of the same specimens into training and test. Neighbouring slices of one bone look alike, so that
 the accuracy is that of bones which the network knows.
