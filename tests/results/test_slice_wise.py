@@ -1,6 +1,7 @@
 """What a leak is worth: slices of all specimens, split at random."""
 
 import json
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -17,7 +18,7 @@ from bonehpo.domain import Group
 from bonehpo.learning.fitting import run_fit
 from bonehpo.results.finished import finished_study
 from bonehpo.results.result import load_result
-from bonehpo.results.slice_wise import slice_wise_configuration
+from bonehpo.results.slice_wise import accuracy_by_set, slice_wise_configuration
 from bonehpo.store.images import LabelledImages, load_images
 from bonehpo.workflow.plan import make_plan
 
@@ -117,6 +118,13 @@ def test_a_fit_is_tested_on_the_parts_that_it_did_not_train_on(finished):
         rows = list(zip(told.specimen, told.state, told.plane, told.position, strict=True))
         columns = (images.specimens, images.states, images.planes, images.positions)
         assert rows == list(zip(*(column[parts[name]] for column in columns), strict=True))
+
+
+def test_slices_count_for_the_set_that_they_were_cut_from_whatever_part_they_were_in(finished):
+    fit = run_fit(slice_wise_configuration(finished).tasks[0])
+    told = [p._replace(output=np.where(p.specimen == "TB6", 1 - p.truth, p.truth)) for p in fit.predictions]
+    found = accuracy_by_set([replace(fit, predictions=(told[0], told[1]))], finished.plan.sets)
+    assert found == {"TB5": 1, "TB6": 0, "TB9": 1}
 
 
 def test_the_result_tells_both_splits_over_the_same_slices_and_fits_nothing_twice(finished):
