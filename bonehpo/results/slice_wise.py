@@ -75,14 +75,13 @@ def run_slice_wise(finished: FinishedStudy, engine: Engine, progress: ProgressCa
 
 
 def slice_wise_configuration(finished: FinishedStudy) -> Configuration:
-    """The optimum's hyperparameters on as many parts as the study has sets, one fit for each part.
+    """The optimum's hyperparameters on as many parts as the study has sets, one fit for each pair of them.
 
     Parts are of the size of the sets, in each class: training, validation and test hold as many slices as in the study.
-    Each fit holds two parts out, so that each part is tested by two networks.
     """
     groups = finished.plan.sets.values()
     plan = replace(finished.plan, sets={f"part-{i}": held for i, held in enumerate(groups, start=1)})
-    tasks = (plan.task(finished.choice, pair, repeat=1) for pair in plan.pairs[: len(plan.sets)])
+    tasks = (plan.task(finished.choice, pair, repeat=1) for pair in plan.pairs)
     seed = plan.config.search.seed
     return Configuration(
         name=SLICES,

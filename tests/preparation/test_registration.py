@@ -15,7 +15,7 @@ from bonehpo.engine import open_engine
 from bonehpo.errors import PreparationError
 from bonehpo.phantom import PhantomSpec, write_phantom
 from bonehpo.preparation.prepare import offset_from, prepare, prepare_scan
-from bonehpo.preparation.registration import OFFSETS, Offset, measure_offset, offsets_caution, reduced
+from bonehpo.preparation.registration import OFFSETS, Offset, measure_offset, offsets_caution, reduced, show_one_place
 from bonehpo.store.recipe import Steps
 from bonehpo.workflow.prediction import Prediction
 
@@ -120,6 +120,7 @@ def test_a_shifted_state_is_cautioned_of_and_written_beside_the_store(tmp_path):
     assert "the farthest A state 2 (8." in said
     assert "unlike" not in said
     assert offsets_caution(file, "another store") == ""
+    assert not show_one_place(file, store.id)
     assert store.verify() == ()
     assert not list(store.path.rglob(".*"))
     assert prepared(table, tmp_path, registration=False).id == store.id
@@ -140,7 +141,10 @@ def test_scans_in_their_places_are_not_cautioned_of(tmp_path):
     bones = {name: structure(seed) for seed, name in enumerate("AB")}
     scans = {(name, state): scan(bone, 10 * state) for name, bone in bones.items() for state in (1, 2)}
     store = prepared(table_of(tmp_path, scans), tmp_path)
-    assert offsets_caution(store.path.parent / OFFSETS, store.id) == ""
+    file = store.path.parent / OFFSETS
+    assert offsets_caution(file, store.id) == ""
+    assert show_one_place(file, store.id)
+    assert not show_one_place(file, "another store"), "of which nothing was measured"
 
 
 @pytest.fixture(scope="module")
